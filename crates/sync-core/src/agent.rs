@@ -1,0 +1,200 @@
+//! The whole agent as one state machine.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::frame::{ClientMessage, ProtocolVersion};
+use crate::{
+    Answer, BatchId, ContentHash, Event, Op, ProjectPath, Read, ReadError, ReadId, Revision, Time, Version, Written,
+};
+
+/// What an agent is told once, at its start.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// UUID of the project.
+    pub project_id: String,
+    /// Logged everywhere, sent with status.
+    pub session_id: String,
+    /// There is a Supabase URL and a token: join the channel and read the database.
+    pub live: bool,
+    /// Phoenix serializer to speak.
+    pub protocol: ProtocolVersion,
+    /// A private channel (a JWT), or a public one (the older envelope token).
+    pub private: bool,
+    /// Subscribe to `postgres_changes` of `project_files` as nudges.
+    pub postgres_changes: bool,
+    /// Publish `preview:status` and `preview:applied` on the status topic.
+    pub publish_status: bool,
+    /// `exp - iat` of the first token, where it has both.
+    pub token_lifetime: Option<Duration>,
+    /// There is a renewal endpoint.
+    pub can_renew: bool,
+    /// For jitter and backoff.
+    pub seed: u64,
+}
+
+/// Something that happened outside.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// The snapshot's files are verified and in place (or there was no snapshot: revision 0, no files).
+    Hydrated(Hydration),
+    /// Something about the websocket.
+    Socket(SocketEvent),
+    /// A read ended.
+    Read(ReadId, Result<Answer, ReadError>),
+    /// A batch ended; one entry an operation, in its order.
+    Written(BatchId, Vec<Written>),
+    /// A renewal ended.
+    Renewed(Result<Renewal, RenewalError>),
+    /// The machine slept: sockets are dead, whatever they say.
+    Resumed,
+}
+
+/// What a snapshot brought.
+#[derive(Debug, Clone, Default)]
+pub struct Hydration {
+    /// From the manifest; none without one: counts as revision 0.
+    pub revision: Option<Revision>,
+    /// Every file that now lies in the project because of the snapshot.
+    pub files: Vec<HydratedFile>,
+}
+
+/// One file of a snapshot.
+#[derive(Debug, Clone)]
+pub struct HydratedFile {
+    /// Where it lies.
+    pub path: ProjectPath,
+    /// From the manifest.
+    pub version: Option<Version>,
+    /// Verified.
+    pub hash: ContentHash,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// What the websocket's shell reports. After `Refused`, `Failed` and `Closed` there is no socket.
+#[derive(Debug, Clone)]
+pub enum SocketEvent {
+    /// The upgrade succeeded.
+    Opened,
+    /// A text frame.
+    Text(Bytes),
+    /// A binary frame.
+    Binary(Bytes),
+    /// The server answered the upgrade with this HTTP status.
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The body, cut to a bound.
+        body: String,
+    },
+    /// No connection, or a broken one.
+    Failed(String),
+    /// A close frame.
+    Closed {
+        /// The close code, 1006 where the connection just ended.
+        code: u16,
+        /// The peer's reason.
+        reason: String,
+    },
+}
+
+/// A renewal that succeeded. The token itself stays with the shell, which uses it from now on.
+#[derive(Debug, Clone, Default)]
+pub struct Renewal {
+    /// A new token came, with this `exp - iat`.
+    pub token: Option<Option<Duration>>,
+}
+
+/// A renewal that failed.
+#[derive(Debug, Clone)]
+pub enum RenewalError {
+    /// 401, 403, 410: never again.
+    Final(String),
+    /// Anything else: try again with backoff.
+    Retry(String),
+}
+
+/// Something to be done outside.
+#[derive(Debug, Clone)]
+pub enum Output {
+    /// Open a websocket (closing one that is open), with the current token's `apikey`.
+    Connect,
+    /// Close the websocket.
+    Disconnect,
+    /// Send this over it, as a text frame: [`ClientMessage::encode`] takes the token that the core never holds.
+    Send(ClientMessage),
+    /// Ask the database.
+    Read(ReadId, Read),
+    /// Change the directory; answered by [`Input::Written`].
+    Write(BatchId, Vec<Op>),
+    /// `POST SESSION_URL` for a token; answered by [`Input::Renewed`].
+    Renew,
+    /// Tell the world.
+    Event(Event),
+}
+
+/// See [`crate`]. After every call take outputs with [`Agent::poll`] until there are none, then sleep until
+/// [`Agent::deadline`] or the next input, whichever comes first.
+#[derive(Debug)]
+pub struct Agent {
+    outputs: std::collections::VecDeque<Output>,
+}
+
+impl Agent {
+    /// An agent that has not heard of anything yet. Its first outputs connect the channel, where there is one.
+    pub fn new(options: Options, now: Time) -> Agent {
+        let _ = (options, now);
+        Agent { outputs: Default::default() }
+    }
+
+    /// Takes in what happened.
+    pub fn handle(&mut self, now: Time, input: Input) {
+        let _ = (now, input);
+    }
+
+    /// Does what is due by now.
+    pub fn tick(&mut self, now: Time) {
+        let _ = now;
+    }
+
+    /// The next thing to do.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Agent::tick`] wants to be called.
+    pub fn deadline(&self) -> Option<Time> {
+        None
+    }
+
+    /// The whole state, for people.
+    pub fn status(&self, now: Time) -> Status {
+        let _ = now;
+        Status::default()
+    }
+}
+
+/// What `/status` and the metrics show of the core.
+#[derive(Debug, Clone, Default)]
+pub struct Status {
+    /// Everything up to here is accepted.
+    pub revision: Revision,
+    /// The newest revision heard of.
+    pub head: Option<Revision>,
+    /// At the head, with no debt.
+    pub current: bool,
+    /// `disconnected`, `connecting`, `joining`, `joined`, `off`.
+    pub channel: &'static str,
+    /// Accepted and not yet on disk: path, reason, error.
+    pub debts: Vec<(String, &'static str, String)>,
+    /// Live paths of the table.
+    pub files: usize,
+    /// Events held while hydrating or catching up.
+    pub held: usize,
+    /// Reasons beside the phase.
+    pub degraded: std::collections::BTreeSet<crate::Reason>,
+    /// Until the current token is no longer valid.
+    pub token_left: Option<Duration>,
+}
