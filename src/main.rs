@@ -1,2 +1,2 @@
-//! Placeholder.
+//! The entrypoint.
 fn main() {}

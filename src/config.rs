@@ -1,0 +1,1 @@
+//! Flags and environment into one checked configuration.

@@ -1,0 +1,1 @@
+//! The read functions, asset downloads and session renewal.

@@ -1,0 +1,1 @@
+//! What the project's package manager has installed, and what it must install.

@@ -1,0 +1,1 @@
+//! Local mode: backend, agent and dev server for a folder on this machine.

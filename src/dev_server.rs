@@ -1,0 +1,1 @@
+//! Finds, starts, probes and restarts the dev server.

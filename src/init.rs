@@ -1,0 +1,1 @@
+//! Signals, and the only place that waits for children.

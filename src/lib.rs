@@ -1,0 +1,18 @@
+//! The shells around [`sync_core`]: each touches one part of the outside world, and [`run`] wires them together.
+
+pub mod config;
+pub mod database;
+pub mod dependencies;
+#[cfg(feature = "local")]
+pub mod dev;
+pub mod dev_server;
+pub mod init;
+pub mod logs;
+pub mod net;
+pub mod process;
+pub mod realtime;
+pub mod run;
+pub mod snapshot;
+pub mod status;
+pub mod token;
+pub mod workspace;

@@ -1,0 +1,1 @@
+//! Log lines, as JSON for machines and calm ones for people.

@@ -1,0 +1,1 @@
+//! One TLS configuration and one resolver for everything that goes out.

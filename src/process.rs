@@ -1,0 +1,1 @@
+//! Children in process groups of their own.

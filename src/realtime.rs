@@ -1,0 +1,1 @@
+//! The websocket: frames in and out.

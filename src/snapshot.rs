@@ -1,0 +1,1 @@
+//! Downloads a snapshot and extracts it while it arrives.

@@ -1,0 +1,1 @@
+//! Health, readiness, metrics, status and logs over HTTP.

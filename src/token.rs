@@ -1,0 +1,1 @@
+//! The session's token: what it says, and never what it is.
