@@ -1,1 +1,26 @@
-//! Placeholder.
+//! A local stand-in for Supabase, in memory: the Realtime websocket, the functions that read and write a project's
+//! files, storage with snapshots, and session renewal, with faults on request. `dev` and `serve` run on it, and the
+//! integration tests. It shares nothing with the agent but the rules for paths: a codec of both would hide its own
+//! mistakes.
+
+mod backend;
+mod chance;
+mod digest;
+mod faults;
+mod objects;
+mod options;
+mod project;
+mod row;
+mod session;
+mod store;
+mod store_error;
+mod token;
+
+pub use backend::Backend;
+pub use chance::Chance;
+pub use faults::{Cut, FailReads, FailRenewal, FalseAnswer, FaultSettings, Faults, SnapshotFaults};
+pub use options::{Options, SeedFile};
+pub use row::{Bulk, BulkEntry, Change, ChangedFile, FileContent, Row};
+pub use session::Session;
+pub use store::Store;
+pub use store_error::StoreError;

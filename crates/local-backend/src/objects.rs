@@ -1,0 +1,39 @@
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+
+/// All bytes of all buckets together.
+const MAX_TOTAL: usize = 2 << 30;
+
+/// The objects of storage: `<bucket>/<name>` to bytes.
+#[derive(Debug, Default)]
+pub struct Objects(Mutex<HashMap<String, Bytes>>);
+
+/// Storage holds [`MAX_TOTAL`] bytes already.
+#[derive(Debug, thiserror::Error)]
+#[error("the local storage is full: more than {MAX_TOTAL} bytes")]
+pub struct StorageFull;
+
+impl Objects {
+    /// Puts an object in place of what stood there.
+    pub fn put(&self, name: &str, bytes: Bytes) -> Result<(), StorageFull> {
+        let mut objects = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let others: usize = objects.iter().filter(|(key, _)| *key != name).map(|(_, bytes)| bytes.len()).sum();
+        if others + bytes.len() > MAX_TOTAL {
+            return Err(StorageFull);
+        }
+        objects.insert(name.into(), bytes);
+        Ok(())
+    }
+
+    /// The object's bytes.
+    pub fn get(&self, name: &str) -> Option<Bytes> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+}
+
+/// The name of a binary file's object: bucket, project, hash.
+pub fn asset_name(project_id: &str, hash: &str) -> String {
+    format!("project-assets/{project_id}/{hash}")
+}

@@ -1,0 +1,162 @@
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use ring::hmac;
+use ring::rand::{SecureRandom as _, SystemRandom};
+use serde_json::{Map, Value, json};
+
+/// The longest token that is looked at.
+const MAX_TOKEN: usize = 16 << 10;
+
+/// Signs and verifies the project's JWTs (HS256).
+pub struct Keys {
+    key: hmac::Key,
+    publishable: String,
+}
+
+/// A token whose signature is right.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claims(Map<String, Value>);
+
+/// Why a token was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum TokenError {
+    #[error("The token provided is not a valid JWT")]
+    Malformed,
+    #[error("Failed to generate JWT signer, check your JWT secret or JWKS configuration")]
+    Signer,
+    #[error("Failed to validate JWT signature")]
+    Signature,
+    #[error("Fields `role` and `exp` are required in JWT")]
+    Claims,
+    #[error("Token has expired {0} seconds ago")]
+    Expired(u64),
+}
+
+impl Keys {
+    /// Keys from `secret`, or new ones.
+    pub fn new(secret: Option<&[u8]>) -> Result<Keys, ring::error::Unspecified> {
+        let mut random = [0; 48];
+        SystemRandom::new().fill(&mut random)?;
+        let publishable = format!("sb_publishable_{}", BASE64_URL_SAFE_NO_PAD.encode(&random[..16]));
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret.unwrap_or(&random[16..]));
+        Ok(Keys { key, publishable })
+    }
+
+    /// The key of the newer kind, in place of the anon JWT.
+    pub fn publishable(&self) -> &str {
+        &self.publishable
+    }
+
+    /// Signs `claims` as they are.
+    pub fn sign(&self, claims: &Value) -> String {
+        let head = BASE64_URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#);
+        let body = BASE64_URL_SAFE_NO_PAD.encode(claims.to_string());
+        let tag = hmac::sign(&self.key, format!("{head}.{body}").as_bytes());
+        format!("{head}.{body}.{}", BASE64_URL_SAFE_NO_PAD.encode(tag.as_ref()))
+    }
+
+    /// Adds `iat` and `exp` to `claims` and signs them.
+    pub fn sign_for(&self, mut claims: Value, lifetime: Duration) -> String {
+        let now = now();
+        claims["iat"] = json!(now);
+        claims["exp"] = json!(now.saturating_add(lifetime.as_secs()));
+        self.sign(&claims)
+    }
+
+    /// Checks the signature, in constant time, and that `role` and `exp` are there; not whether it has expired.
+    pub fn verify(&self, token: &str) -> Result<Claims, TokenError> {
+        if token == self.publishable {
+            let claims = json!({"role": "anon", "exp": u64::MAX});
+            return Ok(Claims(claims.as_object().cloned().unwrap_or_default()));
+        }
+        if token.len() > MAX_TOKEN {
+            return Err(TokenError::Malformed);
+        }
+        let (signed, tag) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
+        let (head, body) = signed.split_once('.').ok_or(TokenError::Malformed)?;
+        let head = object(head)?;
+        if head.get("alg").and_then(Value::as_str) != Some("HS256") {
+            return Err(TokenError::Signer);
+        }
+        let claims = object(body)?;
+        let tag = BASE64_URL_SAFE_NO_PAD.decode(tag).map_err(|_| TokenError::Malformed)?;
+        hmac::verify(&self.key, signed.as_bytes(), &tag).map_err(|_| TokenError::Signature)?;
+        let claims = Claims(claims);
+        if claims.text("role").is_none() || !claims.0.get("exp").is_some_and(Value::is_u64) {
+            return Err(TokenError::Claims);
+        }
+        Ok(claims)
+    }
+
+    /// The same, and refuses an expired one.
+    pub fn verify_live(&self, token: &str) -> Result<Claims, TokenError> {
+        let claims = self.verify(token)?;
+        match now().checked_sub(claims.expires_at()) {
+            Some(ago) => Err(TokenError::Expired(ago)),
+            None => Ok(claims),
+        }
+    }
+}
+
+impl Claims {
+    /// A claim that is text.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name).and_then(Value::as_str)
+    }
+
+    /// The database role.
+    pub fn role(&self) -> &str {
+        self.text("role").unwrap_or_default()
+    }
+
+    /// `exp`, Unix seconds.
+    pub fn expires_at(&self) -> u64 {
+        self.0.get("exp").and_then(Value::as_u64).unwrap_or(0)
+    }
+}
+
+/// The wall clock, Unix seconds.
+pub fn now() -> u64 {
+    Timestamp::now().as_second().try_into().unwrap_or(0)
+}
+
+fn object(part: &str) -> Result<Map<String, Value>, TokenError> {
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed)?;
+    serde_json::from_slice(&bytes).map_err(|_| TokenError::Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_each_bad_token_by_its_own_name() -> Result<(), ring::error::Unspecified> {
+        let keys = Keys::new(None)?;
+        let good = keys.sign(&json!({"role": "anon", "exp": now() + 60}));
+        assert_eq!(keys.verify_live(&good).map(|claims| claims.role().to_string()), Ok("anon".into()));
+        assert_eq!(keys.verify("abc"), Err(TokenError::Malformed));
+        assert_eq!(keys.verify("a.b.c"), Err(TokenError::Malformed));
+        assert_eq!(Keys::new(None)?.verify(&good), Err(TokenError::Signature));
+        assert_eq!(keys.verify(&keys.sign(&json!({"exp": 1}))), Err(TokenError::Claims));
+        assert_eq!(keys.verify(&keys.sign(&json!({"role": "anon"}))), Err(TokenError::Claims));
+        let none = BASE64_URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#);
+        assert_eq!(keys.verify(&format!("{none}.e30.")), Err(TokenError::Signer));
+        let old = keys.sign(&json!({"role": "anon", "exp": now() - 10}));
+        assert!(matches!(keys.verify_live(&old), Err(TokenError::Expired(10..=12))));
+        assert_eq!(keys.verify(keys.publishable()).map(|claims| claims.role().to_string()), Ok("anon".into()));
+        Ok(())
+    }
+
+    #[test]
+    fn a_known_secret_signs_the_known_token() -> Result<(), ring::error::Unspecified> {
+        // The example of jwt.io's documentation, with its claims in the order in which they are signed.
+        let keys = Keys::new(Some(b"your-256-bit-secret"))?;
+        let token = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIiwibmFtZSI6IkpvaG4gRG9lIiwiaWF0IjoxNTE2MjM5MDIyfQ.SflKxwRJSMeKKF2QT4fwpMeJf36POk6yJV_adQssw5c";
+        assert_eq!(keys.verify(token), Err(TokenError::Claims));
+        Ok(())
+    }
+}
