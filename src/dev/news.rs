@@ -1,0 +1,88 @@
+use std::fmt;
+use std::sync::Arc;
+
+/// Where [`News`] goes. Called from the mirror's thread.
+pub type Tell = Arc<dyn Fn(News) + Send + Sync>;
+
+/// Something that a developer wants to see. Its text is one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// Changes of the folder went to the backend as one change.
+    Sent {
+        /// New or changed files.
+        saved: Vec<String>,
+        /// Files that are gone.
+        deleted: Vec<String>,
+    },
+    /// A file saved through the backend was put into the folder, or removed from it.
+    WrittenBack {
+        /// Which file.
+        path: String,
+        /// Its version.
+        version: u64,
+        /// Who saved it.
+        sender: String,
+        /// It was removed.
+        deleted: bool,
+    },
+    /// A file was changed in the folder and through the backend at the same time. The folder's stays and is saved over
+    /// the other, which keeps its number among the older versions.
+    Conflict {
+        /// Which file.
+        path: String,
+        /// The version of the other side.
+        version: u64,
+        /// Who saved that.
+        sender: String,
+    },
+    /// A file that cannot be taken along or written back.
+    Refused {
+        /// Which file.
+        path: String,
+        /// Why.
+        error: String,
+    },
+    /// Reports of changes were lost, so everything is compared.
+    LookingAgain {
+        /// Why.
+        why: String,
+    },
+}
+
+/// Paths that are named one by one; of more only the number is given.
+const NAMED: usize = 3;
+
+impl fmt::Display for News {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            News::Sent { saved, deleted } => match (&saved[..], &deleted[..]) {
+                (saved, []) => write!(f, "saved {}", Paths(saved)),
+                ([], deleted) => write!(f, "deleted {}", Paths(deleted)),
+                (saved, deleted) => write!(f, "saved {}, deleted {}", Paths(saved), Paths(deleted)),
+            },
+            News::WrittenBack { path, version, sender, deleted: false } => {
+                write!(f, "written back {path} (version {version} by {sender:?})")
+            }
+            News::WrittenBack { path, version, sender, deleted: true } => {
+                write!(f, "removed {path} (version {version} by {sender:?})")
+            }
+            News::Conflict { path, version, sender } => write!(
+                f,
+                "conflict in {path}: changed in the folder and by {sender:?} (version {version}); the folder's is kept and saved over it"
+            ),
+            News::Refused { path, error } => write!(f, "left out {path}: {error}"),
+            News::LookingAgain { why } => write!(f, "comparing the whole folder again: {why}"),
+        }
+    }
+}
+
+struct Paths<'a>(&'a [String]);
+
+impl fmt::Display for Paths<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            paths if paths.len() > NAMED => write!(f, "{} files", paths.len()),
+            paths => f.write_str(&paths.join(", ")),
+        }
+    }
+}
