@@ -164,16 +164,17 @@ impl Folder {
             Found::Directory | Found::Special => return Err(io::Error::other("it is not a file")),
             Found::Nothing => return Ok(None),
         }
-        let mut file = match self.root.open(path) {
+        let file = match self.root.open(path) {
             Err(error) if is_absent(&error) => return Ok(None),
             other => other?,
         };
+        // Before the bytes: what is written while they are read then shows as a change.
+        let stamp = Stamp::of(&file.metadata()?);
         let mut bytes = Vec::new();
-        file.by_ref().take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+        file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > MAX_FILE {
             return Err(io::Error::other(too_large(bytes.len() as u64)));
         }
-        let stamp = Stamp::of(&file.metadata()?);
         Ok(Some(Content { hash: ContentHash::of(&bytes), bytes, stamp }))
     }
 
