@@ -1,1 +1,68 @@
 //! Signals, and the only place that waits for children.
+
+mod children;
+mod signals;
+
+use std::io;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+pub use children::Exit;
+#[cfg(target_os = "linux")]
+pub(crate) use children::is_awaited;
+pub use signals::{Shutdown, Signals};
+
+use crate::process::{Command, OutputLine, Process};
+
+/// Lines that wait to be read; what comes on top is dropped and counted.
+const MAX_LINES: usize = 256;
+
+/// Spawns children and hands out signals. Waits for every child of the program, so nothing else in it may: a
+/// `std::process::Child` spawned elsewhere loses its status.
+#[derive(Debug, Clone)]
+pub struct Init {
+    signals: Signals,
+}
+
+impl Init {
+    /// Installs the signal handlers, becomes a child subreaper (Linux), and starts the task that reaps. Needs a Tokio
+    /// runtime, and runs as long as that does. Fails where a handler cannot be installed.
+    pub fn start() -> io::Result<Init> {
+        let signals = Signals::listen()?;
+        let mut child_ended = signal(SignalKind::child())?;
+        adopt_orphans();
+        tokio::spawn(async move {
+            loop {
+                while children::reap() {
+                    tokio::task::yield_now().await;
+                }
+                if child_ended.recv().await.is_none() {
+                    return;
+                }
+            }
+        });
+        Ok(Init { signals })
+    }
+
+    /// Starts `command` in a process group of its own. Errors are those of fork and exec, naming the program.
+    pub fn spawn(&self, command: Command) -> io::Result<Process> {
+        let (lines, output) = mpsc::channel::<OutputLine>(MAX_LINES);
+        let (pid, exit, pipes) = children::spawn(command.into_std())?;
+        pipes.read_into(lines)?;
+        Ok(Process::new(pid, exit, output))
+    }
+
+    /// The signals that ask for an end, those that came before the call included.
+    pub fn signals(&self) -> Signals {
+        self.signals.clone()
+    }
+}
+
+/// Processes whose parent died come to us rather than to PID 1, so that they can be reaped, and stopped.
+fn adopt_orphans() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::set_child_subreaper(Some(rustix::process::getpid())) {
+        tracing::warn!(%error, "cannot become a child subreaper; orphans of the dev server go to PID 1");
+    }
+}

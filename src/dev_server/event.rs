@@ -1,0 +1,175 @@
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+
+pub use crate::process::Stream;
+
+/// What happened to the dev server, for logs and metrics. The truth about now is [`super::DevServer::status`].
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub enum DevServerEvent {
+    InstallStarted {
+        manager: &'static str,
+    },
+    InstallProgress {
+        line: String,
+    },
+    /// `prepared`: a tree from the prepared directory was taken, nothing was installed.
+    InstallDone {
+        duration: Duration,
+        prepared: bool,
+    },
+    /// The old tree stays, and so does the dev server that runs on it.
+    InstallFailed {
+        reason: String,
+        duration: Duration,
+    },
+    Started {
+        pid: u32,
+        command: String,
+    },
+    /// The first HTTP answer came, this long after the spawn.
+    Ready {
+        duration: Duration,
+    },
+    Exited {
+        code: Option<i32>,
+        signal: Option<i32>,
+        reason: Reason,
+        detail: String,
+    },
+    /// It could not even be started (or its plan could not be made): `reason` and `detail` say why.
+    StartFailed {
+        reason: Reason,
+        detail: String,
+    },
+    RestartIn {
+        delay: Duration,
+        attempt: u32,
+    },
+    /// The restart budget is spent: nothing more happens until the next edit.
+    GaveUp {
+        reason: Reason,
+        detail: String,
+    },
+    Output {
+        stream: Stream,
+        line: String,
+    },
+}
+
+/// Why the dev server does not run, as a code for status and metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Reason {
+    PortInUse,
+    ConfigError,
+    DependencyMissing,
+    Crashed,
+    OomKilled,
+    Hung,
+    Exited,
+    /// The package manager failed and there is no tree to run on.
+    InstallFailed,
+}
+
+impl Reason {
+    /// The code itself.
+    pub fn code(self) -> &'static str {
+        match self {
+            Reason::PortInUse => "port_in_use",
+            Reason::ConfigError => "config_error",
+            Reason::DependencyMissing => "dependency_missing",
+            Reason::Crashed => "crashed",
+            Reason::OomKilled => "oom_killed",
+            Reason::Hung => "hung",
+            Reason::Exited => "exited",
+            Reason::InstallFailed => "install_failed",
+        }
+    }
+}
+
+/// Where the dev server is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum StateName {
+    /// The files are not there yet.
+    #[default]
+    Waiting,
+    /// The package manager runs, and no dev server beside it.
+    Installing,
+    /// Spawned, no HTTP answer yet.
+    Starting,
+    /// It answers.
+    Serving,
+    /// It ended and will be started again.
+    Restarting,
+    /// The budget is spent; the next edit tries again.
+    GaveUp,
+    Stopped,
+}
+
+/// A snapshot of the supervisor's state, cheap to take.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct DevServerStatus {
+    /// Where it is.
+    pub state: StateName,
+    /// Of the running dev server.
+    pub pid: Option<u32>,
+    /// Starts after the first.
+    pub restarts: u64,
+    /// The package manager runs, be it beside a serving dev server.
+    pub installing: bool,
+    /// How the last one ended.
+    pub last_exit: Option<LastExit>,
+    /// Why it does not serve, or what is wrong although it does (a failed install, a broken config).
+    pub reason: Option<Reason>,
+    /// The reason in words.
+    pub detail: Option<String>,
+    /// What is run.
+    pub command: Option<String>,
+    /// Since when it is in this state, Unix milliseconds.
+    pub since_unix_ms: u64,
+    /// Hydrated files to spawn, of the first start, less the install.
+    pub first_start_ms: Option<u64>,
+}
+
+/// The end of a dev server.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs)]
+pub struct LastExit {
+    pub code: Option<i32>,
+    pub signal: Option<i32>,
+    pub reason: Reason,
+    pub detail: String,
+    pub at_unix_ms: u64,
+}
+
+/// One kept line of the dev server or the package manager.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LogLine {
+    /// Unix milliseconds.
+    pub at_unix_ms: u64,
+    /// Which process printed it.
+    pub source: Source,
+    /// Where it was printed.
+    pub stream: Stream,
+    /// Without the newline, cut at [`crate::process::MAX_LINE`].
+    pub line: String,
+}
+
+/// Who prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Source {
+    DevServer,
+    Install,
+}
+
+pub(super) fn unix_ms() -> u64 {
+    // A clock before 1970 gives 0: the number is for people.
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
