@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -62,10 +63,11 @@ impl Opened {
     /// Opens and watches `folder`, then reads it: what changes from here on is not lost.
     pub fn read(folder: Folder, tell: &Tell) -> Result<(Opened, Vec<SeedFile>), OpenError> {
         let (sender, notices) = mpsc::channel();
-        let mut watches = Watches::start(folder.path(), sender.clone()).map_err(|e| OpenError::Watch(explain(&e)))?;
+        let failed = |error| OpenError::Watch { folder: folder.path().into(), error };
+        let mut watches = Watches::start(folder.path(), sender.clone()).map_err(|error| failed(explain(&error)))?;
         let mut read = BTreeMap::new();
         let mut files = Vec::new();
-        for path in list_watched(&folder, &mut watches, "", tell).map_err(OpenError::Watch)? {
+        for path in list_watched(&folder, &mut watches, "", tell).map_err(failed)? {
             match folder.read(&path) {
                 Ok(Some(content)) => {
                     read.insert(path.clone(), content.hash);
@@ -107,8 +109,8 @@ impl Opened {
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum OpenError {
-    #[error("cannot watch it: {0}")]
-    Watch(String),
+    #[error("cannot watch the folder {folder:?}: {error}")]
+    Watch { folder: PathBuf, error: String },
 }
 
 impl Mirror {
@@ -191,6 +193,9 @@ impl Work {
             Sighting::Present(path) | Sighting::Writing(path) => (path, false),
         };
         let Some(path) = self.folder.relative(path) else { return };
+        if gone && path.is_empty() {
+            return (self.tell)(News::FolderGone { folder: self.folder.path().display().to_string() });
+        }
         if gone {
             self.watches.forget(&path);
         }
@@ -310,3 +315,6 @@ impl Work {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,6 +47,25 @@ pub enum News {
         /// Why.
         why: String,
     },
+    /// The folder itself was moved or removed. Its changes are no longer seen.
+    FolderGone {
+        /// Where it was.
+        folder: String,
+    },
+}
+
+impl News {
+    /// The event type of its log line.
+    pub fn code(&self) -> &'static str {
+        match self {
+            News::Sent { .. } => "dev_saved",
+            News::WrittenBack { .. } => "dev_written_back",
+            News::Conflict { .. } => "dev_conflict",
+            News::Refused { .. } => "dev_left_out",
+            News::LookingAgain { .. } => "dev_comparing",
+            News::FolderGone { .. } => "dev_folder_gone",
+        }
+    }
 }
 
 /// Paths that are named one by one; of more only the number is given.
@@ -72,6 +91,7 @@ impl fmt::Display for News {
             ),
             News::Refused { path, error } => write!(f, "left out {path}: {error}"),
             News::LookingAgain { why } => write!(f, "comparing the whole folder again: {why}"),
+            News::FolderGone { folder } => write!(f, "{folder} was moved or removed: its changes are no longer seen"),
         }
     }
 }

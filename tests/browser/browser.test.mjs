@@ -1,0 +1,164 @@
+// The whole loop: a file is saved in a project's folder, and the page in a real browser changes without a reload.
+import assert from 'node:assert/strict'
+import { existsSync, readFileSync, watch } from 'node:fs'
+import { readFile, rename, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { launch } from './chromium.mjs'
+import { Dev, freePort, listens, processesIn, run, until } from './dev.mjs'
+import { fixtures } from './fixtures.mjs'
+
+const EDITS = 30
+
+const median = (numbers) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)]
+
+/** Resolves with the time at which `file` holds `text`. */
+function onDisk(file, text) {
+  return new Promise((resolve, reject) => {
+    const look = () => {
+      // Between delete and rename there may be none.
+      if (!existsSync(file) || !readFileSync(file, 'utf8').includes(text)) return
+      clearTimeout(late)
+      watcher.close()
+      resolve(performance.timeOrigin + performance.now())
+    }
+    const watcher = watch(path.dirname(file), look)
+    const late = setTimeout(() => reject(new Error(`${file} never held ${text}`), watcher.close()), 30_000)
+    look()
+  })
+}
+
+/** Resolves with the time at which the page shows `text`, by the page's own clock. */
+function onPage(page, text) {
+  return page.evaluate(
+    (text) =>
+      new Promise((resolve, reject) => {
+        const look = () => {
+          if (!document.body.innerText.includes(text)) return
+          observer.disconnect()
+          resolve(performance.timeOrigin + performance.now())
+        }
+        const observer = new MutationObserver(look)
+        observer.observe(document.body, { subtree: true, childList: true, characterData: true })
+        setTimeout(() => reject(new Error(`never seen: ${text}`)), 30_000)
+        look()
+      }),
+    text,
+  )
+}
+
+for (const fixture of fixtures) {
+  describe(fixture.name, () => {
+    let browser
+    let dev
+    let page
+    const complaints = []
+
+    before(async () => {
+      browser = await launch()
+      dev = await Dev.start(fixture.name)
+      page = await browser.newPage()
+      page.on('pageerror', (error) => complaints.push(String(error)))
+      await page.goto(dev.url)
+      await page.getByText(fixture.shows).first().waitFor()
+      // Gone after a reload.
+      await page.evaluate(() => (window.survived = true))
+    })
+
+    after(async () => {
+      await dev?.remove()
+      await browser?.close()
+    })
+
+    const file = (name) => path.join(dev.folder, name)
+    const copy = (name) => path.join(dev.projectDir, name)
+    const survived = () => page.evaluate(() => window.survived === true)
+
+    test(`${EDITS} saves change the page without a reload`, async () => {
+      const original = await readFile(file(fixture.file), 'utf8')
+      assert.ok(original.includes(fixture.shows), `${fixture.file} holds ${fixture.shows}`)
+      const disk = []
+      const visible = []
+      for (let edit = 1; edit <= EDITS; edit++) {
+        const text = `Edit number ${edit} of ${fixture.name}.`
+        const seen = onPage(page, text)
+        const written = onDisk(copy(fixture.file), text)
+        const content = original.replace(fixture.shows, text)
+        const saved = performance.timeOrigin + performance.now()
+        if (edit % 2) {
+          await writeFile(file(fixture.file), content)
+        } else {
+          // As most editors save.
+          await writeFile(file(`${fixture.file}.tmp`), content)
+          await rename(file(`${fixture.file}.tmp`), file(fixture.file))
+        }
+        disk.push((await written) - saved)
+        visible.push((await seen) - saved)
+      }
+      console.log(
+        `${fixture.name}: ${EDITS} edits, save to disk ${median(disk).toFixed(1)} ms, ` +
+          `save to visible ${median(visible).toFixed(1)} ms (medians)`,
+      )
+      assert.ok(await survived(), 'the page was reloaded')
+      assert.deepEqual(complaints, [])
+    })
+
+    test("what another saves through the backend reaches the page and the developer's folder", async () => {
+      const text = `Saved by another, in ${fixture.name}.`
+      const content = (await readFile(file(fixture.file), 'utf8')).replace(/Edit number \d+ of .*?\./, text)
+      const seen = onPage(page, text)
+      const { version } = await dev.rpc('upsert_project_file', {
+        p_file_path: fixture.file,
+        p_content: content,
+        p_file_type: 'text',
+        expected_version: null,
+      })
+      await seen
+      assert.ok(await survived(), 'the page was reloaded')
+      await until('written back', async () => (await readFile(file(fixture.file), 'utf8')) === content)
+      // Without an echo: a save after it is the very next version of the file.
+      await writeFile(file(fixture.file), content.replace(text, 'And by the developer again.'))
+      await onPage(page, 'And by the developer again.')
+      const rows = await dev.rpc('list_project_changes', { since_revision: 0, with_content: false })
+      const row = rows.files.find((row) => row.file_path === fixture.file)
+      assert.equal(row.version, version + 1)
+    })
+
+    test('a changed image arrives byte for byte', async () => {
+      const png = await readFile(file(fixture.image))
+      // A text chunk more, and bytes that are no UTF-8.
+      const changed = Buffer.concat([png, Buffer.from([0x00, 0xff, 0xfe, 0x80, 0x0d, 0x0a, 0x1a])])
+      await writeFile(file(fixture.image), changed)
+      await until('the copy', async () => (await readFile(copy(fixture.image))).equals(changed))
+      const served = await fetch(new URL(fixture.imageUrl ?? fixture.image, dev.url))
+      assert.ok(Buffer.from(await served.arrayBuffer()).equals(changed), 'the dev server serves other bytes')
+    })
+
+    test('a second dev on the same port says which port and which flag', async () => {
+      const { status, stderr } = await run(['dev', dev.folder, '--port', String(dev.port)])
+      assert.equal(status, 69)
+      assert.match(stderr, new RegExp(`^preview-agent: port ${dev.port} is in use.*--port`))
+      assert.equal(stderr.trim().split('\n').length, 1, stderr)
+    })
+
+    test('Ctrl-C leaves nothing behind', async () => {
+      const backendPort = Number(new URL(dev.started.backend_url).port)
+      assert.ok((await listens(dev.port)) && (await listens(backendPort)))
+      assert.notDeepEqual(await processesIn(dev.projectDir), [], 'the dev server works in its copy')
+      const before = await readFile(file(fixture.file), 'utf8')
+      assert.equal(await dev.interrupt(), 130)
+      assert.deepEqual(await processesIn(dev.home), [])
+      assert.deepEqual([await listens(dev.port), await listens(backendPort)], [false, false])
+      assert.equal(existsSync(dev.projectDir), false, 'the scratch directory is still there')
+      assert.equal(existsSync(dev.envFile), false, 'the file for editors is still there')
+      assert.equal(await readFile(file(fixture.file), 'utf8'), before)
+      assert.equal(existsSync(file('node_modules')), false)
+    })
+  })
+}
+
+test('a folder that is not there is a clear error', async () => {
+  const { status, stderr } = await run(['dev', '/no/such/folder', '--port', String(await freePort())])
+  assert.equal(status, 64)
+  assert.match(stderr, /^preview-agent: .*\/no\/such\/folder/)
+})

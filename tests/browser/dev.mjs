@@ -1,0 +1,174 @@
+// Runs `preview-agent dev` on a copy of a fixture, as a developer would.
+import { spawn } from 'node:child_process'
+import { cp, mkdtemp, readdir, readFile, readlink, rm } from 'node:fs/promises'
+import { createConnection, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { createInterface } from 'node:readline'
+
+const top = path.resolve(import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname), '../..')
+const binary = process.env.PREVIEW_AGENT ?? path.join(top, 'target/debug/preview-agent')
+
+/** The first start installs the fixture's packages from the registry. */
+const READY_MS = 180_000
+const STEP_MS = 30_000
+
+export async function freePort() {
+  const server = createServer()
+  await new Promise((resolve, reject) => server.on('error', reject).listen(0, resolve))
+  const { port } = server.address()
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
+
+/** Whether somebody listens on the port of the loopback, by either address. */
+export async function listens(port) {
+  const tries = ['127.0.0.1', '::1'].map(
+    (host) =>
+      new Promise((resolve) => {
+        const socket = createConnection({ host, port })
+        socket.on('connect', () => resolve(true) ?? socket.destroy()).on('error', () => resolve(false))
+      }),
+  )
+  return (await Promise.all(tries)).some(Boolean)
+}
+
+/** Asks until `look` gives something true, and gives that. */
+export async function until(what, look, deadline = STEP_MS) {
+  const end = Date.now() + deadline
+  for (;;) {
+    const found = await look()
+    if (found) return found
+    if (Date.now() > end) throw new Error(`waited ${deadline} ms in vain: ${what}`)
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+}
+
+/** Processes of this machine that work in `directory` or name it, by pid. */
+export async function processesIn(directory) {
+  const found = []
+  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
+    if (Number(pid) === process.pid) continue
+    // A process may end while it is looked at.
+    const cwd = await readlink(`/proc/${pid}/cwd`).catch(() => '')
+    const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')
+    if (cwd.startsWith(directory) || command.includes(directory)) found.push(`${pid} ${command.replaceAll('\0', ' ')}`)
+  }
+  return found
+}
+
+/** Runs the binary to its end. */
+export async function run(args) {
+  const child = spawn(binary, args, { stdio: ['ignore', 'pipe', 'pipe'] })
+  const said = { stdout: '', stderr: '' }
+  for (const stream of ['stdout', 'stderr']) child[stream].on('data', (data) => (said[stream] += data))
+  const status = await new Promise((resolve, reject) => child.on('close', resolve).on('error', reject))
+  return { status, ...said }
+}
+
+export class Dev {
+  /** Starts it on a copy of the fixture and waits until the dev server answers. */
+  static async start(fixture, { args = [] } = {}) {
+    const dev = new Dev()
+    dev.home = await mkdtemp(path.join(tmpdir(), 'preview-agent-test-'))
+    dev.folder = path.join(dev.home, fixture)
+    const source = path.join(top, 'fixtures', fixture)
+    await cp(source, dev.folder, { recursive: true, filter: (from) => path.basename(from) !== 'node_modules' })
+    dev.port = await freePort()
+    dev.envFile = path.join(dev.home, 'editor.env')
+    dev.run(['dev', dev.folder, '--port', String(dev.port), '--env-file', dev.envFile, '--log-format', 'json', ...args])
+    try {
+      dev.started = await dev.event('dev_start')
+      await dev.event('dev_server_ready')
+      dev.editor = Object.fromEntries(
+        (await readFile(dev.envFile, 'utf8')).trim().split('\n').map((line) => line.split(/=(.*)/s).slice(0, 2)),
+      )
+    } catch (error) {
+      await dev.remove()
+      throw error
+    }
+    return dev
+  }
+
+  run(args) {
+    this.events = []
+    this.waiting = new Set()
+    // Its own cache: what one test keeps, another must not find.
+    const env = { ...process.env, XDG_CACHE_HOME: path.join(this.home, 'cache') }
+    this.child = spawn(binary, args, { env, stdio: ['ignore', 'pipe', 'inherit'] })
+    this.exited = new Promise((resolve, reject) => {
+      this.child.on('exit', (code, signal) => resolve(code ?? signal)).on('error', reject)
+    })
+    createInterface({ input: this.child.stdout }).on('line', (line) => {
+      if (process.env.SHOW_LOGS) console.log(line)
+      this.events.push(JSON.parse(line))
+      for (const look of this.waiting) look()
+    })
+  }
+
+  get url() {
+    return `http://localhost:${this.port}/`
+  }
+
+  /** The directory that the agent keeps equal to the folder. */
+  get projectDir() {
+    return this.started.project_dir
+  }
+
+  /** The first event of this type, past or to come. */
+  async event(type) {
+    let look
+    const found = new Promise((resolve) => {
+      look = () => {
+        const event = this.events.find((event) => event.event_type === type)
+        if (event) resolve(event)
+      }
+      this.waiting.add(look)
+      look()
+    })
+    const ended = this.exited.then((status) => {
+      throw new Error(`it ended with ${status} before ${type}: ${this.last()}`)
+    })
+    let timer
+    const late = new Promise((_, reject) => {
+      timer = setTimeout(() => reject(new Error(`no ${type} within ${READY_MS} ms: ${this.last()}`)), READY_MS)
+    })
+    try {
+      return await Promise.race([found, ended, late])
+    } finally {
+      clearTimeout(timer)
+      this.waiting.delete(look)
+    }
+  }
+
+  last() {
+    return this.events.slice(-15).map((event) => JSON.stringify(event)).join('\n')
+  }
+
+  /** Calls one of the database's functions as an editor does. */
+  async rpc(name, args) {
+    const answer = await fetch(`${this.editor.SUPABASE_URL}/rest/v1/rpc/${name}`, {
+      method: 'POST',
+      headers: {
+        apikey: this.editor.SUPABASE_ANON_KEY,
+        authorization: `Bearer ${this.editor.EDITOR_TOKEN}`,
+        'content-type': 'application/json',
+      },
+      body: JSON.stringify({ project_uuid: this.editor.PROJECT_ID, ...args }),
+    })
+    if (!answer.ok) throw new Error(`${name}: ${answer.status} ${await answer.text()}`)
+    return answer.json()
+  }
+
+  /** Ctrl-C, and the status that it ends with. */
+  async interrupt() {
+    this.child.kill('SIGINT')
+    return this.exited
+  }
+
+  async remove() {
+    this.child.kill('SIGKILL')
+    await this.exited
+    await rm(this.home, { recursive: true, force: true })
+  }
+}
