@@ -1,58 +1,71 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::faults::Faults;
+use crate::faults::{Cut, Faults};
 use crate::objects::Objects;
 use crate::options::Options;
+use crate::project::MAX_BULK;
+use crate::realtime::Realtime;
+use crate::rights::Rights;
 use crate::row::{BulkEntry, FileContent};
+use crate::server::{self, App};
 use crate::session::Session;
-use crate::store::Store;
+use crate::snapshots::Snapshots;
+use crate::store::{Commit, Store};
+use crate::store_error::StoreError;
 use crate::token::Keys;
+use crate::{event, writes};
+
+/// The anon key and the editor's token outlive every run.
+const YEAR: Duration = Duration::from_secs(365 * 86400);
+/// How long the sockets may take to be told goodbye.
+const GOODBYE: Duration = Duration::from_millis(1500);
 
 /// A running local backend. It ends with [`Backend::stop`], or when it is dropped.
 pub struct Backend {
     address: SocketAddr,
-    session: Session,
+    app: Arc<App>,
     editor_token: String,
-    keys: Arc<Keys>,
-    store: Store,
-    faults: Faults,
     server: JoinHandle<()>,
 }
 
 impl Backend {
     /// Binds the address, seeds the table and serves. An error names the operation that failed.
     pub async fn start(options: Options) -> io::Result<Backend> {
-        let failed = |what: &str, error: &dyn std::fmt::Display| io::Error::other(format!("{what}: {error}"));
         let listener = TcpListener::bind(options.listen)
             .await
             .map_err(|error| io::Error::new(error.kind(), format!("listening on {}: {error}", options.listen)))?;
         let address = listener.local_addr()?;
-        let keys = Keys::new(options.jwt_secret.as_deref()).map_err(|error| failed("making signing keys", &error))?;
+        let keys = Keys::new(options.jwt_secret.as_deref())
+            .map_err(|error| io::Error::other(format!("making signing keys: {error}")))?;
         let keys = Arc::new(keys);
         let objects = Arc::new(Objects::default());
-        let store = Store::new(&options.project_id, objects);
-        seed(&store, &options).map_err(|error| failed("seeding the project", &error))?;
-        let url = format!("http://{address}");
-        let session = Session {
-            project_id: options.project_id.clone(),
-            session_id: options.session_id.clone(),
-            anon_key: keys.sign_for(json!({"role": "anon", "iss": "local"}), YEAR),
-            realtime_token: String::new(),
-            snapshot_url: String::new(),
-            session_url: format!("{url}/functions/v1/preview-session/renew"),
-            supabase_url: url,
-        };
-        let editor = json!({"role": "authenticated", "aud": "authenticated", "sub": uuid::Uuid::new_v4().to_string()});
-        let editor_token = keys.sign_for(editor, YEAR);
+        let store = Store::new(&options.project_id, objects.clone());
+        seed(&store, &options).map_err(|error| io::Error::other(format!("seeding the project: {error}")))?;
+
+        let editor = uuid::Uuid::new_v4().to_string();
+        let claims = json!({"role": "authenticated", "aud": "authenticated", "sub": editor});
+        let editor_token = keys.sign_for(claims, YEAR);
+        let rights = Rights { project_id: options.project_id.clone(), editor };
         let faults = Faults::new();
-        let server = tokio::spawn(async move { drop(listener) });
-        Ok(Backend { address, session, editor_token, keys, store, faults, server })
+        let realtime = Arc::new(Realtime::new(&options, keys.clone(), rights.clone(), faults.clone()));
+        publish(&store, &options, &realtime, &faults);
+
+        let url = format!("http://{address}");
+        let anon_key = match options.publishable_key {
+            true => keys.publishable().to_owned(),
+            false => keys.sign_for(json!({"role": "anon", "iss": "local"}), YEAR),
+        };
+        let snapshots = Snapshots::default();
+        let app = Arc::new(App { options, url, keys, rights, store, objects, faults, realtime, snapshots, anon_key });
+        let server = tokio::spawn(server::serve(listener, server::router(app.clone())));
+        Ok(Backend { address, app, editor_token, server })
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -60,52 +73,97 @@ impl Backend {
         format!("http://{}", self.address)
     }
 
-    /// What an agent is to be given.
+    /// What an agent is to be given: each call makes a new token, and a new snapshot where the state has moved. The
+    /// snapshot's URL is empty where none could be made; the log says why.
     pub fn session(&self) -> Session {
-        self.session.clone()
+        let app = &self.app;
+        let snapshot_url = app.snapshot_url(false).unwrap_or_else(|error| {
+            tracing::error!(%error, "the snapshot could not be made");
+            String::new()
+        });
+        Session {
+            project_id: app.options.project_id.clone(),
+            session_id: app.options.session_id.clone(),
+            supabase_url: self.url(),
+            anon_key: app.anon_key.clone(),
+            realtime_token: app.agent_token(),
+            snapshot_url,
+            session_url: format!("{}/functions/v1/preview-session/renew", self.url()),
+        }
     }
 
-    /// A JWT of role `authenticated` that may write the project.
+    /// A JWT of role `authenticated` that may write the project, valid for a year.
     pub fn editor_token(&self) -> String {
         self.editor_token.clone()
     }
 
     /// Signs any claims, as they are: for tests of tokens that are expired, foreign or empty.
     pub fn sign(&self, claims: &Value) -> String {
-        self.keys.sign(claims)
+        self.app.keys.sign(claims)
+    }
+
+    /// Broadcasts anything on the project's topic, as `realtime.send` would: for tests of what other senders send.
+    pub fn broadcast(&self, event: &str, payload: Value, private: bool) {
+        let topic = format!("project:{}", self.app.options.project_id);
+        self.app.realtime.hub.send(payload, event, &topic, private);
     }
 
     /// The project's table.
     pub fn store(&self) -> Store {
-        self.store.clone()
+        self.app.store.clone()
     }
 
     /// The switchboard of faults.
     pub fn faults(&self) -> Faults {
-        self.faults.clone()
+        self.app.faults.clone()
     }
 
     /// Closes every connection (websockets with 1012) and the listener.
     pub async fn stop(self) {
+        self.app.faults.cut(Cut::Code(1012));
+        // Until the sockets are gone: they go on being served while they say goodbye.
+        let gone = async {
+            while self.app.realtime.connections() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(GOODBYE, gone).await.is_err() {
+            tracing::debug!("a websocket did not say goodbye");
+        }
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        self.app.faults.cut(Cut::Abruptly);
         self.server.abort();
     }
 }
 
-const YEAR: std::time::Duration = std::time::Duration::from_secs(365 * 86400);
-
-/// The files of the start are one revision.
-fn seed(store: &Store, options: &Options) -> Result<(), crate::StoreError> {
-    let entries: Vec<BulkEntry> = options
-        .files
-        .iter()
-        .map(|file| BulkEntry {
+/// The files of the start are one revision, or one for each 10,000.
+fn seed(store: &Store, options: &Options) -> Result<(), StoreError> {
+    for part in options.files.chunks(MAX_BULK) {
+        let entries = part.iter().map(|file| BulkEntry {
             path: file.path.clone(),
             content: Some(FileContent::from_bytes(file.bytes.clone())),
             expected_version: None,
-        })
-        .collect();
-    for part in entries.chunks(crate::project::MAX_BULK) {
-        store.bulk(part.to_vec(), "seed")?;
+        });
+        store.bulk(entries.collect(), "seed")?;
     }
     Ok(())
+}
+
+/// Lets each commit leave as a broadcast and as rows.
+fn publish(store: &Store, options: &Options, realtime: &Arc<Realtime>, faults: &Faults) {
+    let (realtime, faults) = (realtime.clone(), faults.clone());
+    let (project_id, limit) = (options.project_id.clone(), options.event_limit);
+    let topic = format!("project:{project_id}");
+    store.on_commit(Box::new(move |commit: &Commit| {
+        let older = faults.roll(|all, _| all.older_database);
+        let (name, payload) = event::broadcast(commit, limit, older);
+        realtime.hub.send(payload, name, &topic, true);
+        for row in &commit.rows {
+            realtime.changes.inserted(&commit.at.to_string(), || writes::record(row, &project_id));
+        }
+    }));
 }

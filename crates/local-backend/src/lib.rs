@@ -3,18 +3,35 @@
 //! integration tests. It shares nothing with the agent but the rules for paths: a codec of both would hide its own
 //! mistakes.
 
+mod arguments;
 mod backend;
 mod chance;
+mod control;
 mod digest;
+mod download;
+mod event;
 mod faults;
+mod listing;
+mod multipart;
 mod objects;
 mod options;
+mod postgrest;
 mod project;
+mod reads;
+mod realtime;
+mod renewal;
+mod rest;
+mod rights;
 mod row;
+mod rpc;
+mod server;
 mod session;
+mod snapshots;
+mod storage;
 mod store;
 mod store_error;
 mod token;
+mod writes;
 
 pub use backend::Backend;
 pub use chance::Chance;

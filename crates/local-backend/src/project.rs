@@ -176,6 +176,7 @@ impl Project {
         let before = self.newest(&entry.path).map(|row| row.version);
         let version = before.or_else(|| self.version_floor.get(&entry.path).copied()).unwrap_or(0) + 1;
         let mut row = Row {
+            id: uuid::Uuid::new_v4().to_string(),
             path: entry.path,
             file_type: String::new(),
             version,

@@ -35,6 +35,8 @@ pub struct BulkEntry {
 /// One row of the table: a version of a file, or the tombstone that ended it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
+    /// The row's own UUID.
+    pub id: String,
     /// The file's path.
     pub path: String,
     /// `p_file_type` as the writer gave it.

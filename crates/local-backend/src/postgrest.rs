@@ -1,0 +1,92 @@
+use axum::Json;
+use axum::http::header::WWW_AUTHENTICATE;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use serde_json::{Value, json};
+
+use crate::store_error::StoreError;
+use crate::token::{Claims, Keys, TokenError};
+
+/// An answer as PostgREST gives it: `{code, details, hint, message}`.
+#[derive(Debug)]
+pub struct ApiError {
+    pub status: StatusCode,
+    pub code: String,
+    pub message: String,
+    pub details: Option<String>,
+}
+
+impl ApiError {
+    pub fn new(status: StatusCode, code: &str, message: impl Into<String>) -> ApiError {
+        ApiError { status, code: code.into(), message: message.into(), details: None }
+    }
+
+    /// 42501: 401 for a caller who has not signed in, 403 for others.
+    pub fn no_right(claims: &Claims, to: &str) -> ApiError {
+        let status = if claims.role() == "anon" { StatusCode::UNAUTHORIZED } else { StatusCode::FORBIDDEN };
+        ApiError::new(status, "42501", format!("no right to {to}"))
+    }
+
+    /// 22023.
+    pub fn invalid(message: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::BAD_REQUEST, "22023", message)
+    }
+
+    pub fn response(self) -> Response {
+        let body = json!({"code": self.code, "details": self.details, "hint": null, "message": self.message});
+        let mut response = (self.status, Json(body)).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, "Bearer".parse().unwrap_or_else(|_| unreachable!()));
+        }
+        response
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> ApiError {
+        let status = match error.code() {
+            "PT409" => StatusCode::CONFLICT,
+            "PT404" => StatusCode::NOT_FOUND,
+            "PT429" => StatusCode::TOO_MANY_REQUESTS,
+            "53100" => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        let (code, message, details) = (error.code().into(), error.to_string(), error.details());
+        ApiError { status, code, message, details }
+    }
+}
+
+/// The caller's claims: the gateway asks for an `apikey`, PostgREST reads `Authorization`, and without one the caller
+/// is `anon`.
+pub fn caller(headers: &HeaderMap, keys: &Keys) -> Result<Claims, Response> {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let gateway =
+        |message: &str| (StatusCode::UNAUTHORIZED, Json(json!({"message": message, "hint": null}))).into_response();
+    let apikey = header("apikey").ok_or_else(|| gateway("No API key found in request"))?;
+    let anon = keys.verify(apikey).map_err(|_| gateway("Invalid API key"))?;
+    let Some(token) = header("authorization").and_then(|value| value.strip_prefix("Bearer ")) else {
+        return Ok(anon);
+    };
+    keys.verify_live(token).map_err(|error| {
+        let (code, message) = match error {
+            TokenError::Expired(_) => ("PGRST303", "JWT expired".into()),
+            error => ("PGRST301", error.to_string()),
+        };
+        ApiError::new(StatusCode::UNAUTHORIZED, code, message).response()
+    })
+}
+
+/// 404 with `PGRST202`.
+pub fn no_such_function(name: &str, arguments: &Value) -> ApiError {
+    let mut names: Vec<&str> = arguments.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    let signature = format!("public.{name}({})", names.join(", "));
+    let mut error = ApiError::new(
+        StatusCode::NOT_FOUND,
+        "PGRST202",
+        format!("Could not find the function {signature} in the schema cache"),
+    );
+    error.details =
+        Some(format!("Searched for the function {signature}, but no matches were found in the schema cache."));
+    error
+}

@@ -1,0 +1,128 @@
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::{Map, Value, json};
+
+use super::frame::{Vsn, encode};
+use super::queue::Queue;
+use crate::rights::Rights;
+use crate::token::Claims;
+
+/// The columns of `public.project_files`, as each `postgres_changes` frame lists them.
+const COLUMNS: [(&str, &str); 13] = [
+    ("id", "uuid"),
+    ("project_id", "uuid"),
+    ("file_path", "text"),
+    ("file_type", "text"),
+    ("content", "text"),
+    ("content_hash", "text"),
+    ("version", "int4"),
+    ("revision", "int8"),
+    ("size", "int8"),
+    ("encoding", "text"),
+    ("is_deleted", "bool"),
+    ("is_current_version", "bool"),
+    ("updated_at", "timestamptz"),
+];
+
+/// One accepted entry of a join's `postgres_changes`.
+pub struct Subscription {
+    id: u64,
+    event: String,
+    filter: Option<(String, String)>,
+}
+
+/// Who has subscribed to the table's rows.
+#[derive(Default)]
+pub struct Changes(Mutex<HashMap<u64, Subscriber>>);
+
+struct Subscriber {
+    topic: String,
+    vsn: Vsn,
+    queue: Queue,
+    subscriptions: Vec<Subscription>,
+}
+
+/// What the ok reply echoes, and what comes of it: the subscriptions, or why the server cannot have them.
+pub fn accept(asked: &[Value], claims: &Claims, rights: &Rights) -> (Vec<Value>, Result<Vec<Subscription>, String>) {
+    let echo: Vec<Value> = asked.iter().filter_map(Value::as_object).map(|entry| echo(entry).into()).collect();
+    let subscriptions = echo.iter().map(subscription).collect::<Result<Vec<_>, _>>();
+    // Without a policy for its role a subscriber hears nothing, and is not told.
+    let subscriptions = subscriptions.map(|all| if rights.may_read(claims) { all } else { Vec::new() });
+    (echo, subscriptions)
+}
+
+/// The entry with its `id`, which names it in each frame.
+fn echo(entry: &Map<String, Value>) -> Map<String, Value> {
+    let mut hasher = DefaultHasher::new();
+    for name in ["event", "schema", "table", "filter"] {
+        entry.get(name).map(Value::to_string).hash(&mut hasher);
+    }
+    let mut echo = entry.clone();
+    echo.insert("id".into(), json!(hasher.finish() >> 37));
+    echo
+}
+
+fn subscription(entry: &Value) -> Result<Subscription, String> {
+    let text = |name: &str| entry[name].as_str();
+    let event = text("event").unwrap_or("*").to_owned();
+    let filter = match text("filter") {
+        Some(filter) => filter.split_once("=eq.").map(|(column, value)| Some((column.to_owned(), value.to_owned()))),
+        None => Some(None),
+    };
+    match (text("schema"), text("table"), filter) {
+        (Some("public" | "*"), Some("project_files" | "*") | None, Some(filter)) => {
+            Ok(Subscription { id: entry["id"].as_u64().unwrap_or(0), event, filter })
+        }
+        (schema, table, _) => Err(format!(
+            "Unable to subscribe to changes with given parameters. Please check Realtime is enabled for the given \
+             connect parameters: [event: {event}, schema: {}, table: {}, filters: [], select: nil]",
+            schema.unwrap_or("nil"),
+            table.unwrap_or("nil"),
+        )),
+    }
+}
+
+impl Changes {
+    pub fn subscribe(&self, id: u64, topic: &str, vsn: Vsn, queue: Queue, subscriptions: Vec<Subscription>) {
+        self.lock().insert(id, Subscriber { topic: topic.into(), vsn, queue, subscriptions });
+    }
+
+    pub fn unsubscribe(&self, id: u64) {
+        self.lock().remove(&id);
+    }
+
+    /// A row was inserted into `project_files`: `record` makes its columns, where anybody wants them.
+    pub fn inserted(&self, commit_timestamp: &str, record: impl FnOnce() -> Value) {
+        let subscribers = self.lock();
+        if subscribers.is_empty() {
+            return;
+        }
+        let record = record();
+        let columns: Vec<Value> = COLUMNS.iter().map(|(name, kind)| json!({"name": name, "type": kind})).collect();
+        let data = json!({
+            "table": "project_files", "type": "INSERT", "record": record, "columns": columns, "errors": null,
+            "schema": "public", "commit_timestamp": commit_timestamp,
+        });
+        for subscriber in subscribers.values() {
+            let wanted = |one: &&Subscription| {
+                let of_column = |(column, value): &(String, String)| match &record[column] {
+                    Value::String(text) => text == value,
+                    other => other.to_string() == *value,
+                };
+                matches!(one.event.as_str(), "*" | "INSERT") && one.filter.as_ref().is_none_or(of_column)
+            };
+            let ids: Vec<u64> = subscriber.subscriptions.iter().filter(wanted).map(|one| one.id).collect();
+            if !ids.is_empty() {
+                let payload = json!({"data": data, "ids": ids}).to_string();
+                let (vsn, topic) = (subscriber.vsn, &subscriber.topic);
+                subscriber.queue.push(encode(vsn, &Value::Null, &Value::Null, topic, "postgres_changes", &payload));
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Subscriber>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

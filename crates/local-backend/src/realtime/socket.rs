@@ -1,0 +1,115 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use super::Realtime;
+use super::channels::Channels;
+use super::frame::{Vsn, decode};
+use super::queue::{Outbox, queue};
+use crate::faults::Cut;
+
+/// How long a client may take to answer a close frame.
+const CLOSE_WAIT: Duration = Duration::from_secs(1);
+/// Frames written before the socket is flushed.
+const BATCH: usize = 64;
+
+pub type Socket = WebSocketStream<TokioIo<Upgraded>>;
+
+/// Serves one websocket until either side ends it.
+pub async fn serve(mut socket: Socket, realtime: Arc<Realtime>, vsn: Vsn, apikey: String) {
+    let (sender, mut outbox) = queue();
+    let overflow = outbox.overflow();
+    let mut cuts = realtime.faults.cuts();
+    let mut channels = Channels::new(realtime.clone(), vsn, sender, apikey);
+    let end = tokio::select! {
+        end = run(&mut socket, &realtime, vsn, &mut channels, &mut outbox) => end,
+        cut = cuts.recv() => cut.ok(),
+        () = overflow.notified() => {
+            tracing::warn!("a slow websocket client is cut");
+            Some(Cut::Abruptly)
+        }
+    };
+    match end {
+        Some(Cut::Code(code)) => close(&mut socket, code).await,
+        Some(Cut::Reload) => {
+            channels.disconnect();
+            while let Some(frame) = outbox.ready() {
+                if socket.feed(frame).await.is_err() {
+                    return;
+                }
+            }
+            close(&mut socket, 1012).await;
+        }
+        Some(Cut::Abruptly) | None => {}
+    }
+}
+
+/// Nothing where the client has gone, else how it is to be sent away.
+async fn run(
+    socket: &mut Socket,
+    realtime: &Realtime,
+    vsn: Vsn,
+    channels: &mut Channels,
+    outbox: &mut Outbox,
+) -> Option<Cut> {
+    let mut faults = realtime.faults.watch();
+    let mut heard = Instant::now();
+    loop {
+        if realtime.faults.roll(|all, _| all.silent) {
+            faults.changed().await.ok()?;
+            continue;
+        }
+        let tick = channels.next_tick().unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+        tokio::select! {
+            _ = faults.changed() => {}
+            () = sleep_until(tick) => channels.tick(Instant::now()),
+            () = sleep_until(heard + realtime.silence_limit) => return Some(Cut::Code(1000)),
+            frame = outbox.next() => write(socket, outbox, frame?).await.ok()?,
+            received = socket.next() => {
+                heard = Instant::now();
+                match received? {
+                    Ok(message) => {
+                        if let Some(late) = decode(vsn, &message).and_then(|frame| channels.handle(frame)) {
+                            sleep(late.after).await;
+                            write(socket, outbox, late.frame).await.ok()?;
+                        }
+                    }
+                    Err(Error::Capacity(_)) => return Some(Cut::Abruptly),
+                    Err(_) => return None,
+                }
+            }
+        }
+    }
+}
+
+/// `frame`, and what else is ready, in one go.
+async fn write(socket: &mut Socket, outbox: &mut Outbox, frame: Message) -> Result<(), Error> {
+    socket.feed(frame).await?;
+    for _ in 0..BATCH {
+        match outbox.ready() {
+            Some(frame) => socket.feed(frame).await?,
+            None => break,
+        }
+    }
+    socket.flush().await
+}
+
+/// Sends a close frame and waits for its answer, since closing TCP at once could destroy it on the way.
+async fn close(socket: &mut Socket, code: u16) {
+    let frame = CloseFrame { code: code.into(), reason: "".into() };
+    let closing = async {
+        if socket.close(Some(frame)).await.is_ok() {
+            while let Some(Ok(_)) = socket.next().await {}
+        }
+    };
+    if timeout(CLOSE_WAIT, closing).await.is_err() {
+        tracing::debug!(code, "a client did not answer the close frame");
+    }
+}

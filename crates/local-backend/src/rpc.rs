@@ -1,0 +1,213 @@
+//! `/rest/v1/rpc/`: who may call what, and the faults of reading.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use serde_json::{Map, Value, json};
+
+use crate::arguments::Arguments;
+use crate::listing::Listing;
+use crate::postgrest::{ApiError, caller, no_such_function};
+use crate::server::{App, hang_up};
+use crate::token::Claims;
+use crate::{reads, writes};
+
+/// One function: its name, its arguments with and without a default, and what it is.
+struct Function {
+    name: &'static str,
+    required: &'static [&'static str],
+    optional: &'static [&'static str],
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    /// A read that the older databases do not have.
+    Read,
+    OlderRead,
+    Write,
+    Flag,
+}
+
+const FUNCTIONS: [Function; 10] = [
+    function("list_project_changes", &["project_uuid", "since_revision"], &["max_rows", "with_content"], Kind::Read),
+    function("project_head", &["project_uuid"], &[], Kind::Read),
+    function("get_project_file", &["project_uuid", "p_file_path", "p_version"], &[], Kind::Read),
+    function("list_current_files", &["project_uuid"], &[], Kind::OlderRead),
+    function(
+        "upsert_project_file",
+        &["project_uuid", "p_file_path", "p_content"],
+        &["p_file_type", "expected_version"],
+        Kind::Write,
+    ),
+    function("delete_project_file", &["project_uuid", "p_file_path"], &["expected_version"], Kind::Write),
+    function("bulk_upsert_project_files", &["project_uuid", "files"], &[], Kind::Write),
+    function("bulk_delete_project_files", &["project_uuid", "file_paths"], &[], Kind::Write),
+    function(
+        "register_project_asset",
+        &["project_uuid", "p_file_path", "p_file_type", "p_content_hash", "p_size"],
+        &["expected_version"],
+        Kind::Write,
+    ),
+    function("is_feature_enabled", &["flag_key"], &["user_id"], Kind::Flag),
+];
+
+const fn function(
+    name: &'static str,
+    required: &'static [&'static str],
+    optional: &'static [&'static str],
+    kind: Kind,
+) -> Function {
+    Function { name, required, optional, kind }
+}
+
+/// With the arguments in the body, and filters in the query.
+pub async fn post(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let arguments = if body.is_empty() { Ok(Map::new()) } else { serde_json::from_slice(&body) };
+    match arguments {
+        Ok(arguments) => respond(&app, &name, arguments, &query, &headers).await,
+        Err(error) => {
+            let message = format!("Empty or invalid json: {error}");
+            ApiError::new(StatusCode::BAD_REQUEST, "PGRST102", message).response()
+        }
+    }
+}
+
+/// With arguments and filters in the query: what the function does not know by name is a filter.
+pub async fn get(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+) -> Response {
+    let function = FUNCTIONS.iter().find(|function| function.name == name);
+    let known = |key: &String| {
+        function.is_some_and(|function| {
+            function.required.contains(&key.as_str()) || function.optional.contains(&key.as_str())
+        })
+    };
+    if function.is_some_and(|function| function.kind == Kind::Write) {
+        let message = "cannot execute INSERT in a read-only transaction";
+        return ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "25006", message).response();
+    }
+    let (arguments, filters): (HashMap<_, _>, HashMap<_, _>) = query.into_iter().partition(|(key, _)| known(key));
+    let arguments = arguments.into_iter().map(|(key, value)| (key, json!(value))).collect();
+    respond(&app, &name, arguments, &filters, &headers).await
+}
+
+async fn respond(
+    app: &App,
+    name: &str,
+    arguments: Map<String, Value>,
+    filters: &HashMap<String, String>,
+    headers: &HeaderMap,
+) -> Response {
+    let claims = match caller(headers, &app.keys) {
+        Ok(claims) => claims,
+        Err(response) => return response,
+    };
+    let Some(function) = FUNCTIONS.iter().find(|function| function.name == name) else {
+        return no_such_function(name, &arguments.into()).response();
+    };
+    if matches!(function.kind, Kind::Read | Kind::OlderRead) {
+        if let Some(response) = read_fault(app).await {
+            return response;
+        }
+        if let Some(body) = false_answer(app, name) {
+            return Json(body).into_response();
+        }
+    }
+    let older = app.faults.roll(|all, _| all.older_database);
+    let named = Value::Object(arguments.clone());
+    let arguments = Arguments::new(arguments);
+    if (older && function.kind == Kind::Read) || !arguments.fit(function.required, function.optional) {
+        return no_such_function(name, &named).response();
+    }
+    match call(app, function, &arguments, &claims, filters) {
+        Ok(value) => Json(value).into_response(),
+        Err(error) => error.response(),
+    }
+}
+
+fn call(
+    app: &App,
+    function: &Function,
+    arguments: &Arguments,
+    claims: &Claims,
+    filters: &HashMap<String, String>,
+) -> Result<Value, ApiError> {
+    if function.kind == Kind::Flag {
+        return reads::is_feature_enabled(arguments);
+    }
+    let project = arguments.text("project_uuid")?;
+    if uuid::Uuid::parse_str(project).is_err() {
+        let message = format!("invalid input syntax for type uuid: {project:?}");
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "22P02", message));
+    }
+    let write = function.kind == Kind::Write;
+    let may = if write { app.rights.may_write(claims) } else { app.rights.may_read(claims) };
+    if !may || project != app.rights.project_id {
+        // A project that is not there and one of somebody else's look the same.
+        return Err(ApiError::no_right(claims, if write { "write this project" } else { "read this project" }));
+    }
+    let sender = claims.text("sub").unwrap_or("service_role");
+    match function.name {
+        "list_project_changes" => reads::list_project_changes(app, arguments),
+        "project_head" => Ok(reads::project_head(app)),
+        "get_project_file" => reads::get_project_file(app, arguments),
+        "list_current_files" => Listing::parse(filters).map(|listing| listing.rows(app)),
+        "upsert_project_file" => writes::upsert(app, arguments, sender),
+        "delete_project_file" => writes::delete(app, arguments, sender),
+        "bulk_upsert_project_files" => writes::bulk_upsert(app, arguments, sender),
+        "bulk_delete_project_files" => writes::bulk_delete(app, arguments, sender),
+        _ => writes::register_asset(app, arguments, sender),
+    }
+}
+
+/// What a read answers in place of the truth, after the delay that is asked for.
+pub async fn read_fault(app: &App) -> Option<Response> {
+    let (delay, status) = app.faults.roll(|all, random| {
+        let fail = all.fail_reads.as_mut();
+        let status = fail.and_then(|fail| fail.chance.strikes(random).then_some(fail.status));
+        (all.delay_reads_ms, status)
+    });
+    if delay > 0 {
+        tokio::time::sleep(Duration::from_millis(delay)).await;
+    }
+    let status = match status? {
+        0 => return Some(hang_up()),
+        status => StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+    };
+    let mut error = ApiError::new(status, "XX000", "a fault was asked for");
+    match status {
+        StatusCode::UNAUTHORIZED => (error.code, error.message) = ("PGRST303".into(), "JWT expired".into()),
+        StatusCode::TOO_MANY_REQUESTS => error.code = "PT429".into(),
+        StatusCode::FORBIDDEN => error.code = "42501".into(),
+        _ => {}
+    }
+    let mut response = error.response();
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        response.headers_mut().insert(RETRY_AFTER, 1.into());
+    }
+    Some(response)
+}
+
+fn false_answer(app: &App, name: &str) -> Option<Value> {
+    app.faults.roll(|all, random| {
+        let answer = all.answers.get_mut(name)?;
+        answer.chance.strikes(random).then(|| answer.body.clone())
+    })
+}

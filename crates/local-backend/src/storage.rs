@@ -1,0 +1,170 @@
+//! `/storage/v1/`: binary files of the project, and snapshots by signed URL. Storage answers 400 for most refusals and
+//! puts the real status into the body.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use serde_json::{Value, json};
+
+use crate::download::{self, Download};
+use crate::multipart::first_file;
+use crate::postgrest::caller;
+use crate::rpc::read_fault;
+use crate::server::App;
+use crate::token::{Claims, TokenError, now};
+
+/// The bucket of binary files.
+const ASSETS: &str = "project-assets";
+/// The bucket of snapshots.
+pub const SNAPSHOTS: &str = "project-snapshots";
+/// The largest object.
+const MAX_OBJECT: usize = 50 << 20;
+
+/// `GET /object/authenticated/<bucket>/<name>`, and without `authenticated` the same.
+pub async fn read(State(app): State<Arc<App>>, Path(object): Path<String>, headers: HeaderMap) -> Response {
+    let claims = match storage_caller(&headers, &app) {
+        Ok(claims) => claims,
+        Err(response) => return response,
+    };
+    if let Some(response) = read_fault(&app).await {
+        return response;
+    }
+    let bytes = match object.split_once('/') {
+        Some((ASSETS, name)) if is_own(&app, name) && app.rights.may_read(&claims) => app.objects.get(&object),
+        Some((SNAPSHOTS, name)) if app.rights.may_write(&claims) => app.snapshots.get(name),
+        _ => None,
+    };
+    match bytes {
+        Some(bytes) => {
+            let etag = format!("\"{}\"", crate::digest::content_hash(&bytes));
+            ([(CONTENT_TYPE, "application/octet-stream".to_owned()), (ETAG, etag)], bytes).into_response()
+        }
+        None => refusal("404", "not_found", "Object not found"),
+    }
+}
+
+/// `POST`: a new object, or with `x-upsert: true` in place of an old one.
+pub async fn upload(
+    State(app): State<Arc<App>>,
+    Path(object): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let upsert = headers.get("x-upsert").is_some_and(|value| value == "true");
+    store(&app, &object, &headers, body, upsert)
+}
+
+/// `PUT`: in place of an old object.
+pub async fn replace(
+    State(app): State<Arc<App>>,
+    Path(object): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    store(&app, &object, &headers, body, true)
+}
+
+fn store(app: &App, object: &str, headers: &HeaderMap, body: Bytes, upsert: bool) -> Response {
+    let claims = match storage_caller(headers, app) {
+        Ok(claims) => claims,
+        Err(response) => return response,
+    };
+    match object.split_once('/') {
+        Some((ASSETS, name)) if is_own(app, name) && app.rights.may_write(&claims) => {}
+        _ => return refusal("403", "Unauthorized", "new row violates row-level security policy"),
+    }
+    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let Some(bytes) = (if kind.starts_with("multipart/form-data") { first_file(kind, &body) } else { Some(body) })
+    else {
+        return refusal("400", "invalid_request", "the form holds no file");
+    };
+    if bytes.len() > MAX_OBJECT {
+        return refusal("413", "Payload too large", "The object exceeded the maximum allowed size");
+    }
+    if !upsert && app.objects.get(object).is_some() {
+        return refusal("409", "Duplicate", "The resource already exists");
+    }
+    match app.objects.put(object, bytes) {
+        Ok(()) => Json(json!({"Key": object, "Id": uuid::Uuid::new_v4().to_string()})).into_response(),
+        Err(error) => refusal("507", "insufficient_storage", &error.to_string()),
+    }
+}
+
+/// `POST /object/sign/<bucket>/<name>` with `{expiresIn}` in seconds.
+pub async fn sign(
+    State(app): State<Arc<App>>,
+    Path(object): Path<String>,
+    headers: HeaderMap,
+    Json(body): Json<Value>,
+) -> Response {
+    match storage_caller(&headers, &app) {
+        Ok(claims) if app.rights.may_write(&claims) => {}
+        Ok(_) => return refusal("404", "not_found", "Object not found"),
+        Err(response) => return response,
+    }
+    let seconds = body["expiresIn"].as_u64().unwrap_or(60);
+    Json(json!({ "signedURL": signed_path(&app, &object, seconds) })).into_response()
+}
+
+/// The path and query, below `/storage/v1`, at which whoever has it may read the object.
+pub fn signed_path(app: &App, object: &str, seconds: u64) -> String {
+    let now = now();
+    let token =
+        app.keys.sign(&json!({"role": "storage", "url": object, "iat": now, "exp": now.saturating_add(seconds)}));
+    format!("/object/sign/{object}?token={token}")
+}
+
+/// `GET /object/sign/<bucket>/<name>?token=…`, with ranges.
+pub async fn signed(
+    State(app): State<Arc<App>>,
+    Path(object): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+) -> Response {
+    let Some(token) = query.get("token") else {
+        return refusal("400", "Error", "querystring must have required property 'token'");
+    };
+    match app.keys.verify_live(token) {
+        Ok(claims) if claims.text("url") == Some(&object) => {}
+        Ok(_) => return refusal("400", "InvalidSignature", "The url do not match the signature"),
+        Err(TokenError::Expired(_)) => {
+            return refusal("400", "InvalidJWT", "\"exp\" claim timestamp check failed");
+        }
+        Err(_) => return refusal("400", "InvalidJWT", "signature verification failed"),
+    }
+    let bytes = match object.split_once('/') {
+        Some((SNAPSHOTS, name)) => app.snapshots.get(name),
+        _ => app.objects.get(&object),
+    };
+    match bytes {
+        Some(bytes) => download::respond(&app, Download::new(bytes), &headers),
+        None => refusal("404", "not_found", "Object not found"),
+    }
+}
+
+/// HTTP 400, whatever the status in the body.
+fn refusal(status: &str, error: &str, message: &str) -> Response {
+    let body = json!({"statusCode": status, "error": error, "message": message});
+    (StatusCode::BAD_REQUEST, Json(body)).into_response()
+}
+
+/// An expired token is 400 here too, with 403 in the body.
+fn storage_caller(headers: &HeaderMap, app: &App) -> Result<Claims, Response> {
+    caller(headers, &app.keys).map_err(|response| {
+        if response.headers().contains_key(CONTENT_LENGTH) {
+            return response;
+        }
+        refusal("403", "Unauthorized", "jwt expired")
+    })
+}
+
+/// An object of the project, in no deeper folder.
+fn is_own(app: &App, name: &str) -> bool {
+    name.split_once('/').is_some_and(|(project, rest)| project == app.rights.project_id && !rest.contains('/'))
+}
