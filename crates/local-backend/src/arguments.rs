@@ -62,7 +62,7 @@ impl Arguments {
 
 fn nul() -> ApiError {
     let mut error = ApiError::invalid("unsupported Unicode escape sequence");
-    error.code = "22P05".into();
+    error.code = Some("22P05".into());
     error.details = Some("\\u0000 cannot be converted to text.".into());
     error
 }

@@ -1,24 +1,24 @@
 use axum::Json;
 use axum::http::header::WWW_AUTHENTICATE;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 
 use crate::store_error::StoreError;
 use crate::token::{Claims, Keys, TokenError};
 
-/// An answer as PostgREST gives it: `{code, details, hint, message}`.
+/// An answer as PostgREST gives it, `{code, details, hint, message}`, or as the gateway before it, without a code.
 #[derive(Debug)]
 pub struct ApiError {
     pub status: StatusCode,
-    pub code: String,
+    pub code: Option<String>,
     pub message: String,
     pub details: Option<String>,
 }
 
 impl ApiError {
     pub fn new(status: StatusCode, code: &str, message: impl Into<String>) -> ApiError {
-        ApiError { status, code: code.into(), message: message.into(), details: None }
+        ApiError { status, code: Some(code.into()), message: message.into(), details: None }
     }
 
     /// 42501: 401 for a caller who has not signed in, 403 for others.
@@ -33,10 +33,13 @@ impl ApiError {
     }
 
     pub fn response(self) -> Response {
-        let body = json!({"code": self.code, "details": self.details, "hint": null, "message": self.message});
+        let body = match self.code {
+            Some(code) => json!({"code": code, "details": self.details, "hint": null, "message": self.message}),
+            None => json!({"message": self.message, "hint": self.details}),
+        };
         let mut response = (self.status, Json(body)).into_response();
         if self.status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(WWW_AUTHENTICATE, "Bearer".parse().unwrap_or_else(|_| unreachable!()));
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }
@@ -51,17 +54,21 @@ impl From<StoreError> for ApiError {
             "53100" => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_REQUEST,
         };
-        let (code, message, details) = (error.code().into(), error.to_string(), error.details());
+        let (code, message, details) = (Some(error.code().into()), error.to_string(), error.details());
         ApiError { status, code, message, details }
     }
 }
 
 /// The caller's claims: the gateway asks for an `apikey`, PostgREST reads `Authorization`, and without one the caller
 /// is `anon`.
-pub fn caller(headers: &HeaderMap, keys: &Keys) -> Result<Claims, Response> {
+pub fn caller(headers: &HeaderMap, keys: &Keys) -> Result<Claims, ApiError> {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let gateway =
-        |message: &str| (StatusCode::UNAUTHORIZED, Json(json!({"message": message, "hint": null}))).into_response();
+    let gateway = |message: &str| ApiError {
+        status: StatusCode::UNAUTHORIZED,
+        code: None,
+        message: message.into(),
+        details: None,
+    };
     let apikey = header("apikey").ok_or_else(|| gateway("No API key found in request"))?;
     let anon = keys.verify(apikey).map_err(|_| gateway("Invalid API key"))?;
     let Some(token) = header("authorization").and_then(|value| value.strip_prefix("Bearer ")) else {
@@ -72,7 +79,7 @@ pub fn caller(headers: &HeaderMap, keys: &Keys) -> Result<Claims, Response> {
             TokenError::Expired(_) => ("PGRST303", "JWT expired".into()),
             error => ("PGRST301", error.to_string()),
         };
-        ApiError::new(StatusCode::UNAUTHORIZED, code, message).response()
+        ApiError::new(StatusCode::UNAUTHORIZED, code, message)
     })
 }
 

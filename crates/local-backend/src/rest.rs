@@ -34,7 +34,7 @@ struct OneMessage {
 pub async fn broadcast(State(app): State<Arc<App>>, headers: HeaderMap, Json(body): Json<Messages>) -> Response {
     let claims = match caller(&headers, &app.keys) {
         Ok(claims) => claims,
-        Err(response) => return response,
+        Err(error) => return error.response(),
     };
     if body.messages.len() > MAX_MESSAGES {
         return (StatusCode::TOO_MANY_REQUESTS, Json(json!({"message": "Too many messages"}))).into_response();

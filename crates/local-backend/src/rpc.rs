@@ -117,7 +117,7 @@ async fn respond(
 ) -> Response {
     let claims = match caller(headers, &app.keys) {
         Ok(claims) => claims,
-        Err(response) => return response,
+        Err(error) => return error.response(),
     };
     let Some(function) = FUNCTIONS.iter().find(|function| function.name == name) else {
         return no_such_function(name, &arguments.into()).response();
@@ -193,9 +193,9 @@ pub async fn read_fault(app: &App) -> Option<Response> {
     };
     let mut error = ApiError::new(status, "XX000", "a fault was asked for");
     match status {
-        StatusCode::UNAUTHORIZED => (error.code, error.message) = ("PGRST303".into(), "JWT expired".into()),
-        StatusCode::TOO_MANY_REQUESTS => error.code = "PT429".into(),
-        StatusCode::FORBIDDEN => error.code = "42501".into(),
+        StatusCode::UNAUTHORIZED => (error.code, error.message) = (Some("PGRST303".into()), "JWT expired".into()),
+        StatusCode::TOO_MANY_REQUESTS => error.code = Some("PT429".into()),
+        StatusCode::FORBIDDEN => error.code = Some("42501".into()),
         _ => {}
     }
     let mut response = error.response();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG};
+use axum::http::header::{CONTENT_TYPE, ETAG};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ const MAX_OBJECT: usize = 50 << 20;
 pub async fn read(State(app): State<Arc<App>>, Path(object): Path<String>, headers: HeaderMap) -> Response {
     let claims = match storage_caller(&headers, &app) {
         Ok(claims) => claims,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     if let Some(response) = read_fault(&app).await {
         return response;
@@ -73,7 +73,7 @@ pub async fn replace(
 fn store(app: &App, object: &str, headers: &HeaderMap, body: Bytes, upsert: bool) -> Response {
     let claims = match storage_caller(headers, app) {
         Ok(claims) => claims,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     match object.split_once('/') {
         Some((ASSETS, name)) if is_own(app, name) && app.rights.may_write(&claims) => {}
@@ -106,7 +106,7 @@ pub async fn sign(
     match storage_caller(&headers, &app) {
         Ok(claims) if app.rights.may_write(&claims) => {}
         Ok(_) => return refusal("404", "not_found", "Object not found"),
-        Err(response) => return response,
+        Err(response) => return *response,
     }
     let seconds = body["expiresIn"].as_u64().unwrap_or(60);
     Json(json!({ "signedURL": signed_path(&app, &object, seconds) })).into_response()
@@ -154,13 +154,14 @@ fn refusal(status: &str, error: &str, message: &str) -> Response {
     (StatusCode::BAD_REQUEST, Json(body)).into_response()
 }
 
-/// An expired token is 400 here too, with 403 in the body.
-fn storage_caller(headers: &HeaderMap, app: &App) -> Result<Claims, Response> {
-    caller(headers, &app.keys).map_err(|response| {
-        if response.headers().contains_key(CONTENT_LENGTH) {
-            return response;
-        }
-        refusal("403", "Unauthorized", "jwt expired")
+/// The gateway's refusals as they are; a bad token is 400 here too, with 403 in the body.
+fn storage_caller(headers: &HeaderMap, app: &App) -> Result<Claims, Box<Response>> {
+    caller(headers, &app.keys).map_err(|error| {
+        Box::new(match error.code.as_deref() {
+            None => error.response(),
+            Some("PGRST303") => refusal("403", "Unauthorized", "\"exp\" claim timestamp check failed"),
+            Some(_) => refusal("403", "Unauthorized", &error.message),
+        })
     })
 }
 

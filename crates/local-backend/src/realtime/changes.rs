@@ -109,7 +109,8 @@ impl Changes {
             let wanted = |one: &&Subscription| {
                 let of_column = |(column, value): &(String, String)| match &record[column] {
                     Value::String(text) => text == value,
-                    other => other.to_string() == *value,
+                    Value::Number(number) => number.to_string() == **value,
+                    _ => false,
                 };
                 matches!(one.event.as_str(), "*" | "INSERT") && one.filter.as_ref().is_none_or(of_column)
             };
