@@ -1,0 +1,189 @@
+-- Adoption of the older shapes of `project_files`: nothing is thrown away, and a second run finds nothing to do.
+-- A row is adopted when it has a revision; what was replaced by name is kept here, so that it can be put back.
+create table if not exists project_sync.replaced (
+  kind text not null check (kind in ('policy', 'function', 'constraint', 'index')),
+  name text not null,
+  definition text not null,
+  replaced_at timestamptz not null default now(),
+  primary key (kind, name)
+);
+
+-- The functions of the older papers have other shapes, which `create or replace` cannot change.
+do $$
+declare
+  old record;
+begin
+  for old in
+    select p.oid::regprocedure as signature, pg_get_functiondef(p.oid) as definition,
+      coalesce((select string_agg(format(';grant execute on function %s to %s', p.oid::regprocedure,
+          case a.grantee when 0 then 'public' else quote_ident(a.grantee::regrole::text) end), '' order by a.grantee)
+        from aclexplode(p.proacl) a where a.grantee <> p.proowner and a.privilege_type = 'EXECUTE'), '') as grants
+    from pg_proc p
+    where p.pronamespace = 'public'::regnamespace and p.prokind = 'f'
+      and p.proname in ('upsert_project_file', 'delete_project_file', 'list_current_files', 'bulk_upsert_project_files',
+        'bulk_delete_project_files', 'is_feature_enabled', 'list_project_changes', 'project_head', 'get_project_file',
+        'register_project_asset', 'prune_project_files')
+      and coalesce(obj_description(p.oid, 'pg_proc'), '') not like 'project_sync:%'
+  loop
+    insert into project_sync.replaced (kind, name, definition)
+      values ('function', old.signature::text, old.definition || old.grants) on conflict do nothing;
+    execute format('drop function %s', old.signature);
+  end loop;
+end $$;
+
+-- Policies that let everybody in would stay in force beside the new ones: permissive policies add up.
+do $$
+declare
+  old record;
+begin
+  for old in select * from pg_policies where schemaname = 'public' and tablename = 'project_files'
+      and policyname not like 'project_sync: %'
+  loop
+    insert into project_sync.replaced (kind, name, definition) values ('policy', old.policyname,
+      format('create policy %I on public.project_files as %s for %s to %s', old.policyname, old.permissive, old.cmd,
+        (select string_agg(case role when 'public' then 'public' else quote_ident(role) end, ', ') from unnest(old.roles) role))
+      || coalesce(format(' using (%s)', old.qual), '') || coalesce(format(' with check (%s)', old.with_check), ''))
+      on conflict do nothing;
+    execute format('drop policy %I on public.project_files', old.policyname);
+  end loop;
+end $$;
+
+-- A view over the table would hold its columns' types fast; ours is made anew below.
+do $$
+begin
+  if exists (select from public.project_files where revision is null)
+    or to_regclass('public.project_files_current') is not null
+      and coalesce(obj_description(to_regclass('public.project_files_current'), 'pg_class'), '') not like 'project_sync:%' then
+    drop view if exists public.project_files_current;
+  end if;
+end $$;
+
+-- One row per path cannot hold a history, and references that delete a project's files with the person who wrote them
+-- lose other people's work: both go.
+do $$
+declare
+  old record;
+begin
+  for old in
+    select c.conname, c.contype, pg_get_constraintdef(c.oid) as definition from pg_constraint c
+    where c.conrelid = 'public.project_files'::regclass and c.conname not like 'project_files_sync_%'
+      and (c.contype, (select string_agg(a.attname, ' ' order by a.attname) from pg_attribute a
+          where a.attrelid = c.conrelid and a.attnum = any(c.conkey)))
+        in (('f', 'project_id'), ('f', 'parent_version_id'), ('f', 'created_by'), ('f', 'last_modified_by'),
+          ('u', 'file_path project_id'), ('u', 'path project_id'), ('u', 'file_path project_id version'))
+  loop
+    insert into project_sync.replaced (kind, name, definition) values ('constraint', old.conname,
+      format('alter table public.project_files add constraint %I %s', old.conname, old.definition)) on conflict do nothing;
+    execute format('alter table public.project_files drop constraint %I', old.conname);
+  end loop;
+  for old in
+    select i.indexrelid::regclass as index, c.relname, pg_get_indexdef(i.indexrelid) as definition
+    from pg_index i join pg_class c on c.oid = i.indexrelid
+    where i.indrelid = 'public.project_files'::regclass and i.indisunique and not i.indisprimary
+      and c.relname not like 'project_files_sync_%'
+      and not exists (select from pg_attribute a where a.attrelid = i.indrelid and a.attnum = any(i.indkey)
+        and a.attname not in ('project_id', 'file_path', 'path', 'is_current_version'))
+  loop
+    insert into project_sync.replaced (kind, name, definition) values ('index', old.relname, old.definition) on conflict do nothing;
+    execute format('drop index %s', old.index);
+  end loop;
+end $$;
+
+alter table public.project_files
+  alter column file_path type text,
+  alter column file_type type text,
+  alter column content_hash type text,
+  alter column encoding type text,
+  alter column created_by drop not null;
+
+-- The backfill. Triggers sleep meanwhile: this is no change of any project's files.
+do $$
+declare
+  has_column jsonb := (select coalesce(jsonb_object_agg(a.attname, true), '{}') from pg_attribute a
+    where a.attrelid = 'public.project_files'::regclass and a.attnum > 0 and not a.attisdropped);
+  older_size text := case when has_column ? 'size_bytes' then 'f.size_bytes' when has_column ? 'file_size' then 'f.file_size'
+    else 'null' end;
+  older_hash text := case when has_column ? 'checksum' then 'f.checksum' else 'null' end;
+  fresh_projects boolean := not exists (select from public.projects);
+  orphans bigint;
+begin
+  if not exists (select from public.project_files where revision is null) then return; end if;
+  alter table public.project_files disable trigger user;
+
+  -- `path` and `type` of one of the older clients.
+  if has_column ? 'path' then
+    update public.project_files f set file_path = f.path where f.revision is null and f.file_path is null;
+  end if;
+  if has_column ? 'type' then
+    update public.project_files f set file_type = f.type where f.revision is null and f.file_type is null;
+  end if;
+  update public.project_files f set file_path = 'unnamed/' || f.id where f.revision is null and f.file_path is null;
+  update public.project_files f set file_type = 'text' where f.revision is null and f.file_type is null;
+
+  -- Whose is a file without a project? Where `projects` is new it gets the ones that the files speak of.
+  select count(*) into orphans from public.project_files f
+    where f.revision is null and not exists (select from public.projects p where p.id = f.project_id);
+  if orphans > 0 and fresh_projects then
+    insert into public.user_profiles (id)
+      select distinct f.created_by from public.project_files f where f.created_by is not null on conflict do nothing;
+    insert into public.projects (id, owner_id)
+      select f.project_id, mode() within group (order by f.created_by) from public.project_files f
+      where f.project_id is not null group by f.project_id on conflict do nothing;
+  elsif orphans > 0 then
+    raise exception '% rows of project_files belong to no project: give them one, or take them out', orphans;
+  end if;
+  update public.project_files f set created_by = null where f.revision is null and f.created_by is not null
+    and not exists (select from public.user_profiles u where u.id = f.created_by);
+  update public.project_files f set last_modified_by = null where f.revision is null and f.last_modified_by is not null
+    and not exists (select from public.user_profiles u where u.id = f.last_modified_by);
+  update public.project_files f set created_by = u.id from public.user_profiles u
+    where f.revision is null and f.created_by is null and u.id = project_sync.project_owner(f.project_id);
+  update public.project_files f set parent_version_id = null where f.revision is null and f.parent_version_id is not null
+    and not exists (select from public.project_files p where p.id = f.parent_version_id);
+
+  -- Hashes are taken anew from the bytes. Without content and without a sha256 there is no file: directories, and the
+  -- tombstones of the older functions.
+  update public.project_files f
+    set encoding = case when lower(f.encoding) = 'base64' and project_sync.content_bytes(f.content, 'base64') is not null
+      then 'base64' else 'utf-8' end
+    where f.revision is null and f.content is not null;
+  update public.project_files f
+    set content_hash = encode(sha256(project_sync.content_bytes(f.content, f.encoding)), 'hex'),
+      size = octet_length(project_sync.content_bytes(f.content, f.encoding)), is_deleted = false
+    where f.revision is null and f.content is not null;
+  execute format($f$
+    update public.project_files f set content_hash = lower(coalesce(f.content_hash, %1$s)), size = coalesce(f.size, %2$s),
+      encoding = 'base64', is_deleted = coalesce(lower(coalesce(f.content_hash, %1$s)), '') !~ '^[0-9a-f]{64}$'
+    where f.revision is null and f.content is null
+  $f$, older_hash, older_size);
+  update public.project_files f set content_hash = null, size = 0, encoding = 'utf-8' where f.revision is null and f.is_deleted;
+
+  -- One row a path is current, and it has the highest version. Paths where that does not hold are numbered anew, the row
+  -- that was current last.
+  with crooked as (
+    select f.project_id, f.file_path from public.project_files f group by f.project_id, f.file_path
+    having bool_or(f.revision is null) and (count(f.version) < count(*) or min(f.version) < 1
+      or count(distinct f.version) < count(*)
+      or max(f.version) filter (where f.is_current_version) is distinct from max(f.version))
+  ), numbered as (
+    select f.id, row_number() over (partition by f.project_id, f.file_path order by coalesce(f.is_current_version, false),
+      f.version nulls first, f.updated_at nulls first, f.created_at nulls first, f.id) as version
+    from public.project_files f join crooked using (project_id, file_path)
+  )
+  update public.project_files f set version = n.version from numbered n where f.id = n.id and f.version is distinct from n.version;
+  update public.project_files f set is_current_version = (f.version = newest.version)
+    from (select project_id, file_path, max(version) as version from public.project_files group by project_id, file_path) newest
+    where f.revision is null and newest.project_id = f.project_id and newest.file_path = f.file_path
+      and f.is_current_version is distinct from (f.version = newest.version);
+
+  -- What was there before is revision 1.
+  update public.project_files f set revision = 1, superseded_revision = case when f.is_current_version then null else 1 end
+    where f.revision is null;
+  insert into project_sync.counters (project_id, revision, digest)
+    select f.project_id, 1, coalesce(bit_xor(project_sync.file_digest(f.file_path, f.version, f.content_hash))
+      filter (where f.is_current_version and not f.is_deleted), repeat('0', 256)::bit(256))
+    from public.project_files f group by f.project_id
+    on conflict (project_id) do update
+      set revision = greatest(project_sync.counters.revision, excluded.revision), digest = excluded.digest;
+  alter table public.project_files enable trigger user;
+end $$;

@@ -1,0 +1,109 @@
+-- Who may do what: the owner and editors write, collaborators and the project's own agent read, nobody else anything.
+-- Everything is read from the request's claims: in a SECURITY DEFINER function current_user is the function's owner.
+
+-- The pattern that works on hosted, where grants on schemas of others only warn: `anon` has what Realtime and storage
+-- need, and nothing more than the anon key in the container already has.
+do $$
+begin
+  if not exists (select from pg_roles where rolname = 'preview_agent') then
+    create role preview_agent nologin;
+  end if;
+end $$;
+grant preview_agent to authenticator;
+grant anon to preview_agent;
+grant usage on schema public to anon, authenticated, service_role, preview_agent;
+
+create or replace function project_sync.claims() returns jsonb
+language sql stable set search_path = '' as $$
+  select nullif(current_setting('request.jwt.claims', true), '')::jsonb
+$$;
+
+-- The signed-in person; null for the agent, whose token has no `sub`, and for the service.
+create or replace function project_sync.caller_id() returns uuid
+language sql stable security definer set search_path = '' as $$
+  select case when project_sync.claims()->>'sub' ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+    then (project_sync.claims()->>'sub')::uuid end
+$$;
+
+-- Who stands as sender in events.
+create or replace function project_sync.sender() returns text
+language sql stable set search_path = '' as $$
+  select coalesce(project_sync.claims()->>'sub', project_sync.claims()->>'role', 'database')
+$$;
+
+-- `write`, `read` or null. A project that is not there is nobody's but the service's.
+create or replace function project_sync.access_to(project uuid) returns text
+language plpgsql stable security definer set search_path = '' as $$
+declare
+  claims jsonb := project_sync.claims();
+  person uuid;
+begin
+  case claims->>'role'
+    when 'service_role' then return 'write';
+    when 'preview_agent' then
+      return (select 'read' from public.projects p where p.id = project and claims->>'project_id' = project::text);
+    when 'authenticated' then
+      person := project_sync.caller_id();
+      if person is null then return null; end if;
+      if project_sync.project_owner(project) = person then return 'write'; end if;
+      return (select case m.role when 'editor' then 'write' else 'read' end
+        from public.project_members m where m.project_id = project and m.user_id = person);
+    else return null;
+  end case;
+end $$;
+
+create or replace function project_sync.refuse(project uuid) returns void
+language plpgsql stable set search_path = '' as $$
+begin
+  raise exception using errcode = '42501', message = 'no right to this project',
+    detail = jsonb_build_object('project_id', project);
+end $$;
+
+-- The service may ask for any project, and so is told when there is none.
+create or replace function project_sync.check_project(project uuid) returns void
+language plpgsql stable security definer set search_path = '' as $$
+begin
+  if not exists (select from public.projects p where p.id = project) then
+    raise exception using errcode = 'PT404', message = 'no such project', detail = jsonb_build_object('project_id', project);
+  end if;
+end $$;
+
+create or replace function project_sync.check_read(project uuid) returns void
+language plpgsql stable security definer set search_path = '' as $$
+begin
+  if project_sync.access_to(project) is null then perform project_sync.refuse(project); end if;
+  perform project_sync.check_project(project);
+end $$;
+
+create or replace function project_sync.check_write(project uuid) returns void
+language plpgsql stable security definer set search_path = '' as $$
+begin
+  if project_sync.access_to(project) is distinct from 'write' then perform project_sync.refuse(project); end if;
+  perform project_sync.check_project(project);
+end $$;
+
+-- For policies: evaluated once a statement, not once a row.
+create or replace function project_sync.readable_projects() returns setof uuid
+language sql stable security definer set search_path = '' as $$
+  select p.id from public.projects p
+    where project_sync.claims()->>'role' = 'preview_agent' and project_sync.claims()->>'project_id' = p.id::text
+  union all
+  select project_sync.projects_owned_by(project_sync.caller_id()) where project_sync.claims()->>'role' = 'authenticated'
+  union all
+  select m.project_id from public.project_members m
+    where project_sync.claims()->>'role' = 'authenticated' and m.user_id = project_sync.caller_id()
+$$;
+
+create or replace function project_sync.writable_projects() returns setof uuid
+language sql stable security definer set search_path = '' as $$
+  select project_sync.projects_owned_by(project_sync.caller_id()) where project_sync.claims()->>'role' = 'authenticated'
+  union all
+  select m.project_id from public.project_members m
+    where project_sync.claims()->>'role' = 'authenticated' and m.user_id = project_sync.caller_id() and m.role = 'editor'
+$$;
+
+-- The project that a text names, or null: topics and object names are the caller's own words.
+create or replace function project_sync.as_project(name text) returns uuid
+language sql immutable set search_path = '' as $$
+  select case when name ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then name::uuid end
+$$;

@@ -1,0 +1,242 @@
+-- One transaction that changes a project's files is one revision and one event, whoever writes the rows. Version, revision,
+-- hash, size and which row is current are the triggers' to say, whatever the statement says; the functions stand on top.
+-- These triggers are named to fire after any others that the table has.
+
+-- A person's profile, made where the table lets it; null where there is none to refer to.
+create or replace function project_sync.profile_of(person uuid) returns uuid
+language plpgsql security definer set search_path = '' as $$
+begin
+  if person is null or exists (select from public.user_profiles u where u.id = person) then return person; end if;
+  insert into public.user_profiles (id) values (person) on conflict do nothing;
+  return person;
+exception when others then
+  return null;
+end $$;
+
+-- The row as it may be stored: hash and size taken from the bytes.
+create or replace function project_sync.sealed(file public.project_files) returns public.project_files
+language plpgsql security definer set search_path = '' as $$
+declare
+  bytes bytea;
+  max_bytes integer := (select s.max_file_bytes from project_sync.settings s);
+begin
+  file.file_type := coalesce(nullif(file.file_type, ''), 'text');
+  -- Without content and without the name of a stored object it is a tombstone, as older functions write them.
+  file.is_deleted := coalesce(file.is_deleted, false) or (file.content is null and file.content_hash is null);
+  if file.is_deleted then
+    file.content := null;
+    file.content_hash := null;
+    file.size := 0;
+    file.encoding := 'utf-8';
+    return file;
+  end if;
+  if file.content is null then
+    file.content_hash := lower(file.content_hash);
+    file.encoding := 'base64';
+    if file.content_hash !~ '^[0-9a-f]{64}$' or file.size is null or file.size < 0 then
+      raise exception using errcode = '22023', message = 'a stored object needs its sha256 and its size',
+        detail = jsonb_build_object('file_path', file.file_path);
+    end if;
+  else
+    file.encoding := case when lower(file.encoding) = 'base64' then 'base64' else 'utf-8' end;
+    bytes := project_sync.content_bytes(file.content, file.encoding);
+    if bytes is null then
+      raise exception using errcode = '22023', message = 'the content is no base64',
+        detail = jsonb_build_object('file_path', file.file_path);
+    end if;
+    file.content_hash := encode(sha256(bytes), 'hex');
+    file.size := octet_length(bytes);
+  end if;
+  if file.size > max_bytes then
+    raise exception using errcode = '22023', message = format('the file is larger than %s bytes', max_bytes),
+      detail = jsonb_build_object('file_path', file.file_path);
+  end if;
+  return file;
+end $$;
+
+create or replace function project_sync.before_insert() returns trigger
+language plpgsql security definer set search_path = '' as $$
+declare
+  held record;
+  newest record;
+  person uuid;
+begin
+  -- A copy for the history, made by keep_history below.
+  if not new.is_current_version and new.superseded_revision is not null and pg_trigger_depth() > 1 then return new; end if;
+  new := project_sync.sealed(new);
+  -- A file that was adopted under a path of the refused kind can still be deleted.
+  if not new.is_deleted then perform project_sync.check_path(new.file_path); end if;
+  held := project_sync.hold_counter(new.project_id);
+  select f.id, f.version, f.is_current_version, f.is_deleted, f.created_by into newest from public.project_files f
+    where f.project_id = new.project_id and f.file_path = new.file_path order by f.version desc limit 1;
+  -- Nothing there to be deleted.
+  if new.is_deleted and coalesce(newest.is_deleted, true) then return null; end if;
+  person := project_sync.profile_of(case when project_sync.claims()->>'role' = 'authenticated'
+    then project_sync.caller_id() else coalesce(new.last_modified_by, new.created_by) end);
+  new.created_by := coalesce(case when not newest.is_deleted then newest.created_by end, person,
+    project_sync.profile_of(project_sync.project_owner(new.project_id)));
+  new.last_modified_by := person;
+  new.version := coalesce(newest.version, held.version_floor) + 1;
+  new.revision := held.revision;
+  new.parent_version_id := newest.id;
+  new.is_current_version := true;
+  new.superseded_revision := null;
+  -- An id that is there already ends in `on conflict` or in an error: then nothing else may have changed.
+  if newest.is_current_version and not exists (select from public.project_files f where f.id = new.id) then
+    update public.project_files f set is_current_version = false, superseded_revision = held.revision where f.id = newest.id;
+  end if;
+  return new;
+end $$;
+
+create or replace function project_sync.after_insert() returns trigger
+language plpgsql security definer set search_path = '' as $$
+begin
+  -- The row before is the parent: retired with this one, so both shares are counted here.
+  perform project_sync.take_revision(changed.project_id, changed.revision, changed.delta) from (
+    select n.project_id, max(n.revision) as revision, bit_xor(
+        case when n.is_deleted then repeat('0', 256)::bit(256)
+          else project_sync.file_digest(n.file_path, n.version, n.content_hash) end
+        # case when p.id is null or p.is_deleted then repeat('0', 256)::bit(256)
+          else project_sync.file_digest(p.file_path, p.version, p.content_hash) end) as delta
+    from inserted n left join public.project_files p on p.id = n.parent_version_id
+    where n.is_current_version group by n.project_id) changed;
+  return null;
+end $$;
+
+create or replace function project_sync.before_update() returns trigger
+language plpgsql security definer set search_path = '' as $$
+declare
+  held record;
+  newest record;
+begin
+  if new.id <> old.id or new.project_id <> old.project_id then
+    raise exception using errcode = '0A000', message = 'a file stays in its project';
+  end if;
+  -- The row gives way to a newer version: before_insert's doing.
+  if old.is_current_version and not new.is_current_version and new.superseded_revision is not null
+      and pg_trigger_depth() > 1 then
+    return new;
+  end if;
+  if not old.is_current_version and new.is_current_version then
+    -- An old version made current again is a new version with its content.
+    insert into public.project_files (project_id, file_path, file_type, content, content_hash, size, encoding, is_deleted)
+      values (old.project_id, old.file_path, old.file_type, old.content, old.content_hash, old.size, old.encoding, old.is_deleted);
+    return null;
+  end if;
+  new.is_current_version := old.is_current_version;
+  new.superseded_revision := old.superseded_revision;
+  new.version := old.version;
+  new.revision := old.revision;
+  -- Pruning a parent leaves null behind; nothing else changes it.
+  new.parent_version_id := case when new.parent_version_id is not null then old.parent_version_id end;
+  if not old.is_current_version then
+    -- History stays as it was: clients that know no versions mean the current row only.
+    new.file_path := old.file_path;
+    new.content := old.content;
+    new.content_hash := old.content_hash;
+    new.size := old.size;
+    new.encoding := old.encoding;
+    new.is_deleted := old.is_deleted;
+    return new;
+  end if;
+  if old.is_deleted and new.content is not null then
+    new.is_deleted := false;
+  elsif new.content is null and old.content is not null and new.content_hash is not distinct from old.content_hash then
+    new.is_deleted := true;
+  end if;
+  new := project_sync.sealed(new);
+  if new.file_path = old.file_path and new.is_deleted = old.is_deleted and new.content_hash is not distinct from old.content_hash
+      and (new.content is null) = (old.content is null) then
+    return new;
+  end if;
+  if not new.is_deleted then perform project_sync.check_path(new.file_path); end if;
+  held := project_sync.hold_counter(new.project_id);
+  new.version := old.version + 1;
+  if new.file_path <> old.file_path then
+    select f.id, f.version, f.is_current_version, f.is_deleted into newest from public.project_files f
+      where f.project_id = new.project_id and f.file_path = new.file_path order by f.version desc limit 1;
+    if old.is_deleted or not coalesce(newest.is_deleted, true) then
+      raise exception using errcode = '23505', message = 'there is a file of that name, or none to rename',
+        detail = jsonb_build_object('file_path', new.file_path);
+    end if;
+    if newest.is_current_version then
+      update public.project_files f set is_current_version = false, superseded_revision = held.revision where f.id = newest.id;
+    end if;
+    new.version := coalesce(newest.version, held.version_floor) + 1;
+  end if;
+  new.revision := held.revision;
+  new.parent_version_id := gen_random_uuid();
+  new.updated_at := now();
+  if project_sync.claims()->>'role' = 'authenticated' then
+    new.last_modified_by := project_sync.profile_of(project_sync.caller_id());
+  end if;
+  return new;
+end $$;
+
+-- A row changed in place keeps its id, which older clients hold; what it was goes into the history.
+create or replace function project_sync.keep_history() returns trigger
+language plpgsql security definer set search_path = '' as $$
+declare
+  was public.project_files := old;
+begin
+  was.id := new.parent_version_id;
+  was.is_current_version := false;
+  was.superseded_revision := new.revision;
+  insert into public.project_files select (was).*;
+  if new.file_path <> old.file_path then
+    insert into public.project_files (project_id, file_path, file_type, is_deleted)
+      values (old.project_id, old.file_path, old.file_type, true);
+  end if;
+  return null;
+end $$;
+
+create or replace function project_sync.after_update() returns trigger
+language plpgsql security definer set search_path = '' as $$
+begin
+  -- Of a renamed row the old share goes with the old path's tombstone.
+  perform project_sync.take_revision(changed.project_id, changed.revision, changed.delta) from (
+    select n.project_id, max(n.revision) as revision, bit_xor(
+        case when n.is_deleted then repeat('0', 256)::bit(256)
+          else project_sync.file_digest(n.file_path, n.version, n.content_hash) end
+        # case when o.is_deleted or o.file_path <> n.file_path then repeat('0', 256)::bit(256)
+          else project_sync.file_digest(o.file_path, o.version, o.content_hash) end) as delta
+    from after_rows n join before_rows o on o.id = n.id
+    where n.is_current_version and (n.version <> o.version or n.file_path <> o.file_path) group by n.project_id) changed;
+  return null;
+end $$;
+
+create or replace function project_sync.before_delete() returns trigger
+language plpgsql security definer set search_path = '' as $$
+begin
+  -- With its project, or by retention.
+  if not exists (select from public.projects p where p.id = old.project_id)
+      or current_setting('project_sync.pruning', true) = pg_current_xact_id()::text then
+    return old;
+  end if;
+  if old.is_current_version and not old.is_deleted then
+    insert into public.project_files (project_id, file_path, file_type, is_deleted)
+      values (old.project_id, old.file_path, old.file_type, true);
+  end if;
+  return null;
+end $$;
+
+create or replace function project_sync.before_truncate() returns trigger
+language plpgsql set search_path = '' as $$
+begin
+  raise exception using errcode = '0A000', message = 'project_files is a log: delete files, or whole projects';
+end $$;
+
+create or replace trigger zz_project_sync_insert before insert on public.project_files
+  for each row execute function project_sync.before_insert();
+create or replace trigger zz_project_sync_inserted after insert on public.project_files
+  referencing new table as inserted for each statement execute function project_sync.after_insert();
+create or replace trigger zz_project_sync_update before update on public.project_files
+  for each row execute function project_sync.before_update();
+create or replace trigger zz_project_sync_history after update on public.project_files
+  for each row when (old.version <> new.version or old.file_path <> new.file_path) execute function project_sync.keep_history();
+create or replace trigger zz_project_sync_updated after update on public.project_files
+  referencing old table as before_rows new table as after_rows for each statement execute function project_sync.after_update();
+create or replace trigger zz_project_sync_delete before delete on public.project_files
+  for each row execute function project_sync.before_delete();
+create or replace trigger zz_project_sync_truncate before truncate on public.project_files
+  for each statement execute function project_sync.before_truncate();

@@ -1,0 +1,86 @@
+-- The event of a transaction: sent when it commits, on the project's private topic, saying all that changed in one revision.
+-- Delivery can never be assumed, so nothing here may stop a save.
+
+-- Hands one event to Realtime. Its table may be locked, its schema missing: the save stands, and agents find out by asking
+-- for the head. The lock_timeout is this function's own and ends with it.
+create or replace function project_sync.send_event(payload jsonb, event text, topic text) returns void
+language plpgsql security definer set search_path = '' set lock_timeout = '200ms' as $$
+begin
+  if to_regprocedure('realtime.send(jsonb,text,text,boolean)') is null then return; end if;
+  perform set_config('lock_timeout', (select s.event_lock_timeout_ms::text from project_sync.settings s), true);
+  perform realtime.send(payload, event, topic, true);
+exception when others then
+  raise warning 'event % on % was not sent: %', event, topic, sqlerrm;
+end $$;
+
+-- What an event says of one row. Without content where it is too large, or in storage.
+create or replace function project_sync.event_entry(file public.project_files, with_content boolean) returns jsonb
+language sql stable set search_path = '' as $$
+  select case when (file).is_deleted
+    then jsonb_build_object('action', 'delete', 'file_path', (file).file_path, 'version', (file).version)
+    else jsonb_build_object('action', 'update', 'file_path', (file).file_path, 'version', (file).version,
+        'content_hash', (file).content_hash, 'size', (file).size, 'encoding', (file).encoding, 'file_type', (file).file_type)
+      || case when with_content and (file).content is not null then jsonb_build_object('content', (file).content)
+        else '{"content": null, "content_omitted": true}' end
+  end
+$$;
+
+-- The files of one revision as the list of a bulk event: contents from the smallest on while they fit, then none, then,
+-- where the list itself is too large, null.
+create or replace function project_sync.event_files(project uuid, of_revision bigint) returns jsonb
+language plpgsql stable security definer set search_path = '' as $$
+declare
+  limits project_sync.settings;
+  files jsonb;
+begin
+  select * into limits from project_sync.settings;
+  -- No entry is shorter than this: a long list is not worth building.
+  if (select count(*) * 60 > limits.event_max_bytes from public.project_files f
+      where f.project_id = project and f.revision = of_revision and f.is_current_version) then
+    return null;
+  end if;
+  select jsonb_agg(project_sync.event_entry(f.file, f.bytes_so_far <= limits.event_content_bytes) order by (f.file).file_path)
+    into files
+    from (select f as file, sum(coalesce(f.size, 0)) over (order by f.size, f.file_path) as bytes_so_far
+      from public.project_files f
+      where f.project_id = project and f.revision = of_revision and f.is_current_version) f;
+  if octet_length(files::text) <= limits.event_max_bytes then return files; end if;
+  select jsonb_agg(project_sync.event_entry(f, false) order by f.file_path) into files from public.project_files f
+    where f.project_id = project and f.revision = of_revision and f.is_current_version;
+  return case when octet_length(files::text) <= limits.event_max_bytes then files end;
+end $$;
+
+-- Builds and sends the event of one revision.
+create or replace function project_sync.announce() returns trigger
+language plpgsql security definer set search_path = '' as $$
+declare
+  changed integer;
+  files jsonb;
+  envelope jsonb := jsonb_build_object('revision', new.revision, 'sender', project_sync.sender(),
+    'timestamp', to_char(clock_timestamp() at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'));
+  topic text := 'project:' || new.project_id;
+begin
+  perform set_config('project_sync.announced', pg_current_xact_id()::text, true);
+  select count(*) into changed from public.project_files f
+    where f.project_id = new.project_id and f.revision = new.revision and f.is_current_version;
+  -- The project itself may be gone.
+  if changed = 0 or not project_sync.flag_is_on('FSYNC_SERVER_BROADCASTS', new.project_id) then return null; end if;
+  files := project_sync.event_files(new.project_id, new.revision);
+  if changed = 1 and files is not null and current_setting('project_sync.bulk', true) is distinct from pg_current_xact_id()::text then
+    perform project_sync.send_event((files->0) - 'action' || envelope,
+      case files->0->>'action' when 'delete' then 'file:delete' else 'file:update' end, topic);
+  else
+    perform project_sync.send_event(envelope || jsonb_build_object('count', changed, 'files', coalesce(files, '[]'))
+      || case when files is null then '{"files_omitted": true}'::jsonb else '{}' end, 'bulk:apply', topic);
+  end if;
+  return null;
+end $$;
+
+-- At the end of the transaction, once, since a transaction takes one revision of a project.
+do $$
+begin
+  if not exists (select from pg_trigger where tgrelid = 'project_sync.counters'::regclass and tgname = 'announce') then
+    create constraint trigger announce after update on project_sync.counters deferrable initially deferred
+      for each row when (old.revision < new.revision) execute function project_sync.announce();
+  end if;
+end $$;

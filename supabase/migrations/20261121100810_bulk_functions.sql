@@ -1,0 +1,128 @@
+-- Bulks: up to 10,000 entries in one transaction, all or nothing, one revision. Set-based, since a loop takes five times
+-- as long.
+
+-- Why an entry is refused on its face, or null.
+create or replace function project_sync.entry_refusal(entry jsonb) returns text
+language plpgsql immutable parallel safe set search_path = '' as $$
+declare
+  refusal text;
+begin
+  if jsonb_typeof(entry) <> 'object' then return 'the entry is no object'; end if;
+  if jsonb_typeof(entry->'file_path') is distinct from 'string' then return 'file_path is no text'; end if;
+  refusal := project_sync.path_refusal(entry->>'file_path');
+  if refusal is not null then return 'invalid path: ' || refusal; end if;
+  if coalesce(entry->>'action', 'update') not in ('update', 'delete') then return 'action is neither update nor delete'; end if;
+  if entry->>'expected_version' is not null and (jsonb_typeof(entry->'expected_version') <> 'number'
+      or entry->>'expected_version' !~ '^[0-9]{1,9}$') then
+    return 'expected_version is no version';
+  end if;
+  if entry->>'file_type' is not null and jsonb_typeof(entry->'file_type') <> 'string' then return 'file_type is no text'; end if;
+  if entry->>'action' = 'delete' then return null; end if;
+  if entry->>'content' is not null then
+    if jsonb_typeof(entry->'content') <> 'string' then return 'content is no text'; end if;
+  elsif coalesce(jsonb_typeof(entry->'content_hash'), '') <> 'string' or entry->>'content_hash' !~* '^[0-9a-f]{64}$'
+      or coalesce(jsonb_typeof(entry->'size'), '') <> 'number' or entry->>'size' !~ '^[0-9]{1,15}$' then
+    return 'neither content nor the sha256 and size of a stored object';
+  end if;
+  return null;
+end $$;
+
+create or replace function project_sync.refuse_entry(
+  index bigint, path text, code text, refusal text, more jsonb default '{}'
+) returns void
+language plpgsql stable set search_path = '' as $$
+begin
+  raise exception using errcode = code, message = format('entry %s (%s): %s', index, left(path, 200), refusal),
+    detail = jsonb_build_object('entry', index, 'file_path', left(path, 200)) || more;
+end $$;
+
+-- The entries as rows, with what is there now beside them.
+create or replace function project_sync.entries(project uuid, files jsonb)
+returns table (index bigint, path text, is_delete boolean, file_type text, content text, content_hash text, size bigint,
+  expected integer, current_version integer, current_deleted boolean, current_hash text, current_type text, changes boolean)
+language sql stable security definer set search_path = '' as $$
+  select e.index, e.path, e.is_delete, e.file_type, e.content, e.content_hash, e.size, e.expected,
+    n.version, n.is_deleted, n.content_hash, n.file_type,
+    case when e.is_delete then not coalesce(n.is_deleted, true)
+      else coalesce(n.is_deleted, true) or n.content_hash <> e.content_hash end
+  from (
+    select ordinality - 1 as index, entry->>'file_path' as path, coalesce(entry->>'action', 'update') = 'delete' as is_delete,
+      nullif(entry->>'file_type', '') as file_type, entry->>'content' as content,
+      case when entry->>'content' is null then lower(entry->>'content_hash')
+        else encode(sha256(convert_to(entry->>'content', 'UTF8')), 'hex') end as content_hash,
+      case when entry->>'content' is null then (entry->>'size')::bigint end as size,
+      (entry->>'expected_version')::integer as expected
+    from jsonb_array_elements(files) with ordinality as given(entry, ordinality)
+  ) e left join lateral (
+    select f.version, f.is_deleted, f.content_hash, f.file_type from public.project_files f
+      where f.project_id = project and f.file_path = e.path order by f.version desc limit 1
+  ) n on true
+$$;
+
+create or replace function project_sync.apply_bulk(project uuid, files jsonb) returns jsonb
+language plpgsql security definer set search_path = '' as $$
+declare
+  entries integer;
+  bad record;
+  result jsonb;
+begin
+  perform project_sync.check_write(project);
+  if jsonb_typeof(files) is distinct from 'array' then
+    raise exception using errcode = '22023', message = 'files is no array';
+  end if;
+  entries := jsonb_array_length(files);
+  if entries = 0 then raise exception using errcode = '22023', message = 'a bulk without entries'; end if;
+  if entries > 10000 then
+    raise exception using errcode = '22023', message = format('a bulk of %s entries, more than 10000', entries);
+  end if;
+  select ordinality - 1 as index, entry->>'file_path' as path, project_sync.entry_refusal(entry) as refusal into bad
+    from jsonb_array_elements(files) with ordinality as given(entry, ordinality)
+    where project_sync.entry_refusal(entry) is not null order by ordinality limit 1;
+  if found then perform project_sync.refuse_entry(bad.index, bad.path, '22023', bad.refusal); end if;
+  select max(ordinality) - 1 as index, entry->>'file_path' as path into bad
+    from jsonb_array_elements(files) with ordinality as given(entry, ordinality)
+    group by entry->>'file_path' having count(*) > 1 order by 1 limit 1;
+  if found then perform project_sync.refuse_entry(bad.index, bad.path, '22023', 'the path stands twice in the bulk'); end if;
+
+  perform project_sync.begin_write(project, ceil(entries / 100.0));
+  select e.* into bad from project_sync.entries(project, files) e
+    where e.is_delete and e.current_version is null
+      or e.changes and not project_sync.version_fits(e.expected, e.current_version, e.current_deleted)
+      or e.changes and not e.is_delete and e.content is null and not project_sync.is_stored(project, e.content_hash, e.size)
+    order by e.index limit 1;
+  if found and bad.is_delete and bad.current_version is null then
+    perform project_sync.refuse_entry(bad.index, bad.path, 'PT404', 'no such file');
+  elsif found and not project_sync.version_fits(bad.expected, bad.current_version, bad.current_deleted) then
+    perform project_sync.refuse_entry(bad.index, bad.path, 'PT409', 'another version is current', jsonb_build_object(
+      'expected_version', bad.expected, 'current_version', coalesce(bad.current_version, 0)));
+  elsif found then
+    perform project_sync.refuse_entry(bad.index, bad.path, '22023', 'no object of that sha256 and size in project-assets');
+  end if;
+
+  -- A bulk's event is a bulk event, however little it changes.
+  perform set_config('project_sync.bulk', pg_current_xact_id()::text, true);
+  insert into public.project_files (project_id, file_path, file_type, content, content_hash, size, is_deleted)
+    select project, e.path, coalesce(e.file_type, e.current_type, 'text'), case when not e.is_delete then e.content end,
+      case when not e.is_delete then e.content_hash end, e.size, e.is_delete
+    from project_sync.entries(project, files) e where e.changes order by e.path;
+  select jsonb_agg(jsonb_build_object('file_path', e.path, 'version', e.current_version, 'content_hash', e.current_hash)
+      order by e.index) into result
+    from project_sync.entries(project, files) e;
+  return jsonb_build_object('files', result,
+    'revision', (select c.revision from project_sync.counters c where c.project_id = project));
+end $$;
+
+create or replace function public.bulk_upsert_project_files(project_uuid uuid, files jsonb) returns jsonb
+language sql security definer set search_path = '' as $$
+  select project_sync.apply_bulk($1, $2)
+$$;
+comment on function public.bulk_upsert_project_files(uuid, jsonb) is
+  'project_sync: saves, deletes and renames up to 10,000 files in one revision, all or nothing';
+
+create or replace function public.bulk_delete_project_files(project_uuid uuid, file_paths text[]) returns jsonb
+language sql security definer set search_path = '' as $$
+  select project_sync.apply_bulk($1, (select coalesce(jsonb_agg(jsonb_build_object('action', 'delete', 'file_path', path) order by ordinality), '[]')
+    from unnest($2) with ordinality as given(path, ordinality)))
+$$;
+comment on function public.bulk_delete_project_files(uuid, text[]) is
+  'project_sync: deletes up to 10,000 files in one revision, all or nothing';

@@ -1,0 +1,60 @@
+# A PostgreSQL of the tests' own: its data and socket lie in a directory that goes when the run ends.
+
+# The newest server's programs.
+bin=$(ls -d /usr/lib/postgresql/*/bin /opt/homebrew/opt/postgresql@*/bin 2>/dev/null | sort -V | tail -1)
+[ -n "$bin" ] || bin=$(dirname "$(command -v postgres || true)")
+
+# Everything that is needed and not there, each with the package that has it.
+check_tools() {
+  local missing=0 tool
+  for tool in initdb pg_ctl psql pgbench createdb; do
+    [ -x "$bin/$tool" ] || { echo "missing: $tool (Debian: postgresql)"; missing=1; }
+  done
+  local share
+  share=$("$bin/pg_config" --sharedir 2>/dev/null) || share=
+  [ -e "$share/extension/pgtap.control" ] || {
+    echo "missing: pgTAP (Debian: postgresql-$(basename "$(dirname "$bin")")-pgtap)"; missing=1; }
+  return $missing
+}
+
+# initdb and the server refuse to run as root.
+as_server_user() {
+  if [ "$(id -u)" != 0 ]; then "$@"; return; fi
+  local user=nobody
+  id postgres >/dev/null 2>&1 && user=postgres
+  (cd / && runuser -u "$user" -- "$@")
+}
+
+start_server() {
+  home=$(mktemp -d "${TMPDIR:-/tmp}/project-sync-tests.XXXXXX")
+  chmod 777 "$home"
+  export PGHOST=$home PGPORT=5432 PGUSER=supabase_admin PGOPTIONS='-c client_min_messages=warning'
+  unset PGDATABASE PGPASSWORD PGSERVICE
+  as_server_user "$bin/initdb" -D "$home/data" -U supabase_admin -A trust -E UTF8 --locale=C.UTF-8 >"$home/initdb.log" 2>&1 ||
+    { cat "$home/initdb.log"; return 1; }
+  as_server_user "$bin/pg_ctl" -D "$home/data" -w -l "$home/server.log" start -o "-c listen_addresses='' \
+    -c unix_socket_directories='$home' -c wal_level=logical -c max_connections=120 -c shared_buffers=256MB \
+    -c max_wal_size=4GB -c log_min_messages=error -c deadlock_timeout=200ms" >/dev/null || { cat "$home/server.log"; return 1; }
+}
+
+stop_server() {
+  [ -n "${home:-}" ] || return 0
+  as_server_user "$bin/pg_ctl" -D "$home/data" -m immediate stop >/dev/null 2>&1 || true
+  rm -rf "$home"
+}
+
+sql() { "$bin/psql" -X -q -v ON_ERROR_STOP=1 "$@"; }
+
+# A database with the stand-ins of hosted, before any migration.
+hosted_database() {
+  "$bin/createdb" "$1" && sql -d "$1" -f "$tests/standins/schemas.sql"
+}
+
+# Each migration in a transaction of its own, as `postgres`; those that are only policies on tables of others by the superuser.
+migrate() {
+  local file user
+  for file in "$migrations"/*.sql; do
+    case $file in *_realtime_policies.sql | *_storage_policies.sql) user=supabase_admin ;; *) user=postgres ;; esac
+    sql -d "$1" -U "$user" -1 -f "$file" || { echo "migration failed: $(basename "$file")"; return 1; }
+  done
+}
