@@ -33,6 +33,7 @@ use changes::Changes;
 use frame::Vsn;
 use presence::Presence;
 
+pub use frame::Body;
 pub use hub::{Cast, CastBody, Hub, Topic};
 
 /// What all sockets share.

@@ -1,17 +1,21 @@
-//! `POST /realtime/v1/api/broadcast`: a broadcast without a websocket.
+//! `POST /realtime/v1/api/broadcast`: broadcasts without a websocket, many at a time or one.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::postgrest::caller;
-use crate::realtime::{Cast, CastBody, Topic};
+use crate::realtime::{Body, Cast, CastBody, Topic};
 use crate::server::App;
+use crate::token::Claims;
 
 /// Messages of one request.
 const MAX_MESSAGES: usize = 1000;
@@ -42,14 +46,50 @@ pub async fn broadcast(State(app): State<Arc<App>>, headers: HeaderMap, Json(bod
     for message in body.messages {
         let payload = json!({"event": message.event, "payload": message.payload, "type": "broadcast"}).to_string();
         if payload.len() > app.options.broadcast_limit {
-            let error = json!({"message": "Payload size exceeded"});
-            return (StatusCode::UNPROCESSABLE_ENTITY, Json(error)).into_response();
+            return too_large();
         }
-        if !message.private || app.rights.may_send(&claims, &message.topic) {
-            let topic = Topic { name: format!("realtime:{}", message.topic), private: message.private };
-            let cast = Cast { event: Some(message.event), body: CastBody::Text(payload) };
-            app.realtime.hub.deliver(&topic, &cast, None);
-        }
+        let cast = Cast { event: Some(message.event), body: CastBody::Text(payload) };
+        send(&app, &claims, &message.topic, message.private, &cast);
     }
     StatusCode::ACCEPTED.into_response()
+}
+
+/// `POST /realtime/v1/api/broadcast/<topic>/events/<event>?private=true`: one, its payload being the body, JSON or not.
+pub async fn broadcast_one(
+    State(app): State<Arc<App>>,
+    Path((topic, event)): Path<(String, String)>,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let claims = match caller(&headers, &app.keys) {
+        Ok(claims) => claims,
+        Err(error) => return error.response(),
+    };
+    if body.len() > app.options.broadcast_limit {
+        return too_large();
+    }
+    let body = match headers.get(CONTENT_TYPE).is_some_and(|kind| kind == "application/octet-stream") {
+        true => Body::Bytes(body),
+        false => match serde_json::from_slice::<Value>(&body) {
+            Ok(payload) => Body::Json(payload.to_string()),
+            Err(error) => {
+                return (StatusCode::BAD_REQUEST, Json(json!({"message": error.to_string()}))).into_response();
+            }
+        },
+    };
+    let private = query.get("private").is_some_and(|private| private == "true");
+    send(&app, &claims, &topic, private, &Cast { event: Some(event), body: CastBody::Push(body) });
+    StatusCode::ACCEPTED.into_response()
+}
+
+fn send(app: &App, claims: &Claims, topic: &str, private: bool, cast: &Cast) {
+    if !private || app.rights.may_send(claims, topic) {
+        let topic = Topic { name: format!("realtime:{topic}"), private };
+        app.realtime.hub.deliver(&topic, cast, None);
+    }
+}
+
+fn too_large() -> Response {
+    (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({"message": "Payload size exceeded"}))).into_response()
 }

@@ -50,6 +50,7 @@ pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/realtime/v1/websocket", get(realtime::websocket))
         .route("/realtime/v1/api/broadcast", post(rest::broadcast))
+        .route("/realtime/v1/api/broadcast/{topic}/events/{event}", post(rest::broadcast_one))
         .route("/rest/v1/rpc/{function}", post(rpc::post).get(rpc::get))
         .route("/storage/v1/object/sign/{*object}", get(storage::signed).post(storage::sign))
         .route("/storage/v1/object/authenticated/{*object}", get(storage::read))
