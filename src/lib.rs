@@ -6,11 +6,14 @@ pub mod dependencies;
 #[cfg(feature = "local")]
 pub mod dev;
 pub mod dev_server;
+pub mod exit;
 pub mod init;
 pub mod logs;
 pub mod net;
 pub mod process;
+pub mod progress;
 pub mod realtime;
+pub mod report;
 pub mod run;
 pub mod snapshot;
 pub mod status;

@@ -1,1 +1,58 @@
 //! Log lines, as JSON for machines and calm ones for people.
+//!
+//! Lines are written by a thread of their own from a bounded queue: a reader that stops reading never stops the agent.
+
+mod json;
+mod pretty;
+mod writer;
+
+use std::io::IsTerminal;
+use std::time::Instant;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+pub use writer::Flush;
+
+use crate::config::{Config, LogArgs, LogFormat, colours_allowed};
+
+/// What every line says of where it comes from.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// The project's UUID.
+    pub project_id: String,
+    /// The session's id.
+    pub session_id: String,
+    /// The machine's id, where the platform gives one.
+    pub container_id: Option<String>,
+}
+
+impl Origin {
+    /// The session that `config` is for.
+    pub fn of(config: &Config) -> Origin {
+        Origin {
+            project_id: config.project_id.clone(),
+            session_id: config.session_id.clone(),
+            container_id: config.container_id.clone(),
+        }
+    }
+}
+
+/// Starts logging to standard output. Keep the answer until the end and flush it: it writes what is still queued.
+///
+/// # Errors
+/// A filter that does not parse, said in one line.
+pub fn start(args: &LogArgs, origin: Origin, started: Instant) -> Result<Flush, String> {
+    let filter = EnvFilter::try_new(&args.log_level).map_err(|error| format!("LOG_LEVEL: {error}"))?;
+    let terminal = std::io::stdout().is_terminal();
+    let format = args.log_format.unwrap_or(if terminal { LogFormat::Pretty } else { LogFormat::Json });
+    let (lines, flush) = writer::start();
+    let registry = tracing_subscriber::registry().with(filter);
+    // A second start within one process (a test) keeps the first.
+    let _ = match format {
+        LogFormat::Json => registry.with(json::JsonLines::new(lines, origin, started)).try_init(),
+        LogFormat::Pretty => registry.with(pretty::PrettyLines::new(lines, terminal && colours_allowed())).try_init(),
+    };
+    Ok(flush)
+}

@@ -1,2 +1,52 @@
-//! The entrypoint.
-fn main() {}
+//! The entrypoint: arguments, configuration, run, exit status.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use preview_agent::config::{self, Cli, Command, Config, RunArgs};
+use preview_agent::exit::Exit;
+use preview_agent::logs::{self, Origin};
+use preview_agent::{init::Init, run, snapshot};
+
+fn main() -> ExitCode {
+    let started = Instant::now();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return Exit::from_usage(&error).code(),
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Exit::fault(format!("cannot start: {error}")).code(),
+    };
+    let exit = runtime.block_on(async {
+        match cli.command.unwrap_or(Command::Run(cli.run)) {
+            Command::Run(args) => run_agent(args, started).await,
+            #[cfg(feature = "local")]
+            Command::Dev(args) => preview_agent::dev::dev(args, started).await,
+            #[cfg(feature = "local")]
+            Command::Serve(args) => preview_agent::dev::serve(args, started).await,
+            Command::Snapshot(args) => snapshot::build::write(&args),
+        }
+    });
+    // A blocking task that hangs (a dead disk, say) must not keep the process.
+    runtime.shutdown_background();
+    exit.code()
+}
+
+async fn run_agent(args: RunArgs, started: Instant) -> Exit {
+    let log = args.log.clone();
+    let config = match Config::resolve(args, config::environment()) {
+        Ok(config) => config,
+        Err(error) => return Exit::usage(error),
+    };
+    let origin = Origin::of(&config);
+    let _flush = match logs::start(&log, origin, started) {
+        Ok(flush) => flush,
+        Err(error) => return Exit::usage(error),
+    };
+    match Init::start() {
+        Ok(init) => run::run(config, init, started).await,
+        Err(error) => Exit::fault(format!("cannot watch for signals and children: {error}")),
+    }
+}

@@ -1,1 +1,363 @@
-//! The one select loop.
+//! The one select loop: what happens outside goes into the core, what the core answers goes out.
+
+mod hydrate;
+mod resume;
+mod writer;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use sync_core::{
+    Agent, Answer, Event, Hydration, Input, Options, Output, ReadError, ReadId, Renewal, RenewalError, Time,
+};
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
+use tracing::{error, info, warn};
+
+use crate::config::Config;
+use crate::database::{Database, Renewer, Want};
+use crate::dev_server::{self, DevServer, DevServerEvent};
+use crate::exit::{Exit, chain};
+use crate::init::{Init, Shutdown, Signals};
+use crate::net::Net;
+use crate::process::{Environment, KILL_WAIT, kill_strays};
+use crate::realtime::Realtime;
+use crate::report::{millis, report, report_dev_server};
+use crate::status::{self, Board, Phase};
+use crate::token::{Kind, TokenCell};
+use crate::workspace::Workspace;
+
+use hydrate::{Hydrated, Hydrating};
+use resume::SleepWatch;
+use writer::Writer;
+
+/// Runs the agent until a signal comes or nothing can work.
+pub async fn run(config: Config, init: Init, started: Instant) -> Exit {
+    let board = Board::new(config.project_id.clone(), config.session_id.clone(), started);
+    board.mark("config");
+    let signals = init.signals();
+    let mut running = match Running::start(config, init, board, started).await {
+        Ok(running) => running,
+        Err(exit) => return exit,
+    };
+    running.serve(signals).await
+}
+
+/// Everything that is alive while the agent runs.
+struct Running {
+    started: Instant,
+    board: Board,
+    agent: Agent,
+    realtime: Option<Realtime>,
+    token: Option<TokenCell>,
+    database: Option<Arc<Database>>,
+    renewer: Option<Arc<Renewer>>,
+    reads: JoinSet<(ReadId, Result<Answer, ReadError>)>,
+    renewal: Option<JoinHandle<Result<Renewal, RenewalError>>>,
+    hydrating: Option<JoinHandle<Result<Hydrated, Exit>>>,
+    writer: Writer,
+    dev_server: DevServer,
+    dev_events: mpsc::Receiver<DevServerEvent>,
+    /// The dev server may start: the files it needs are there.
+    files_ready: bool,
+    sleep: SleepWatch,
+}
+
+/// What the select loop woke up for.
+enum Woken {
+    Input(Input),
+    Hydrated(Result<Hydrated, Exit>),
+    DevServer(DevServerEvent),
+    Signal(Shutdown),
+    Tick,
+}
+
+impl Running {
+    async fn start(config: Config, init: Init, board: Board, started: Instant) -> Result<Running, Exit> {
+        info!(
+            event_type = "agent_start",
+            version = env!("CARGO_PKG_VERSION"),
+            "preview-agent {} starts",
+            env!("CARGO_PKG_VERSION")
+        );
+        let bound = status::serve(config.status_addr, config.status_token.clone(), board.clone())
+            .await
+            .map_err(|error| Exit::unavailable(format!("cannot serve status on {}: {error}", config.status_addr)))?;
+        info!(event_type = "status_listening", addr = %bound, "status on http://{bound}/status");
+        let workspace =
+            Workspace::open(&config.project_dir, &config.state_dir).map_err(|error| Exit::disk(chain(&error)))?;
+        if !workspace.keeps_state() {
+            let dir = config.state_dir.display();
+            warn!(event_type = "degraded", reason = "state_not_kept", "no state is kept: {dir} cannot be made");
+        }
+        let net = Net::new(config.extra_ca_file.as_deref()).map_err(Exit::unavailable)?;
+        let http = net.http_client().map_err(Exit::fault)?;
+        let (dev_server, dev_events) = dev_server::start(init, dev_server_config(&config));
+        board.set_dev_server(dev_server.clone());
+
+        let options = options(&config, started);
+        let stage = workspace.stage();
+        let mut realtime = None;
+        let mut token = None;
+        let mut database = None;
+        if let Some(supabase) = config.supabase {
+            let cell = TokenCell::new(supabase.token);
+            realtime = Some(Realtime::new(net, supabase.url.clone(), supabase.anon_key.clone(), supabase.protocol));
+            let reads = Database::new(
+                http.clone(),
+                supabase.url,
+                supabase.anon_key,
+                cell.clone(),
+                config.project_id.clone(),
+                stage,
+            );
+            database = Some(Arc::new(reads));
+            token = Some(cell);
+        } else {
+            warn!(
+                event_type = "degraded",
+                reason = "no_live_updates",
+                "no live updates: SUPABASE_URL or REALTIME_TOKEN is not set"
+            );
+        }
+        let renewer = config.session_url.zip(token.clone()).map(|(url, token)| {
+            Arc::new(Renewer::new(http.clone(), url, token, config.project_id.clone(), config.session_id.clone()))
+        });
+        board.set_phase(Phase::Hydrating);
+        let hydrating = Hydrating {
+            source: config.snapshot,
+            project_id: config.project_id,
+            http,
+            workspace,
+            renewer: renewer.clone(),
+            live: database.is_some(),
+        };
+        Ok(Running {
+            started,
+            agent: Agent::new(options, Time(started.elapsed())),
+            board,
+            realtime,
+            token,
+            database,
+            renewer,
+            reads: JoinSet::new(),
+            renewal: None,
+            hydrating: Some(tokio::spawn(hydrating.run())),
+            writer: Writer::default(),
+            dev_server,
+            dev_events,
+            files_ready: false,
+            sleep: SleepWatch::start(),
+        })
+    }
+
+    async fn serve(&mut self, mut signals: Signals) -> Exit {
+        loop {
+            self.carry_out();
+            let woken = self.next(&mut signals).await;
+            let now = Time(self.started.elapsed());
+            match woken {
+                Woken::Input(input) => self.agent.handle(now, input),
+                Woken::Tick => self.agent.tick(now),
+                Woken::DevServer(event) => self.dev_server_says(event),
+                Woken::Hydrated(Ok(hydrated)) => self.hydrated(hydrated),
+                Woken::Hydrated(Err(exit)) => return self.fail(exit).await,
+                Woken::Signal(signal) => return self.drain(signal, signals).await,
+            }
+        }
+    }
+
+    async fn next(&mut self, signals: &mut Signals) -> Woken {
+        let deadline = self.agent.deadline().map(|Time(at)| tokio::time::Instant::from_std(self.started + at));
+        tokio::select! {
+            biased;
+            signal = signals.next() => Woken::Signal(signal),
+            (batch, written) = self.writer.next() => {
+                self.dev_server.changed(writer::changed(&written));
+                Woken::Input(Input::Written(batch, written))
+            }
+            event = next_of(&mut self.realtime) => Woken::Input(Input::Socket(event)),
+            Some(read) = self.reads.join_next() => match read {
+                Ok((id, answer)) => Woken::Input(Input::Read(id, answer)),
+                Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+            },
+            renewed = joined(&mut self.renewal) => Woken::Input(Input::Renewed(renewed)),
+            hydrated = joined(&mut self.hydrating) => Woken::Hydrated(hydrated),
+            Some(event) = self.dev_events.recv() => Woken::DevServer(event),
+            () = self.sleep.resumed() => Woken::Input(Input::Resumed),
+            () = sleep_until(deadline) => Woken::Tick,
+        }
+    }
+
+    /// Does what the core wants done.
+    fn carry_out(&mut self) {
+        while let Some(output) = self.agent.poll() {
+            match output {
+                Output::Event(event) => self.tell(&event),
+                Output::Write(batch, ops) => self.writer.write(batch, ops),
+                Output::Read(id, read) => {
+                    let Some(database) = self.database.clone() else { continue };
+                    self.reads.spawn(async move { (id, database.read(read).await) });
+                }
+                Output::Connect => self.realtime.iter_mut().for_each(Realtime::connect),
+                Output::Disconnect => self.realtime.iter_mut().for_each(Realtime::disconnect),
+                Output::Send(message) => {
+                    if let (Some(realtime), Some(token)) = (&mut self.realtime, &self.token) {
+                        realtime.send(message.encode(token.current().expose()));
+                    }
+                }
+                Output::Renew => {
+                    let Some(renewer) = self.renewer.clone() else { continue };
+                    self.renewal = Some(tokio::spawn(async move {
+                        let renewed = renewer.renew(&[Want::Token], false).await?;
+                        Ok(Renewal { token: renewed.token })
+                    }));
+                }
+            }
+        }
+        self.board.set_core(self.agent.status(Time(self.started.elapsed())));
+    }
+
+    fn tell(&mut self, event: &Event) {
+        report(event);
+        match event {
+            Event::ChannelJoined { .. } => self.board.mark("channel_joined"),
+            Event::InSync { current: true, .. } => self.board.mark("in_sync"),
+            Event::CatchUp { .. } => self.writer.caught_up = true,
+            Event::Degraded { detail, .. } => self.board.error(detail.clone()),
+            Event::Rejected { detail, .. } => self.board.error(detail.clone()),
+            _ => {}
+        }
+        self.start_dev_server_once_ready();
+    }
+
+    fn hydrated(&mut self, hydrated: Hydrated) {
+        self.writer.start(hydrated.workspace);
+        self.agent.handle(Time(self.started.elapsed()), Input::Hydrated(hydrated.hydration));
+        if hydrated.from_snapshot {
+            self.writer.caught_up = true;
+        }
+        self.start_dev_server_once_ready();
+    }
+
+    /// The dev server starts once the snapshot is in place, or, without one, once the first state was read and written.
+    fn start_dev_server_once_ready(&mut self) {
+        if self.files_ready || !self.writer.caught_up || self.writer.busy() {
+            return;
+        }
+        self.files_ready = true;
+        self.board.mark("hydrated");
+        self.board.set_hydrated();
+        self.board.set_phase(Phase::Installing);
+        self.dev_server.files_ready();
+    }
+
+    fn dev_server_says(&mut self, event: DevServerEvent) {
+        report_dev_server(&event);
+        match event {
+            DevServerEvent::InstallStarted { .. } => {
+                self.board.mark("install_start");
+                self.board.set_phase(Phase::Installing);
+            }
+            DevServerEvent::InstallDone { .. } => self.board.mark("install_done"),
+            DevServerEvent::Started { .. } => {
+                self.board.mark("dev_server_start");
+                self.board.set_phase(Phase::Serving);
+            }
+            DevServerEvent::Ready { .. } => self.board.mark("dev_server_ready"),
+            DevServerEvent::InstallFailed { reason, .. } => {
+                self.board.set_phase(Phase::Serving);
+                self.board.error(reason);
+            }
+            DevServerEvent::StartFailed { detail, .. }
+            | DevServerEvent::GaveUp { detail, .. }
+            | DevServerEvent::Exited { detail, .. } => {
+                self.board.set_phase(Phase::Serving);
+                self.board.error(detail);
+            }
+            _ => {}
+        }
+    }
+
+    /// A signal: no event is taken any more, the dev server goes, then the agent. A second signal hurries.
+    async fn drain(&mut self, signal: Shutdown, mut signals: Signals) -> Exit {
+        self.board.set_phase(Phase::Stopping);
+        info!(event_type = "shutdown", signal = signal.name(), "stopping ({})", signal.name());
+        self.realtime.iter_mut().for_each(Realtime::disconnect);
+        tokio::select! {
+            () = self.dev_server.clone().stop() => {}
+            _ = signals.next() => warn!(event_type = "shutdown_hurried", "a second signal: not waiting any longer"),
+        }
+        // What left the process group, or was not waited for.
+        kill_strays(KILL_WAIT).await;
+        info!(event_type = "shutdown_done", uptime_ms = millis(self.started.elapsed()), "stopped");
+        Exit::signal(signal.number())
+    }
+
+    async fn fail(&mut self, exit: Exit) -> Exit {
+        self.board.set_phase(Phase::Failed);
+        error!(event_type = "failed", status = exit.status(), "hydration failed: {}", exit.message());
+        self.dev_server.clone().stop().await;
+        exit.said()
+    }
+}
+
+/// What the core is told of the configuration.
+fn options(config: &Config, started: Instant) -> Options {
+    let supabase = config.supabase.as_ref();
+    Options {
+        project_id: config.project_id.clone(),
+        session_id: config.session_id.clone(),
+        live: supabase.is_some(),
+        protocol: supabase.map(|supabase| supabase.protocol).unwrap_or_default(),
+        private: supabase.is_some_and(|supabase| supabase.token.kind() == Kind::Jwt),
+        postgres_changes: supabase.is_some_and(|supabase| supabase.postgres_changes),
+        publish_status: supabase.is_some_and(|supabase| supabase.publish_status),
+        token_lifetime: supabase.and_then(|supabase| supabase.token.lifetime()),
+        can_renew: config.session_url.is_some(),
+        seed: seed(started),
+    }
+}
+
+/// For jitter: different on each machine and at each start, so that a fleet does not come back all at once.
+fn seed(started: Instant) -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(started)
+}
+
+fn dev_server_config(config: &Config) -> dev_server::Config {
+    let variables = config.environment.iter().map(|(name, value)| (name.into(), value.into()));
+    let (project, state) = (config.project_dir.clone(), config.state_dir.clone());
+    dev_server::Config {
+        app_dir: config.app_dir.clone(),
+        bind: config.bind,
+        command: config.dev_server.clone(),
+        grace: config.stop_grace,
+        ..dev_server::Config::new(project, state, config.preview_port, Environment::pick(variables))
+    }
+}
+
+async fn next_of(realtime: &mut Option<Realtime>) -> sync_core::SocketEvent {
+    match realtime {
+        Some(realtime) => realtime.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The end of a task, which is then forgotten; pending where there is none.
+async fn joined<T>(task: &mut Option<JoinHandle<T>>) -> T {
+    let Some(running) = task else { return std::future::pending().await };
+    let ended = running.await;
+    *task = None;
+    match ended {
+        Ok(value) => value,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}
+
+async fn sleep_until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

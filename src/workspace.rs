@@ -1,42 +1,105 @@
 //! The only place that writes the project.
+//!
+//! Every file is staged outside the dev server's sight and then renamed to its place. The way to that place is walked
+//! by directory handle, one part at a time and never through a symlink, so that nothing the project's own code plants
+//! can lead a write elsewhere.
 
-use std::collections::BTreeMap;
+mod apply;
+mod stage;
+mod takeover;
+mod walk;
+
+use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 
-use sync_core::StageId;
+pub use stage::Stage;
+pub use takeover::Takeover;
 
-/// Files that were downloaded and verified, waiting to be renamed into the project.
+use crate::snapshot::ExtractedFile;
+
+/// The project's directory, open, and the staging directory beside it.
 #[derive(Debug)]
-pub struct Stage {
+pub struct Workspace {
+    root: OwnedFd,
     dir: PathBuf,
-    next: AtomicU64,
-    files: Mutex<BTreeMap<StageId, PathBuf>>,
+    state_dir: Option<PathBuf>,
+    stage: Arc<Stage>,
 }
 
-impl Stage {
-    /// Opens (and empties) the staging directory below `dir`.
-    pub fn open(dir: &Path) -> io::Result<Stage> {
-        std::fs::create_dir_all(dir)?;
-        Ok(Stage { dir: dir.to_owned(), next: AtomicU64::new(0), files: Mutex::default() })
-    }
+/// Why the workspace cannot be used; it names the operation and the path.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation} {path}", path = .path.display())]
+pub struct WorkspaceError {
+    /// As in "cannot … path".
+    pub operation: &'static str,
+    /// What it was done to.
+    pub path: PathBuf,
+    /// What the system said.
+    #[source]
+    pub source: io::Error,
+}
 
-    /// A new empty file; the id is what the core will be told once its content is verified.
-    pub fn create(&self) -> io::Result<(StageId, std::fs::File)> {
-        let id = StageId(self.next.fetch_add(1, Ordering::Relaxed));
-        let path = self.dir.join(format!("asset-{}", id.0));
-        let file = std::fs::File::create_new(&path)?;
-        self.files.lock().expect("no panic while held").insert(id, path);
-        Ok((id, file))
-    }
-
-    /// Forgets and removes a staged file.
-    pub fn discard(&self, id: StageId) {
-        if let Some(path) = self.files.lock().expect("no panic while held").remove(&id) {
-            // What cannot be removed now goes when the stage is next opened.
-            let _ = std::fs::remove_file(path);
-        }
+impl WorkspaceError {
+    fn new(operation: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> WorkspaceError {
+        let path = path.into();
+        move |source| WorkspaceError { operation, path, source }
     }
 }
+
+impl Workspace {
+    /// Opens (and makes) the project's directory, and finds a place to stage in: the state directory, or, where that
+    /// cannot be made or a rename from it would cross filesystems, `node_modules/.preview-stage` in the project.
+    ///
+    /// # Errors
+    /// The project's directory cannot be made or opened, or there is no place to stage.
+    pub fn open(project_dir: &Path, state_dir: &Path) -> Result<Workspace, WorkspaceError> {
+        std::fs::create_dir_all(project_dir).map_err(WorkspaceError::new("create", project_dir))?;
+        let root = File::open(project_dir).map_err(WorkspaceError::new("open", project_dir))?;
+        let kept = std::fs::create_dir_all(state_dir).is_ok();
+        let stage = kept
+            .then(|| Stage::open(&state_dir.join("stage"), project_dir))
+            .and_then(Result::ok)
+            .map_or_else(|| Stage::open_inside(project_dir), Ok)?;
+        Ok(Workspace {
+            root: root.into(),
+            dir: project_dir.to_owned(),
+            state_dir: kept.then(|| state_dir.to_owned()),
+            stage: Arc::new(stage),
+        })
+    }
+
+    /// Where verified files wait for their rename.
+    pub fn stage(&self) -> Arc<Stage> {
+        self.stage.clone()
+    }
+
+    /// Whether the agent's own files outlive it.
+    pub fn keeps_state(&self) -> bool {
+        self.state_dir.is_some()
+    }
+
+    /// An empty directory for a snapshot to be extracted into.
+    ///
+    /// # Errors
+    /// It cannot be made or emptied.
+    pub fn hydration_dir(&self) -> Result<cap_std::fs::Dir, WorkspaceError> {
+        self.stage
+            .make_dir(takeover::HYDRATE)
+            .map_err(WorkspaceError::new("create a directory to extract into, beside", &self.dir))
+    }
+
+    /// Moves an extracted and verified snapshot into the project. What stood there and is not of the snapshot is put
+    /// aside, never deleted; what the dev server or the package manager made is not touched.
+    ///
+    /// # Errors
+    /// The first file that could not be moved; everything moved until then is moved back.
+    pub fn take_over(&mut self, files: &[ExtractedFile]) -> Result<Takeover, WorkspaceError> {
+        takeover::take_over(self, files)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! What can be typed.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use sync_core::frame::ProtocolVersion;
+
+const SECRETS: &str = "\
+Secrets are taken from the environment only:
+  SNAPSHOT_URL       signed http(s) URL of the project's snapshot (a zip)
+  REALTIME_TOKEN     the session's token, a JWT
+  SUPABASE_ANON_KEY  the project's public key, sent as `apikey`
+  STATUS_TOKEN       opens /status and /logs to others than loopback
+A service key in the environment is refused.
+
+Exit status: 0 fine, 64 bad settings, 69 something needed is unavailable, 70 a fault of the agent, 74 disk,
+128+n ended by signal n.";
+
+/// Keeps a preview container's project directory equal to its database, and runs the dev server in it.
+///
+/// Without a subcommand it does what `run` does. On a laptop, `preview-agent dev DIR` is the whole loop in one command.
+#[derive(Debug, Parser)]
+#[command(
+    name = "preview-agent",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_long_help = SECRETS,
+    after_help = "Secrets come from the environment; --help lists them."
+)]
+pub struct Cli {
+    /// What to do; `run` where nothing is said.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The options of `run`.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The container's entrypoint: hydrate the project, run its dev server, apply every change of the database
+    #[command(after_long_help = SECRETS)]
+    Run(RunArgs),
+    /// Everything on one machine: a local backend, the agent and the dev server, for a project folder
+    #[cfg(feature = "local")]
+    Dev(crate::dev::DevArgs),
+    /// The local backend alone: a stand-in for Supabase, in memory
+    #[cfg(feature = "local")]
+    Serve(crate::dev::ServeArgs),
+    /// Write a folder's snapshot: a zip with its manifest, the same to the byte each time
+    Snapshot(SnapshotArgs),
+}
+
+/// Options of `run`.
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// The project's UUID
+    #[arg(long, env = "PROJECT_ID", value_name = "UUID")]
+    pub project_id: Option<String>,
+    /// The session's id, named in every log line
+    #[arg(long, env = "SESSION_ID", value_name = "ID")]
+    pub session_id: Option<String>,
+    /// A local snapshot, instead of the one at SNAPSHOT_URL
+    #[arg(long, value_name = "FILE")]
+    pub snapshot: Option<PathBuf>,
+    /// Base URL of the Supabase project; without it or REALTIME_TOKEN there are no live updates
+    #[arg(long, env = "SUPABASE_URL", value_name = "URL")]
+    pub supabase_url: Option<String>,
+    /// Where tokens and snapshot URLs are renewed
+    #[arg(long, env = "SESSION_URL", value_name = "URL")]
+    pub session_url: Option<String>,
+    /// The directory to keep equal to the database
+    #[arg(long, env = "PROJECT_DIR", value_name = "DIR", default_value = "/app/project")]
+    pub project_dir: PathBuf,
+    /// Where package.json lies inside the project [default: `.`, else `frontend`, else the only one there is]
+    #[arg(long, env = "APP_DIR", value_name = "DIR")]
+    pub app_dir: Option<PathBuf>,
+    /// The agent's own files, never inside the project [default: .preview-agent beside the project]
+    #[arg(long, env = "STATE_DIR", value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// The dev server's port
+    #[arg(long, env = "PREVIEW_PORT", value_name = "PORT", default_value_t = 3001)]
+    pub preview_port: u16,
+    /// Where health, status and metrics are served
+    #[arg(long, env = "STATUS_ADDR", value_name = "ADDR", default_value = "[::]:9464")]
+    pub status_addr: SocketAddr,
+    /// How long the dev server may take to stop before it is killed
+    #[arg(long, env = "STOP_GRACE", value_name = "SECONDS", default_value = "4", value_parser = seconds)]
+    pub stop_grace: Duration,
+    /// Certificates to trust besides the usual roots, as PEM
+    #[arg(long, env = "EXTRA_CA_FILE", value_name = "FILE")]
+    pub extra_ca_file: Option<PathBuf>,
+    /// Realtime protocol to speak
+    #[arg(long, env = "REALTIME_PROTOCOL", value_name = "VERSION", default_value = "2.0.0")]
+    pub realtime_protocol: Protocol,
+    /// Also take rows of project_files as reasons to look (for databases that send no broadcasts)
+    #[arg(long, env = "POSTGRES_CHANGES", value_name = "BOOL", num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub postgres_changes: bool,
+    /// Publish preview:status and preview:applied on the project's status topic
+    #[arg(long, env = "PUBLISH_STATUS", value_name = "BOOL", num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub publish_status: bool,
+    /// How to log.
+    #[command(flatten)]
+    pub log: LogArgs,
+    /// The dev server's command, instead of the one found from the project
+    #[arg(last = true, value_name = "DEV_SERVER_COMMAND")]
+    pub dev_server: Vec<String>,
+}
+
+/// Options of every subcommand that logs.
+#[derive(Debug, Clone, Args)]
+pub struct LogArgs {
+    /// `json` for machines, `pretty` for people [default: pretty on a terminal, else json]
+    #[arg(long, env = "LOG_FORMAT", value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+    /// What to log, in tracing's filter syntax
+    #[arg(long, env = "LOG_LEVEL", value_name = "FILTER", default_value = "info")]
+    pub log_level: String,
+}
+
+/// Options of `snapshot`.
+#[derive(Debug, Clone, Args)]
+pub struct SnapshotArgs {
+    /// The project's folder
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// The zip to write
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// The project's UUID, for the manifest
+    #[arg(long, env = "PROJECT_ID", value_name = "UUID", default_value = "00000000-0000-0000-0000-000000000000")]
+    pub project_id: uuid::Uuid,
+    /// The revision that this state is, for the manifest
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub revision: u64,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// One calm line for people.
+    Pretty,
+}
+
+/// The serializers that Realtime knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Protocol {
+    /// JSON objects
+    #[value(name = "1.0.0")]
+    V1,
+    /// JSON arrays and binary frames
+    #[value(name = "2.0.0")]
+    V2,
+}
+
+impl From<Protocol> for ProtocolVersion {
+    fn from(protocol: Protocol) -> ProtocolVersion {
+        match protocol {
+            Protocol::V1 => ProtocolVersion::V1,
+            Protocol::V2 => ProtocolVersion::V2,
+        }
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse::<f64>()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| "not a number of seconds".to_owned())
+}

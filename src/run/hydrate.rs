@@ -1,0 +1,140 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sync_core::{HydratedFile, Hydration, RenewalError};
+use tracing::{info, warn};
+
+use crate::database::{Renewer, Want};
+use crate::exit::{Exit, chain};
+use crate::progress;
+use crate::report::millis;
+use crate::snapshot::{self, Extracted, Limits, SnapshotError, Source};
+use crate::workspace::Workspace;
+
+/// New URLs and rebuilds asked for before the snapshot is given up.
+const RENEWALS: u32 = 3;
+/// Attempts at one renewal that fails for a passing reason.
+const RENEWAL_ATTEMPTS: u32 = 5;
+
+/// The first state of the project, on its way.
+pub(super) struct Hydrating {
+    pub(super) source: Option<Source>,
+    pub(super) project_id: String,
+    pub(super) http: reqwest::Client,
+    pub(super) workspace: Workspace,
+    pub(super) renewer: Option<Arc<Renewer>>,
+    /// The database can be read where the snapshot cannot.
+    pub(super) live: bool,
+}
+
+/// What there is to go on with.
+pub(super) struct Hydrated {
+    pub(super) workspace: Workspace,
+    pub(super) hydration: Hydration,
+    pub(super) from_snapshot: bool,
+}
+
+impl Hydrating {
+    /// The snapshot in place; or, where that cannot be had and the database can be read, an empty start at revision 0.
+    pub(super) async fn run(mut self) -> Result<Hydrated, Exit> {
+        let Some(source) = self.source.take() else { return Ok(self.from_nothing()) };
+        let started = Instant::now();
+        info!(event_type = "hydrate_start", "hydrating from the snapshot");
+        let extracted = match self.extract(source).await {
+            Ok(extracted) => extracted,
+            Err(error) if error.is_disk() => return Err(Exit::disk(chain(&error))),
+            Err(error) if self.live => {
+                let error = chain(&error);
+                warn!(
+                    event_type = "hydrate_fallback",
+                    error, "no snapshot ({error}): reading every file from the database"
+                );
+                return Ok(self.from_nothing());
+            }
+            Err(error) => return Err(Exit::unavailable(chain(&error))),
+        };
+        let (files, bytes, attempts) = (extracted.files.len(), extracted.expanded_bytes, extracted.attempts);
+        let revision = extracted.revision;
+        let hydrated = self.take_over(extracted).await?;
+        let duration_ms = millis(started.elapsed());
+        info!(
+            event_type = "hydrate_done",
+            duration_ms, files, bytes, revision, attempts, "hydrated: {files} files, {bytes} bytes in {duration_ms} ms"
+        );
+        metrics::histogram!("preview_agent_hydration_seconds").record(started.elapsed());
+        Ok(hydrated)
+    }
+
+    fn from_nothing(self) -> Hydrated {
+        Hydrated { workspace: self.workspace, hydration: Hydration::default(), from_snapshot: false }
+    }
+
+    /// A URL that is no longer good is renewed; a snapshot that keeps failing its checks is built anew.
+    async fn extract(&mut self, mut source: Source) -> Result<Extracted, SnapshotError> {
+        let mut renewals = 0;
+        loop {
+            let stage = self.workspace.hydration_dir().map_err(SnapshotError::stage)?;
+            let shown = progress::Shown::start();
+            let progress = move |progress| shown.update(progress);
+            let limits = Limits::default();
+            let result = snapshot::hydrate(&source, &self.project_id, &self.http, stage, &limits, progress).await;
+            let error = match result {
+                Ok(extracted) => return Ok(extracted),
+                Err(error) if renewals < RENEWALS && (error.is_expired() || error.is_damaged()) => error,
+                Err(error) => return Err(error),
+            };
+            renewals += 1;
+            match self.renewed_url(&error).await {
+                Some(url) => source = Source::Url(url),
+                None => return Err(error),
+            }
+        }
+    }
+
+    async fn renewed_url(&self, error: &SnapshotError) -> Option<secrecy::SecretString> {
+        let renewer = self.renewer.as_ref()?;
+        let reason = chain(error);
+        for attempt in 0..RENEWAL_ATTEMPTS {
+            info!(event_type = "snapshot_renewal", reason, attempt, "asking for a new snapshot URL: {reason}");
+            match renewer.renew(&[Want::Snapshot], error.is_damaged()).await {
+                Ok(renewed) => return renewed.snapshot_url,
+                Err(RenewalError::Final(refusal)) => {
+                    warn!(event_type = "renewal_refused", refusal, "no new snapshot URL: {refusal}");
+                    return None;
+                }
+                Err(RenewalError::Retry(_)) => tokio::time::sleep(Duration::from_millis(500 << attempt)).await,
+            }
+        }
+        None
+    }
+
+    async fn take_over(self, extracted: Extracted) -> Result<Hydrated, Exit> {
+        let mut workspace = self.workspace;
+        let task = tokio::task::spawn_blocking(move || {
+            let takeover = workspace.take_over(&extracted.files);
+            (workspace, extracted, takeover)
+        });
+        let (workspace, extracted, takeover) = match task.await {
+            Ok(done) => done,
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        };
+        let takeover = takeover.map_err(|error| Exit::disk(chain(&error)))?;
+        if takeover.found > 0 {
+            let found = takeover.found;
+            warn!(
+                event_type = "found",
+                files = found,
+                "{found} files that are not the database's were put aside in `found`"
+            );
+        }
+        let file = |file: snapshot::ExtractedFile| HydratedFile {
+            path: file.path,
+            version: file.version,
+            hash: file.hash,
+            size: file.size,
+        };
+        let hydration =
+            Hydration { revision: extracted.revision, files: extracted.files.into_iter().map(file).collect() };
+        Ok(Hydrated { workspace, hydration, from_snapshot: true })
+    }
+}

@@ -1,0 +1,62 @@
+use std::time::{Duration, Instant, SystemTime};
+
+/// How often the clocks are compared.
+const EVERY: Duration = Duration::from_secs(2);
+/// Wall time running so far ahead of monotonic time means sleep, or a corrected clock, which a rejoin does not harm.
+const AHEAD: Duration = Duration::from_secs(10);
+
+/// Notices that the machine was suspended: monotonic time stands still meanwhile, wall time (or boot time) does not.
+#[derive(Debug)]
+pub(super) struct SleepWatch {
+    last: (Instant, SystemTime),
+    timer: tokio::time::Interval,
+}
+
+impl SleepWatch {
+    pub(super) fn start() -> SleepWatch {
+        let mut timer = tokio::time::interval(EVERY);
+        timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        SleepWatch { last: (Instant::now(), SystemTime::now()), timer }
+    }
+
+    /// Returns once the machine has slept. Cancel safe.
+    pub(super) async fn resumed(&mut self) {
+        loop {
+            self.timer.tick().await;
+            let now = (Instant::now(), SystemTime::now());
+            let slept = ran_ahead(self.last, now);
+            self.last = now;
+            if slept {
+                return;
+            }
+        }
+    }
+}
+
+fn ran_ahead(last: (Instant, SystemTime), now: (Instant, SystemTime)) -> bool {
+    // A wall clock set backwards is no sleep.
+    let wall = now.1.duration_since(last.1).unwrap_or_default();
+    wall > now.0.duration_since(last.0) + AHEAD
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_sleep_from_waiting_and_from_a_clock_set_back() {
+        let start = (Instant::now(), SystemTime::now());
+        let later = |monotonic: u64, wall: i64| {
+            let wall = if wall >= 0 {
+                start.1 + Duration::from_secs(wall as u64)
+            } else {
+                start.1 - Duration::from_secs(wall.unsigned_abs())
+            };
+            (start.0 + Duration::from_secs(monotonic), wall)
+        };
+        assert!(!ran_ahead(start, later(2, 2)));
+        assert!(!ran_ahead(start, later(60, 60)));
+        assert!(!ran_ahead(start, later(2, -3600)));
+        assert!(ran_ahead(start, later(2, 3600)));
+    }
+}

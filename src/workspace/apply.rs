@@ -1,0 +1,205 @@
+//! A batch of operations: everything is staged, then everything is renamed, in the order that the core gave.
+
+use std::fs::{File, Permissions};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+use sync_core::{Content, ContentHash, Op, Outcome, ProjectPath, Written};
+
+use super::stage::Staged;
+use super::{Workspace, walk};
+
+/// Files up to this size are compared in one read.
+const COMPARE_BUFFER: usize = 64 * 1024;
+
+/// One operation between staging and its rename.
+enum Prepared {
+    Done(Outcome),
+    Rename { staged: Staged, bytes: u64 },
+    Delete,
+}
+
+impl Workspace {
+    /// Carries out a batch; the answer has one entry an operation, in its order. One that fails does not stop the rest.
+    pub fn apply(&mut self, ops: Vec<Op>) -> Vec<Written> {
+        let prepared: Vec<_> = ops.iter().map(|op| self.prepare(op)).collect();
+        let mut outcomes: Vec<_> =
+            ops.iter().zip(&prepared).map(|(op, prepared)| self.carry_out(op.path(), prepared)).collect();
+        // A file that becomes a directory (or the other way round) finds its place only once the batch's deletes are done.
+        for (at, op) in ops.iter().enumerate() {
+            if matches!(&outcomes[at], Outcome::Failed { reason: "is_a_directory" | "not_a_directory", .. }) {
+                outcomes[at] = self.carry_out(op.path(), &prepared[at]);
+            }
+        }
+        for (outcome, prepared) in outcomes.iter().zip(prepared) {
+            if let (Outcome::Failed { .. }, Prepared::Rename { staged, .. }) = (outcome, prepared) {
+                // The core sends it again.
+                self.stage.remove(staged);
+            }
+        }
+        ops.iter().zip(outcomes).map(|(op, outcome)| Written { path: op.path().clone(), outcome }).collect()
+    }
+
+    fn prepare(&self, op: &Op) -> Prepared {
+        let Op::Write { path, content, hash, .. } = op else { return Prepared::Delete };
+        let standing = match self.standing(path, content, *hash) {
+            Ok(Standing::Same) => {
+                if let Content::Staged(id) = content {
+                    self.stage.discard(*id);
+                }
+                return Prepared::Done(Outcome::Unchanged);
+            }
+            Ok(Standing::Other(mode)) => mode,
+            // Whatever is wrong with the place shows when the file is renamed to it.
+            Err(_) => None,
+        };
+        let staged = match content {
+            Content::Bytes(bytes) => self.stage_bytes(bytes, standing),
+            Content::Staged(id) => self.staged(*id, standing),
+        };
+        match staged {
+            Ok((staged, bytes)) => Prepared::Rename { staged, bytes },
+            Err(error) => Prepared::Done(failed(path, "stage", &error)),
+        }
+    }
+
+    fn stage_bytes(&self, bytes: &[u8], mode: Option<u32>) -> io::Result<(Staged, u64)> {
+        let (staged, mut file) = self.stage.create_unnamed()?;
+        match file.write_all(bytes).and_then(|()| keep_mode(&file, mode)) {
+            Ok(()) => Ok((staged, bytes.len() as u64)),
+            Err(error) => {
+                self.stage.remove(staged);
+                Err(error)
+            }
+        }
+    }
+
+    fn staged(&self, id: sync_core::StageId, mode: Option<u32>) -> io::Result<(Staged, u64)> {
+        let staged = self.stage.take(id).ok_or_else(|| io::Error::other("the staged file is gone"))?;
+        let file = self.stage.open_staged(&staged)?;
+        keep_mode(&file, mode)?;
+        Ok((staged, file.metadata()?.len()))
+    }
+
+    fn carry_out(&self, path: &ProjectPath, prepared: &Prepared) -> Outcome {
+        match prepared {
+            Prepared::Done(outcome) => outcome.clone(),
+            Prepared::Rename { staged, bytes } => match self.rename(staged, path) {
+                Ok(created) => Outcome::Changed { created, bytes: *bytes },
+                Err(error) => failed(path, "write", &error.into()),
+            },
+            Prepared::Delete => match self.delete(path) {
+                Ok(true) => Outcome::Changed { created: false, bytes: 0 },
+                Ok(false) => Outcome::Unchanged,
+                Err(error) => failed(path, "delete", &error.into()),
+            },
+        }
+    }
+
+    /// Whether the file is new. A symlink at the place is replaced, not followed.
+    fn rename(&self, staged: &Staged, path: &ProjectPath) -> Result<bool, Errno> {
+        let parent = walk::parent(self.root.as_fd(), path, true)?;
+        let name = path.file_name();
+        let created = match rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
+                // Only an empty one gives way; what is in another is not ours to delete.
+                rustix::fs::unlinkat(&parent, name, AtFlags::REMOVEDIR).map_err(|_| Errno::ISDIR)?;
+                true
+            }
+            Ok(_) => false,
+            Err(Errno::NOENT) => true,
+            Err(error) => return Err(error),
+        };
+        self.stage.rename(staged, &parent, name)?;
+        Ok(created)
+    }
+
+    /// Whether there was something to delete.
+    fn delete(&self, path: &ProjectPath) -> Result<bool, Errno> {
+        let parent = match walk::parent(self.root.as_fd(), path, false) {
+            // A file or symlink where a directory was means that the path does not exist.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(false),
+            other => other?,
+        };
+        let name = path.file_name();
+        match rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+            // A directory is no file of the database: what is in it stays.
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => return Ok(false),
+            Err(Errno::NOENT) => return Ok(false),
+            Err(error) => return Err(error),
+            Ok(_) => rustix::fs::unlinkat(&parent, name, AtFlags::empty())?,
+        }
+        walk::prune(self.root.as_fd(), path);
+        Ok(true)
+    }
+
+    /// What stands at `path` now: exactly the content that is to be written, or something else with this mode.
+    fn standing(&self, path: &ProjectPath, content: &Content, hash: ContentHash) -> Result<Standing, Errno> {
+        let parent = walk::parent(self.root.as_fd(), path, false)?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file: OwnedFd = rustix::fs::openat(&parent, path.file_name(), flags, Mode::empty())?;
+        let stat = rustix::fs::fstat(&file)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Ok(Standing::Other(None));
+        }
+        let same = match content {
+            Content::Bytes(bytes) => stat.st_size as usize == bytes.len() && holds(&mut File::from(file), bytes),
+            Content::Staged(_) => hash_of(&mut File::from(file)).is_ok_and(|standing| standing == hash),
+        };
+        Ok(if same { Standing::Same } else { Standing::Other(Some(stat.st_mode as u32 & 0o777)) })
+    }
+}
+
+enum Standing {
+    Same,
+    Other(Option<u32>),
+}
+
+/// A script stays executable when its text changes.
+fn keep_mode(file: &File, mode: Option<u32>) -> io::Result<()> {
+    match mode {
+        Some(mode) if mode & 0o111 != 0 => file.set_permissions(Permissions::from_mode(mode)),
+        _ => Ok(()),
+    }
+}
+
+fn holds(file: &mut File, bytes: &[u8]) -> bool {
+    let mut buffer = vec![0; bytes.len().clamp(1, COMPARE_BUFFER)];
+    let mut rest = bytes;
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return rest.is_empty(),
+            Ok(n) if rest.starts_with(&buffer[..n]) => rest = &rest[n..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            _ => return false,
+        }
+    }
+}
+
+pub(super) fn hash_of(file: &mut File) -> io::Result<ContentHash> {
+    use sha2::{Digest, Sha256};
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; COMPARE_BUFFER];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(ContentHash::from_bytes(hasher.finalize().into())),
+            Ok(n) => hasher.update(&buffer[..n]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn failed(path: &ProjectPath, operation: &str, error: &io::Error) -> Outcome {
+    let reason = match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::NOSPC | Errno::DQUOT) => "no_space",
+        Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => "permission_denied",
+        Some(Errno::ISDIR) => "is_a_directory",
+        Some(Errno::NOTDIR | Errno::LOOP | Errno::EXIST) => "not_a_directory",
+        _ => "io",
+    };
+    Outcome::Failed { reason, error: format!("cannot {operation} {path}: {error}") }
+}

@@ -1,0 +1,187 @@
+//! From an extracted snapshot to the project's directory.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+use rustix::fs::{AtFlags, FileType};
+use rustix::io::Errno;
+use sync_core::ProjectPath;
+
+use super::{Workspace, WorkspaceError, apply, walk};
+use crate::snapshot::ExtractedFile;
+use crate::snapshot::walk::belongs;
+
+/// The stage's directory that a snapshot is extracted into.
+pub(super) const HYDRATE: &str = "hydrate";
+/// Where files that are not of the snapshot are put aside.
+const FOUND: &str = "found";
+
+/// What became of the files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Takeover {
+    /// Moved into the project.
+    pub placed: usize,
+    /// Stood there already, the same to the byte.
+    pub kept: usize,
+    /// Foreign or differing files that were put aside.
+    pub found: usize,
+}
+
+/// One rename that can be taken back.
+enum Moved {
+    Placed(ProjectPath),
+    Aside(ProjectPath),
+}
+
+struct Mover<'a> {
+    workspace: &'a Workspace,
+    hydrate: Dir,
+    found: Option<Dir>,
+    done: Vec<Moved>,
+}
+
+pub(super) fn take_over(workspace: &Workspace, files: &[ExtractedFile]) -> Result<Takeover, WorkspaceError> {
+    let failed = |operation: &'static str| WorkspaceError::new(operation, &workspace.dir);
+    let hydrate = workspace.stage.open_dir(HYDRATE).map_err(failed("open what was extracted for"))?;
+    let mut mover = Mover { workspace, hydrate, found: None, done: Vec::new() };
+    let takeover = match mover.run(files) {
+        Ok(takeover) => takeover,
+        Err((path, error)) => {
+            mover.take_back();
+            return Err(WorkspaceError::new("move the snapshot into", workspace.dir.join(path))(error));
+        }
+    };
+    // It holds empty directories by now; if they cannot go, they go when the stage is next opened.
+    let _ = workspace.stage.remove_dir(HYDRATE);
+    Ok(takeover)
+}
+
+impl Mover<'_> {
+    fn run(&mut self, files: &[ExtractedFile]) -> Result<Takeover, (String, io::Error)> {
+        let mut takeover = Takeover::default();
+        let standing = self.standing().map_err(|error| (String::new(), error))?;
+        let wanted: BTreeSet<_> = files.iter().map(|file| &file.path).collect();
+        for path in &standing {
+            if !wanted.contains(path) {
+                self.put_aside(path).map_err(|error| (path.to_string(), error))?;
+                takeover.found += 1;
+            }
+        }
+        for file in files {
+            let placed = self.place(file, standing.contains(&file.path), &mut takeover);
+            placed.map_err(|error| (file.path.to_string(), error))?;
+        }
+        Ok(takeover)
+    }
+
+    fn place(&mut self, file: &ExtractedFile, stands: bool, takeover: &mut Takeover) -> io::Result<()> {
+        if stands {
+            if self.same(file)? {
+                takeover.kept += 1;
+                return Ok(());
+            }
+            self.put_aside(&file.path)?;
+            takeover.found += 1;
+        }
+        self.rename(&file.path)?;
+        takeover.placed += 1;
+        self.done.push(Moved::Placed(file.path.clone()));
+        Ok(())
+    }
+
+    fn rename(&self, path: &ProjectPath) -> Result<(), Errno> {
+        let parent = walk::parent(self.workspace.root.as_fd(), path, true)?;
+        rustix::fs::renameat(&self.hydrate, path.as_str(), parent, path.file_name())
+    }
+
+    /// Files and symlinks in the project that could be of the database. Nothing is read through a symlink.
+    fn standing(&self) -> io::Result<BTreeSet<ProjectPath>> {
+        let mut standing = BTreeSet::new();
+        let project = Dir::reopen_dir(&self.workspace.root)?;
+        list(&project, "", &mut standing)?;
+        Ok(standing)
+    }
+
+    fn same(&self, file: &ExtractedFile) -> Result<bool, Errno> {
+        let parent = walk::parent(self.workspace.root.as_fd(), &file.path, false)?;
+        let stat = rustix::fs::statat(&parent, file.path.file_name(), AtFlags::SYMLINK_NOFOLLOW)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_size as u64 != file.size {
+            return Ok(false);
+        }
+        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC;
+        let open = rustix::fs::openat(&parent, file.path.file_name(), flags, rustix::fs::Mode::empty())?;
+        Ok(apply::hash_of(&mut open.into()).is_ok_and(|hash| hash == file.hash))
+    }
+
+    fn put_aside(&mut self, path: &ProjectPath) -> io::Result<()> {
+        let found = match self.found.take() {
+            Some(found) => found,
+            None => self.open_found()?,
+        };
+        let parent = walk::parent(self.workspace.root.as_fd(), path, false)?;
+        if let Some(above) = path.parent() {
+            found.create_dir_all(above)?;
+        }
+        let moved = rustix::fs::renameat(&parent, path.file_name(), &found, path.as_str());
+        self.found = Some(found);
+        moved?;
+        self.done.push(Moved::Aside(path.clone()));
+        walk::prune(self.workspace.root.as_fd(), path);
+        Ok(())
+    }
+
+    /// A directory of this start's own, so that what an earlier one put aside stays as it is. It lies on the project's
+    /// filesystem: beside the stage.
+    fn open_found(&self) -> io::Result<Dir> {
+        let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%.3f").to_string();
+        let (base, name) = match &self.workspace.state_dir {
+            Some(state) if !self.workspace.stage.is_inside() => {
+                (Dir::open_ambient_dir(state, ambient_authority())?, Path::new(FOUND).join(stamp))
+            }
+            _ => (Dir::reopen_dir(&self.workspace.root)?, Path::new("node_modules/.preview-found").join(stamp)),
+        };
+        base.create_dir_all(&name)?;
+        base.open_dir(&name)
+    }
+
+    /// Undoes what was done, last first. What cannot be undone stays where it is: there is no better place for it.
+    fn take_back(&mut self) {
+        for moved in std::mem::take(&mut self.done).into_iter().rev() {
+            let (Moved::Placed(path) | Moved::Aside(path)) = &moved;
+            let Ok(parent) = walk::parent(self.workspace.root.as_fd(), path, true) else { continue };
+            match (&moved, &self.found) {
+                (Moved::Placed(_), _) => {
+                    let _ = rustix::fs::unlinkat(&parent, path.file_name(), AtFlags::empty());
+                    walk::prune(self.workspace.root.as_fd(), path);
+                }
+                (Moved::Aside(_), Some(found)) => {
+                    let _ = rustix::fs::renameat(found, path.as_str(), &parent, path.file_name());
+                }
+                (Moved::Aside(_), None) => {}
+            }
+        }
+    }
+}
+
+fn list(dir: &Dir, above: &str, standing: &mut BTreeSet<ProjectPath>) -> io::Result<()> {
+    for entry in dir.entries()? {
+        let entry = entry?;
+        // A name that no database path can have is foreign for good; it stays.
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let path = if above.is_empty() { name } else { format!("{above}/{name}") };
+        let is_dir = entry.file_type()?.is_dir();
+        if !belongs(&path, is_dir) {
+            continue;
+        }
+        if is_dir {
+            list(&entry.open_dir()?, &path, standing)?;
+        } else if let Ok(path) = ProjectPath::parse(&path) {
+            standing.insert(path);
+        }
+    }
+    Ok(())
+}

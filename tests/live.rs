@@ -1,0 +1,260 @@
+//! The real binary against the local backend: what is saved is on disk, whatever happens on the way.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use local_backend::{Backend, BulkEntry, Chance, Cut, FaultSettings, FileContent, Options, SeedFile, Store};
+use support::{Agent, Start, eventually, tree};
+use tokio::runtime::Runtime;
+
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\xff\xfe";
+
+/// A backend with a small project, on a runtime of its own.
+struct World {
+    runtime: Runtime,
+    backend: Option<Backend>,
+}
+
+impl World {
+    fn new() -> World {
+        World::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut Options)) -> World {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let file = |path: &str, bytes: &[u8]| SeedFile { path: path.into(), bytes: bytes.to_vec() };
+        let mut options = Options {
+            files: vec![
+                file("package.json", b"{\"name\":\"x\"}"),
+                file("src/App.tsx", b"export default 1"),
+                file("src/logo.png", PNG),
+                file("index.html", b"<p>hello"),
+            ],
+            ..Options::default()
+        };
+        change(&mut options);
+        let backend = Some(runtime.block_on(Backend::start(options)).unwrap());
+        World { runtime, backend }
+    }
+
+    fn backend(&self) -> &Backend {
+        self.backend.as_ref().unwrap()
+    }
+
+    fn store(&self) -> Store {
+        self.backend().store()
+    }
+
+    fn save(&self, path: &str, text: &str) {
+        self.store().upsert(path, FileContent::Text(text.into()), None, "test").unwrap();
+    }
+
+    fn start(&self) -> Start {
+        Start::new(self.backend().session().env())
+    }
+
+    /// An agent that has hydrated and joined.
+    fn agent(&self) -> Agent {
+        let mut agent = self.start().run();
+        agent.wait_for("channel_joined");
+        self.in_sync(&agent);
+        agent
+    }
+
+    /// The test's own comparison: same paths, same bytes.
+    fn equal(&self, agent: &Agent) -> bool {
+        let row = |row: local_backend::Row| (row.path, row.bytes.map(|bytes| bytes.to_vec()).unwrap_or_default());
+        let wanted = self.store().current().into_iter().map(row).collect();
+        tree(&agent.project()) == wanted
+    }
+
+    fn in_sync(&self, agent: &Agent) {
+        eventually("the directory equals the database", || self.equal(agent));
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(backend) = self.backend.take() {
+            self.runtime.block_on(backend.stop());
+        }
+    }
+}
+
+#[test]
+fn hydrates_and_follows_saves_deletes_and_bulks() {
+    let world = World::new();
+    let mut agent = world.agent();
+    let started = Instant::now();
+    world.save("src/App.tsx", "export default 2");
+    let applied = agent.wait_until("file_applied", |event| event["file_path"] == "src/App.tsx");
+    println!("save to log line: {:?}", started.elapsed());
+    assert_eq!(applied["revision"], world.store().head().0);
+    world.in_sync(&agent);
+
+    world.store().delete("index.html", None, "test").unwrap();
+    world.in_sync(&agent);
+    assert!(!agent.project().join("index.html").exists());
+
+    let entry = |path: &str, text: Option<&str>| BulkEntry {
+        path: path.into(),
+        content: text.map(|text| FileContent::Text(text.into())),
+        expected_version: None,
+    };
+    let entries = vec![entry("a/one.ts", Some("1")), entry("a/two.ts", Some("2")), entry("src/logo.png", None)];
+    world.store().bulk(entries, "test").unwrap();
+    agent.wait_for("bulk_applied");
+    world.in_sync(&agent);
+    assert!(agent.stop().code() == Some(143));
+}
+
+#[test]
+fn binary_content_arrives_byte_for_byte() {
+    let world = World::new();
+    let agent = world.agent();
+    let bytes: Vec<u8> = (0..=255).cycle().take(300_000).collect();
+    world.store().upsert("public/font.woff2", FileContent::Binary(bytes.clone()), None, "test").unwrap();
+    world.in_sync(&agent);
+    assert_eq!(std::fs::read(agent.project().join("public/font.woff2")).unwrap(), bytes);
+}
+
+#[test]
+fn large_content_that_the_event_leaves_out_is_fetched() {
+    let world = World::new();
+    let agent = world.agent();
+    world.save("big.json", &"x".repeat(2_000_000));
+    world.in_sync(&agent);
+}
+
+#[test]
+fn speaks_both_protocol_versions() {
+    for version in ["1.0.0", "2.0.0"] {
+        let world = World::new();
+        let mut agent = world.start().set("REALTIME_PROTOCOL", version).run();
+        agent.wait_for("channel_joined");
+        world.save("v.txt", version);
+        world.in_sync(&agent);
+    }
+}
+
+#[test]
+fn what_was_missed_while_the_socket_was_cut_is_read() {
+    for cut in [Cut::Abruptly, Cut::Code(1012), Cut::Reload] {
+        let world = World::new();
+        let mut agent = world.agent();
+        world.backend().faults().refuse_connections(Some(503));
+        world.backend().faults().cut(cut);
+        agent.wait_for("channel_lost");
+        world.save("src/App.tsx", "saved while away");
+        world.store().delete("index.html", None, "test").unwrap();
+        world.backend().faults().refuse_connections(None);
+        agent.wait_for("channel_joined");
+        world.in_sync(&agent);
+    }
+}
+
+#[test]
+fn survives_dropped_doubled_and_reordered_events() {
+    let world = World::new();
+    let agent = world.agent();
+    world.backend().faults().set(FaultSettings {
+        drop_broadcasts: Chance::of(0.2),
+        double_broadcasts: Chance::of(0.2),
+        reorder_broadcasts: Chance::of(0.3),
+        ..FaultSettings::default()
+    });
+    for edit in 0..200 {
+        world.save(&format!("src/file{}.ts", edit % 7), &format!("edit {edit}"));
+    }
+    world.backend().faults().clear();
+    let started = Instant::now();
+    world.save("last.txt", "the end");
+    world.in_sync(&agent);
+    println!("end of faults to equal: {:?}", started.elapsed());
+}
+
+#[test]
+fn a_refused_join_leads_back_to_joined() {
+    let world = World::new();
+    world.backend().faults().refuse_joins(Some("Unauthorized: not today"));
+    let mut agent = world.start().run();
+    agent.wait_for("hydrate_done");
+    agent.wait_for("channel_lost");
+    world.save("src/App.tsx", "saved while refused");
+    world.backend().faults().refuse_joins(None);
+    agent.wait_for("channel_joined");
+    world.in_sync(&agent);
+}
+
+#[test]
+fn reads_that_fail_are_asked_again() {
+    let world = World::new();
+    let mut agent = world.agent();
+    world.backend().faults().fail_reads(500, Chance::next(3));
+    world.backend().faults().drop_broadcasts(Chance::next(1));
+    world.save("a.txt", "dropped");
+    world.save("b.txt", "shows the gap");
+    world.in_sync(&agent);
+    agent.wait_until("a catch-up", |event| event["event_type"] == "catch_up" && event["files"] != 0);
+}
+
+#[test]
+fn the_token_is_renewed_before_it_ends() {
+    let world = World::with(|options| options.token_lifetime = Duration::from_secs(5));
+    let mut agent = world.agent();
+    for round in 0..2 {
+        agent.wait_for("token_renewed");
+        world.save("src/App.tsx", &format!("after renewal {round}"));
+        world.in_sync(&agent);
+    }
+}
+
+#[test]
+fn without_a_snapshot_the_files_are_read_from_the_database() {
+    let world = World::new();
+    let mut agent = world.start().without("SNAPSHOT_URL").run();
+    world.in_sync(&agent);
+    agent.wait_for("dev_server_start");
+    world.save("src/App.tsx", "live");
+    world.in_sync(&agent);
+}
+
+#[test]
+fn status_health_and_metrics_tell_what_is() {
+    let world = World::new();
+    let mut agent = world.agent();
+    assert_eq!(agent.get("/healthz").0, 200);
+    eventually("in sync", || agent.status()["current"] == true);
+    let status = agent.status();
+    assert_eq!(status["revision"], world.store().head().0);
+    assert_eq!(status["connection"]["state"], "joined");
+    // The dev server of this test never answers.
+    let (ready, body) = agent.get("/readyz");
+    assert_eq!(ready, 503, "{body}");
+    let metrics = agent.get("/metrics").1;
+    assert!(metrics.contains("preview_agent_revision"), "{metrics}");
+    assert!(metrics.contains("preview_agent_joins_total 1"), "{metrics}");
+}
+
+#[test]
+fn no_secret_is_shown_anywhere() {
+    let world = World::new();
+    let mut agent = world.agent();
+    let session = world.backend().session();
+    let status =
+        agent.status().to_string() + &agent.get("/metrics").1 + &agent.get("/readyz").1 + &agent.get("/logs").1;
+    agent.read_on();
+    let logs: String = agent.seen.iter().map(|event| event.to_string()).collect();
+    let environment = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
+        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+        let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse::<u32>().ok()?;
+        (parent == agent.pid()).then(|| std::fs::read(entry.path().join("environ")).unwrap_or_default())
+    });
+    let children: String = environment.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).collect();
+    for secret in [&session.realtime_token, &session.anon_key, &session.snapshot_url] {
+        assert!(!status.contains(secret.as_str()), "in a page");
+        assert!(!logs.contains(secret.as_str()), "in a log line");
+        assert!(!children.contains(secret.as_str()), "in a child's environment");
+    }
+}
