@@ -1,33 +1,190 @@
 //! Local mode: backend, agent and dev server for a folder on this machine.
 
 mod belongs;
+mod env_file;
 mod folder;
+mod local;
 mod mirror;
 mod news;
+mod port;
+mod scratch;
+mod serve;
 mod settle;
 mod watch;
 mod write_back;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use rustix::process::{Signal, getpid, kill_process};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
 
 pub use belongs::belongs;
 pub use folder::{Folder, MAX_FILE};
 pub use mirror::{Mirror, OpenError, Opened, SENDER};
 pub use news::{News, Tell};
+pub use serve::{ServeArgs, serve};
 
-/// stub
-#[derive(Debug, clap::Args)]
+use crate::config::{self, Config, LogArgs, Protocol, RunArgs};
+use crate::exit::Exit;
+use crate::init::Init;
+use crate::logs;
+use crate::token::service_key_in;
+
+use local::{Local, Wanted, open_folder, origin};
+use scratch::Scratch;
+
+/// Options of `dev`.
+#[derive(Debug, Clone, Args)]
 pub struct DevArgs {
-    dir: std::path::PathBuf,
+    /// The project's folder
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// The dev server's port
+    #[arg(long, visible_alias = "preview-port", env = "PREVIEW_PORT", value_name = "PORT", default_value_t = 3001, value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: u16,
+    /// Leave the folder alone: what is saved through the backend reaches the preview only
+    #[arg(long)]
+    pub no_write_back: bool,
+    /// Where the backend listens; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+    /// Write what an editor needs to save through the backend (address, key, token) to this file while `dev` runs
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Option<PathBuf>,
+    /// Where package.json lies inside the project [default: `.`, else `frontend`, else the only one there is]
+    #[arg(long, env = "APP_DIR", value_name = "DIR")]
+    pub app_dir: Option<PathBuf>,
+    /// Where the agent's health, status and metrics are served; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub status_addr: SocketAddr,
+    /// Realtime protocol that the agent speaks
+    #[arg(long, value_name = "VERSION", default_value = "2.0.0")]
+    pub realtime_protocol: Protocol,
+    /// How to log.
+    #[command(flatten)]
+    pub log: LogArgs,
+    /// The dev server's command, instead of the one found from the project
+    #[arg(last = true, value_name = "DEV_SERVER_COMMAND")]
+    pub dev_server: Vec<String>,
 }
-/// stub
-#[derive(Debug, clap::Args)]
-pub struct ServeArgs {
-    dir: Option<std::path::PathBuf>,
+
+/// Runs everything for one folder until a signal comes, and takes it all away again.
+pub async fn dev(args: DevArgs, started: Instant) -> Exit {
+    match run_all(args, started).await {
+        Ok(exit) | Err(exit) => exit,
+    }
 }
-/// x
-pub async fn dev(_: DevArgs, _: std::time::Instant) -> crate::exit::Exit {
-    crate::exit::Exit::fine()
+
+async fn run_all(args: DevArgs, started: Instant) -> Result<Exit, Exit> {
+    let port = args.port;
+    if port::is_taken(port) {
+        return Err(Exit::unavailable(format!("port {port} is in use (another `dev`?): choose another with --port")));
+    }
+    let folder = open_folder(&args.dir)?;
+    let folder_path = folder.path().to_owned();
+    let origin = origin(Some(&folder));
+    let _flush = logs::start(&args.log, origin.clone(), started).map_err(Exit::usage)?;
+    let init = watch_signals()?;
+    let wanted = Wanted {
+        folder: Some(folder),
+        listen: args.listen,
+        write_back: !args.no_write_back,
+        env_file: args.env_file.clone(),
+    };
+    let local = Local::start(wanted, &origin).await?;
+    let exit = with_agent(&args, &folder_path, &local, init, started).await;
+    local.stop().await;
+    Ok(exit)
 }
-/// x
-pub async fn serve(_: ServeArgs, _: std::time::Instant) -> crate::exit::Exit {
-    crate::exit::Exit::fine()
+
+async fn with_agent(
+    args: &DevArgs,
+    folder: &Path,
+    local: &Local,
+    init: Init,
+    started: Instant,
+) -> Exit {
+    let environment = config::environment();
+    let scratch = match Scratch::create(folder, &environment) {
+        Ok(scratch) => scratch,
+        Err(error) => return Exit::disk(format!("cannot make a directory for the agent's copy: {error}")),
+    };
+    let exit = match Config::resolve(run_args(args, local, &scratch), agent_environment(environment, local)) {
+        Err(error) => Exit::usage(error),
+        Ok(config) => {
+            let (files, port, project_dir) = (local.files(), args.port, scratch.project());
+            info!(
+                event_type = "dev_start",
+                files,
+                port,
+                backend_url = local.url(),
+                project_dir = %project_dir.display(),
+                "{} ({files} files) is coming up at http://localhost:{port}/; Ctrl-C ends it",
+                folder.display(),
+            );
+            crate::run::run(config, init, started).await
+        }
+    };
+    let project = scratch.project();
+    if let Err(error) = scratch.remove() {
+        warn!(event_type = "scratch_left", "cannot remove {}: {error}", project.display());
+    }
+    exit
+}
+
+/// From here on a signal is no sudden end. That the terminal was closed is one more of them: a container's agent goes on
+/// without it, but a developer's has nobody left to serve.
+fn watch_signals() -> Result<Init, Exit> {
+    let failed = |error: io::Error| Exit::fault(format!("cannot watch for signals and children: {error}"));
+    let init = Init::start().map_err(failed)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            if let Err(error) = kill_process(getpid(), Signal::TERM) {
+                warn!(%error, "the terminal was closed, and ending failed");
+            }
+        }
+    });
+    Ok(init)
+}
+
+fn run_args(args: &DevArgs, local: &Local, scratch: &Scratch) -> RunArgs {
+    let session = local.session();
+    RunArgs {
+        project_id: Some(session.project_id.clone()),
+        session_id: Some(session.session_id.clone()),
+        snapshot: None,
+        supabase_url: Some(session.supabase_url.clone()),
+        session_url: Some(session.session_url.clone()),
+        project_dir: scratch.project(),
+        app_dir: args.app_dir.clone(),
+        state_dir: Some(scratch.state()),
+        preview_port: args.port,
+        status_addr: args.status_addr,
+        stop_grace: STOP_GRACE,
+        extra_ca_file: None,
+        realtime_protocol: args.realtime_protocol,
+        postgres_changes: false,
+        publish_status: false,
+        log: args.log.clone(),
+        dev_server: args.dev_server.clone(),
+    }
+}
+
+/// Who pressed Ctrl-C does not want to wait.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// The developer's environment, without keys of theirs that are none of the agent's business, and with the session.
+fn agent_environment(mut environment: BTreeMap<String, String>, local: &Local) -> BTreeMap<String, String> {
+    while let Some(variable) = service_key_in(environment.clone().into_iter()) {
+        environment.remove(&*variable);
+    }
+    environment.extend(local.session().env().into_iter().map(|(name, value)| (name.to_owned(), value)));
+    environment
 }

@@ -1,0 +1,142 @@
+use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sync_core::ContentHash;
+
+/// The directories of one run: the agent's copy of the project, and its state. Removed at the end.
+///
+/// They lie in the user's cache, in a place of the folder's own, where the installed packages stay for the next start.
+/// While another run on the same folder has that place, this one lies in the system's temporary directory and keeps
+/// nothing.
+#[derive(Debug)]
+pub struct Scratch {
+    run: PathBuf,
+    /// Where packages are kept, and the lock on it.
+    kept: Option<(PathBuf, File)>,
+}
+
+impl Scratch {
+    /// Makes the directories for a run on `folder` (absolute), with the packages of an earlier one.
+    pub fn create(folder: &Path, environment: &BTreeMap<String, String>) -> io::Result<Scratch> {
+        let place = cache(environment).join("preview-agent").join(place_of(folder));
+        fs::create_dir_all(&place)?;
+        let lock = File::create(place.join("lock"))?;
+        let scratch = match lock.try_lock() {
+            Ok(()) => Scratch { run: place.join("run"), kept: Some((place.join("kept"), lock)) },
+            Err(TryLockError::WouldBlock) => {
+                Scratch { run: tempfile::Builder::new().prefix("preview-agent-").tempdir()?.keep(), kept: None }
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
+        };
+        scratch.clear()?; // of a run that was killed
+        fs::create_dir_all(scratch.project())?;
+        if let Some((kept, _)) = &scratch.kept {
+            move_packages(kept, &scratch.project());
+        }
+        Ok(scratch)
+    }
+
+    /// The agent's copy of the project.
+    pub fn project(&self) -> PathBuf {
+        self.run.join("project")
+    }
+
+    /// The agent's own files.
+    pub fn state(&self) -> PathBuf {
+        self.run.join("state")
+    }
+
+    /// Removes the run, but for its packages.
+    pub fn remove(self) -> io::Result<()> {
+        self.clear()
+    }
+
+    fn clear(&self) -> io::Result<()> {
+        if let Some((kept, _)) = &self.kept {
+            move_packages(&self.project(), kept);
+        }
+        match fs::remove_dir_all(&self.run) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+}
+
+/// Packages are where package.json is: at the top, or in a directory of the app's own.
+///
+/// What cannot be moved is installed again, so nothing here fails a start.
+fn move_packages(from: &Path, to: &Path) {
+    let apps = fs::read_dir(from).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    for app in apps.map(PathBuf::from).chain([PathBuf::new()]) {
+        if app.as_os_str() == PACKAGES {
+            continue;
+        }
+        let (old, new) = (from.join(&app).join(PACKAGES), to.join(&app).join(PACKAGES));
+        if old.is_dir() && fs::create_dir_all(to.join(&app)).is_ok() {
+            let moved = remove_if_there(&new).and_then(|()| fs::rename(&old, &new));
+            if let Err(error) = moved {
+                tracing::debug!(%error, "packages in {} are not kept", old.display());
+            }
+        }
+    }
+}
+
+const PACKAGES: &str = "node_modules";
+
+fn remove_if_there(dir: &Path) -> io::Result<()> {
+    if dir.exists() { fs::remove_dir_all(dir) } else { Ok(()) }
+}
+
+/// A name that people recognise, and that no other folder has.
+fn place_of(folder: &Path) -> String {
+    let name = folder.file_name().map_or("project".into(), |name| name.to_string_lossy());
+    let hash = ContentHash::of(folder.as_os_str().as_encoded_bytes()).to_string();
+    format!("{name}-{}", &hash[..12])
+}
+
+fn cache(environment: &BTreeMap<String, String>) -> PathBuf {
+    let under_home = |path| environment.get("HOME").map(|home| Path::new(home).join(path));
+    let stated = environment.get("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let usual = if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" };
+    stated.or_else(|| under_home(usual)).unwrap_or_else(std::env::temp_dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_survive_a_run_and_nothing_else_does() -> io::Result<()> {
+        let home = tempfile::tempdir()?;
+        let environment = BTreeMap::from([("HOME".to_owned(), home.path().display().to_string())]);
+        let folder = Path::new("/projects/shop");
+        let first = Scratch::create(folder, &environment)?;
+        let second = Scratch::create(folder, &environment)?;
+        assert_ne!(first.project(), second.project());
+        second.remove()?;
+        for app in ["", "frontend"] {
+            let app = first.project().join(app);
+            fs::create_dir_all(app.join("node_modules/react"))?;
+            fs::write(app.join("package.json"), "{}")?;
+        }
+        let project = first.project();
+        first.remove()?;
+        assert!(!project.exists());
+        let third = Scratch::create(folder, &environment)?;
+        assert_eq!(third.project(), project);
+        for app in ["", "frontend"] {
+            assert!(project.join(app).join("node_modules/react").is_dir(), "{app:?}");
+            assert!(!project.join(app).join("package.json").exists(), "{app:?}");
+        }
+        drop(third); // as a kill would
+        fs::write(project.join("left.txt"), "")?;
+        let fourth = Scratch::create(folder, &environment)?;
+        assert!(project.join("node_modules/react").is_dir() && !project.join("left.txt").exists());
+        let elsewhere = Scratch::create(Path::new("/projects/other/shop"), &environment)?;
+        assert!(!elsewhere.project().join("node_modules").exists());
+        elsewhere.remove()?;
+        fourth.remove()
+    }
+}

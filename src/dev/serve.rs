@@ -1,0 +1,57 @@
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+use tracing::info;
+
+use super::watch_signals;
+use super::local::{Local, Wanted, open_folder, origin};
+use crate::config::LogArgs;
+use crate::exit::Exit;
+use crate::logs;
+
+/// Options of `serve`.
+#[derive(Debug, Clone, Args)]
+pub struct ServeArgs {
+    /// A folder to seed the project from, and to keep equal with it
+    #[arg(value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:54321")]
+    pub listen: SocketAddr,
+    /// Leave the folder alone: what is saved through the backend stays in the backend
+    #[arg(long)]
+    pub no_write_back: bool,
+    /// Write what an editor needs to save through the backend (address, key, token) to this file while `serve` runs
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Option<PathBuf>,
+    /// How to log.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// Runs the backend alone until a signal comes. Its first lines are the settings of an agent, as `NAME=value`.
+pub async fn serve(args: ServeArgs, started: Instant) -> Exit {
+    match serve_until_signal(args, started).await {
+        Ok(exit) | Err(exit) => exit,
+    }
+}
+
+async fn serve_until_signal(args: ServeArgs, started: Instant) -> Result<Exit, Exit> {
+    let folder = args.dir.as_deref().map(open_folder).transpose()?;
+    let origin = origin(folder.as_ref());
+    let _flush = logs::start(&args.log, origin.clone(), started).map_err(Exit::usage)?;
+    let mut signals = watch_signals()?.signals();
+    let wanted = Wanted { folder, listen: args.listen, write_back: !args.no_write_back, env_file: args.env_file };
+    let local = Local::start(wanted, &origin).await?;
+    for (name, value) in local.session().env() {
+        println!("{name}={value}");
+    }
+    println!("EDITOR_TOKEN={}", local.editor_token());
+    let (url, files) = (local.url(), local.files());
+    info!(event_type = "serve_start", url, files, "the local backend is at {url} ({files} files)");
+    let signal = signals.next().await;
+    local.stop().await;
+    Ok(Exit::signal(signal.number()))
+}
