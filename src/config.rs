@@ -12,7 +12,7 @@ use secrecy::SecretString;
 use sync_core::frame::ProtocolVersion;
 use url::Url;
 
-pub use args::{Cli, Command, LogArgs, LogFormat, RunArgs, SnapshotArgs};
+pub use args::{Cli, Command, LogArgs, LogFormat, Protocol, RunArgs, SnapshotArgs};
 pub use error::ConfigError;
 
 use crate::dev_server::Bind;

@@ -31,6 +31,7 @@ pub use news::{News, Tell};
 pub use serve::{ServeArgs, serve};
 
 use crate::config::{self, Config, LogArgs, Protocol, RunArgs};
+use crate::dev_server::Bind;
 use crate::exit::Exit;
 use crate::init::Init;
 use crate::logs;
@@ -103,13 +104,7 @@ async fn run_all(args: DevArgs, started: Instant) -> Result<Exit, Exit> {
     Ok(exit)
 }
 
-async fn with_agent(
-    args: &DevArgs,
-    folder: &Path,
-    local: &Local,
-    init: Init,
-    started: Instant,
-) -> Exit {
+async fn with_agent(args: &DevArgs, folder: &Path, local: &Local, init: Init, started: Instant) -> Exit {
     let environment = config::environment();
     let scratch = match Scratch::create(folder, &environment) {
         Ok(scratch) => scratch,
@@ -117,7 +112,8 @@ async fn with_agent(
     };
     let exit = match Config::resolve(run_args(args, local, &scratch), agent_environment(environment, local)) {
         Err(error) => Exit::usage(error),
-        Ok(config) => {
+        Ok(mut config) => {
+            config.bind = Bind::Loopback;
             let (files, port, project_dir) = (local.files(), args.port, scratch.project());
             info!(
                 event_type = "dev_start",

@@ -112,7 +112,8 @@ fn a_folder_is_served_and_kept_equal_in_both_directions() {
     fs::write(dir.path().join("a.txt"), "two").unwrap();
     serve.until("saved", || changes()["files"][0]["content"] == "two");
 
-    let saved = json!({"p_file_path": "b.txt", "p_content": "by another", "p_file_type": "text", "expected_version": null});
+    let saved =
+        json!({"p_file_path": "b.txt", "p_content": "by another", "p_file_type": "text", "expected_version": null});
     serve.rpc("upsert_project_file", saved);
     serve.until("written back", || fs::read(dir.path().join("b.txt")).is_ok_and(|text| text == b"by another"));
 

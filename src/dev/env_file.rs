@@ -10,7 +10,9 @@ pub struct EnvFile(PathBuf);
 impl EnvFile {
     /// Writes it, in place of an older one.
     pub fn write(path: &Path, backend: &Backend) -> io::Result<EnvFile> {
-        let mut file = tempfile::NamedTempFile::new_in(path.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new(".")))?;
+        let mut file = tempfile::NamedTempFile::new_in(
+            path.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new(".")),
+        )?;
         let session = backend.session();
         writeln!(file, "PROJECT_ID={}", session.project_id)?;
         writeln!(file, "SUPABASE_URL={}", session.supabase_url)?;

@@ -100,7 +100,8 @@ impl Local {
 
 /// Opens the folder that was named on the command line.
 pub fn open_folder(dir: &Path) -> Result<Folder, Exit> {
-    Folder::open(dir).map_err(|error| Exit::usage(format!("cannot open the project's folder {}: {error}", dir.display())))
+    Folder::open(dir)
+        .map_err(|error| Exit::usage(format!("cannot open the project's folder {}: {error}", dir.display())))
 }
 
 /// Where the lines of a run on `folder` come from. The project's id is the same for each run on the same folder, so

@@ -5,8 +5,8 @@ use std::time::Instant;
 use clap::Args;
 use tracing::info;
 
-use super::watch_signals;
 use super::local::{Local, Wanted, open_folder, origin};
+use super::watch_signals;
 use crate::config::LogArgs;
 use crate::exit::Exit;
 use crate::logs;

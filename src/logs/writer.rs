@@ -56,7 +56,7 @@ impl Drop for Flush {
 
 /// A line that cannot be written (standard output closed) is lost: there is nowhere left to say so.
 fn write_all(waiting: Receiver<Message>, dropped: &AtomicU64) {
-    let mut out = std::io::stdout().lock();
+    let mut out = std::io::stdout();
     while let Ok(Message::Line(line)) = waiting.recv() {
         let _ = writeln!(out, "{line}");
         let lost = dropped.swap(0, Ordering::Relaxed);
