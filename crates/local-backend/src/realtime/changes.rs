@@ -67,20 +67,40 @@ fn echo(entry: &Map<String, Value>) -> Map<String, Value> {
 fn subscription(entry: &Value) -> Result<Subscription, String> {
     let text = |name: &str| entry[name].as_str();
     let event = text("event").unwrap_or("*").to_owned();
-    let filter = match text("filter") {
-        Some(filter) => filter.split_once("=eq.").map(|(column, value)| Some((column.to_owned(), value.to_owned()))),
-        None => Some(None),
+    let filter = text("filter").map(filter).transpose()?;
+    let asked = || {
+        let filters = filter.as_ref().map(|(column, value)| format!(r#"{{"{column}", "eq", "{value}", false}}"#));
+        format!(
+            "[event: {event}, schema: {}, table: {}, filters: [{}], select: nil]",
+            text("schema").unwrap_or("nil"),
+            text("table").unwrap_or("nil"),
+            filters.unwrap_or_default(),
+        )
     };
-    match (text("schema"), text("table"), filter) {
-        (Some("public" | "*"), Some("project_files" | "*") | None, Some(filter)) => {
-            Ok(Subscription { id: entry["id"].as_u64().unwrap_or(0), event, filter })
-        }
-        (schema, table, _) => Err(format!(
+    if !matches!(text("schema"), Some("public" | "*")) || !matches!(text("table"), Some("project_files" | "*") | None) {
+        return Err(format!(
             "Unable to subscribe to changes with given parameters. Please check Realtime is enabled for the given \
-             connect parameters: [event: {event}, schema: {}, table: {}, filters: [], select: nil]",
-            schema.unwrap_or("nil"),
-            table.unwrap_or("nil"),
-        )),
+             connect parameters: {}",
+            asked(),
+        ));
+    }
+    if let Some((column, _)) = filter.as_ref().filter(|(column, _)| !COLUMNS.iter().any(|(name, _)| name == column)) {
+        return Err(format!(
+            "Unable to subscribe to changes with given parameters. An exception happened so please check your connect \
+             parameters: {}. Exception: ERROR P0001 (raise_exception) invalid column for filter {column}",
+            asked(),
+        ));
+    }
+    Ok(Subscription { id: entry["id"].as_u64().unwrap_or(0), event, filter })
+}
+
+/// `column=eq.value`: the one operator that is understood here.
+fn filter(text: &str) -> Result<(String, String), String> {
+    let parts: Vec<&str> = text.splitn(2, '=').flat_map(|part| part.splitn(2, '.')).collect();
+    match parts[..] {
+        [column, "eq", value] => Ok((column.into(), value.into())),
+        [_, operator, value] => Err(format!(r#"Error parsing `filter` params: ["{operator}", "{value}"]"#)),
+        _ => Err(format!(r#"Error parsing `filter` params: ["{text}"]"#)),
     }
 }
 

@@ -10,7 +10,7 @@ use super::Realtime;
 use super::changes::{self, Subscription};
 use super::frame::{Body, Incoming, Payload, Vsn, encode};
 use super::hub::{Cast, CastBody, Member, Topic};
-use super::join::{JoinConfig, pushed_token};
+use super::join::{JoinConfig, Replay, pushed_token};
 use super::queue::Queue;
 use crate::token::{Claims, TokenError};
 
@@ -158,6 +158,10 @@ impl Channels {
             config,
         };
         self.realtime.hub.join(&channel.topic, member);
+        if let Some(Replay::From { since, limit }) = channel.config.replay {
+            let past = self.realtime.hub.replay(self.vsn, &channel.join_ref, &frame.topic, since, limit);
+            past.into_iter().for_each(|frame| self.queue.push(frame));
+        }
         if channel.config.presence.is_some() {
             let state = self.realtime.presence.state(&channel.topic);
             self.queue.push(encode(
@@ -206,7 +210,13 @@ impl Channels {
         if config.private && !self.realtime.rights.may_join(&claims, name) {
             return Err(format!("Unauthorized: {}", no_permission(name)));
         }
-        Ok(claims)
+        match config.replay {
+            Some(Replay::Invalid) => Err("UnableToReplayMessages: Replay params are not valid".into()),
+            Some(_) if !config.private => {
+                Err("UnableToReplayMessages: Replay is not allowed for public channels".into())
+            }
+            _ => Ok(claims),
+        }
     }
 
     fn push(&mut self, frame: &Incoming) {

