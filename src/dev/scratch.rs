@@ -64,26 +64,37 @@ impl Scratch {
     }
 }
 
-/// Packages are where package.json is: at the top, or in a directory of the app's own.
-///
-/// What cannot be moved is installed again, so nothing here fails a start.
+const PACKAGES: &str = "node_modules";
+/// How deep below the top an app may lie that has packages of its own.
+const MAX_DEPTH: usize = 4;
+
+/// Moves every tree of packages to the same place below `to`. What cannot be moved is installed again, so nothing here
+/// fails a start.
 fn move_packages(from: &Path, to: &Path) {
-    let apps = fs::read_dir(from).into_iter().flatten().flatten().map(|entry| entry.file_name());
-    for app in apps.map(PathBuf::from).chain([PathBuf::new()]) {
-        if app.as_os_str() == PACKAGES {
-            continue;
-        }
+    let mut apps = Vec::new();
+    find_apps(from, Path::new(""), &mut apps);
+    for app in apps {
         let (old, new) = (from.join(&app).join(PACKAGES), to.join(&app).join(PACKAGES));
-        if old.is_dir() && fs::create_dir_all(to.join(&app)).is_ok() {
-            let moved = remove_if_there(&new).and_then(|()| fs::rename(&old, &new));
-            if let Err(error) = moved {
-                tracing::debug!(%error, "packages in {} are not kept", old.display());
-            }
+        let made = fs::create_dir_all(to.join(&app));
+        if let Err(error) = made.and_then(|()| remove_if_there(&new)).and_then(|()| fs::rename(&old, &new)) {
+            tracing::debug!(%error, "packages in {} are not kept", old.display());
         }
     }
 }
 
-const PACKAGES: &str = "node_modules";
+/// The directories below `from` that hold packages, relative to it.
+fn find_apps(from: &Path, below: &Path, apps: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(from.join(below)).into_iter().flatten().flatten() {
+        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        if entry.file_name() == PACKAGES {
+            apps.push(below.to_owned());
+        } else if below.components().count() < MAX_DEPTH {
+            find_apps(from, &below.join(entry.file_name()), apps);
+        }
+    }
+}
 
 fn remove_if_there(dir: &Path) -> io::Result<()> {
     if dir.exists() { fs::remove_dir_all(dir) } else { Ok(()) }
@@ -116,7 +127,7 @@ mod tests {
         let second = Scratch::create(folder, &environment)?;
         assert_ne!(first.project(), second.project());
         second.remove()?;
-        for app in ["", "frontend"] {
+        for app in ["", "apps/frontend"] {
             let app = first.project().join(app);
             fs::create_dir_all(app.join("node_modules/react"))?;
             fs::write(app.join("package.json"), "{}")?;
@@ -126,7 +137,7 @@ mod tests {
         assert!(!project.exists());
         let third = Scratch::create(folder, &environment)?;
         assert_eq!(third.project(), project);
-        for app in ["", "frontend"] {
+        for app in ["", "apps/frontend"] {
             assert!(project.join(app).join("node_modules/react").is_dir(), "{app:?}");
             assert!(!project.join(app).join("package.json").exists(), "{app:?}");
         }

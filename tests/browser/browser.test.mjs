@@ -56,7 +56,8 @@ for (const fixture of fixtures) {
 
     before(async () => {
       browser = await launch()
-      dev = await Dev.start(fixture.name)
+      dev = await Dev.prepare(fixture.name)
+      await dev.start()
       page = await browser.newPage()
       page.on('pageerror', (error) => complaints.push(String(error)))
       await page.goto(dev.url)
@@ -154,8 +155,32 @@ for (const fixture of fixtures) {
       assert.equal(await readFile(file(fixture.file), 'utf8'), before)
       assert.equal(existsSync(file('node_modules')), false)
     })
+
+    test('a second start finds the packages of the first', async () => {
+      const began = performance.now()
+      await dev.start()
+      console.log(`${fixture.name}: the second start took ${Math.round(performance.now() - began)} ms`)
+      assert.deepEqual(dev.events.filter((event) => event.event_type === 'deps_start'), [])
+      await page.goto(dev.url)
+      await page.getByText('And by the developer again.').first().waitFor()
+      assert.equal(await dev.interrupt(), 130)
+    })
   })
 }
+
+test('Ctrl-C during the install of packages leaves nothing behind', async () => {
+  const dev = await Dev.prepare(fixtures[0].name)
+  try {
+    dev.launch()
+    await dev.event('deps_start')
+    assert.equal(await dev.interrupt(), 130)
+    assert.deepEqual(await processesIn(dev.home), [])
+    const { project_dir } = await dev.event('dev_start')
+    assert.equal(existsSync(project_dir), false, 'the scratch directory is still there')
+  } finally {
+    await dev.remove()
+  }
+})
 
 test('a folder that is not there is a clear error', async () => {
   const { status, stderr } = await run(['dev', '/no/such/folder', '--port', String(await freePort())])

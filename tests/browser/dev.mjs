@@ -67,33 +67,31 @@ export async function run(args) {
 }
 
 export class Dev {
-  /** Starts it on a copy of the fixture and waits until the dev server answers. */
-  static async start(fixture, { args = [] } = {}) {
+  /** A copy of the fixture, a free port, and a cache of its own: what one test keeps, another must not find. */
+  static async prepare(fixture) {
     const dev = new Dev()
     dev.home = await mkdtemp(path.join(tmpdir(), 'preview-agent-test-'))
     dev.folder = path.join(dev.home, fixture)
+    dev.envFile = path.join(dev.home, 'editor.env')
     const source = path.join(top, 'fixtures', fixture)
     await cp(source, dev.folder, { recursive: true, filter: (from) => path.basename(from) !== 'node_modules' })
     dev.port = await freePort()
-    dev.envFile = path.join(dev.home, 'editor.env')
-    dev.run(['dev', dev.folder, '--port', String(dev.port), '--env-file', dev.envFile, '--log-format', 'json', ...args])
-    try {
-      dev.started = await dev.event('dev_start')
-      await dev.event('dev_server_ready')
-      dev.editor = Object.fromEntries(
-        (await readFile(dev.envFile, 'utf8')).trim().split('\n').map((line) => line.split(/=(.*)/s).slice(0, 2)),
-      )
-    } catch (error) {
-      await dev.remove()
-      throw error
-    }
     return dev
   }
 
-  run(args) {
+  /** Starts it and waits until the dev server answers. */
+  async start() {
+    this.launch()
+    await this.event('dev_server_ready')
+    this.started = await this.event('dev_start')
+    const lines = (await readFile(this.envFile, 'utf8')).trim().split('\n')
+    this.editor = Object.fromEntries(lines.map((line) => line.split(/=(.*)/s).slice(0, 2)))
+  }
+
+  launch() {
+    const args = ['dev', this.folder, '--port', String(this.port), '--env-file', this.envFile, '--log-format', 'json']
     this.events = []
     this.waiting = new Set()
-    // Its own cache: what one test keeps, another must not find.
     const env = { ...process.env, XDG_CACHE_HOME: path.join(this.home, 'cache') }
     this.child = spawn(binary, args, { env, stdio: ['ignore', 'pipe', 'inherit'] })
     this.exited = new Promise((resolve, reject) => {
@@ -167,7 +165,7 @@ export class Dev {
   }
 
   async remove() {
-    this.child.kill('SIGKILL')
+    this.child?.kill('SIGKILL')
     await this.exited
     await rm(this.home, { recursive: true, force: true })
   }
