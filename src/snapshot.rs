@@ -1,4 +1,8 @@
 //! PLACEHOLDER so that the rest compiles: its owner replaces this whole file.
+
+pub mod build;
+pub mod walk;
+
 use std::path::PathBuf;
 #[derive(Debug, Clone)]
 pub enum Source {
@@ -52,14 +56,4 @@ pub async fn hydrate(
     _: impl Fn(Progress) + Send + 'static,
 ) -> Result<Extracted, SnapshotError> {
     Err(SnapshotError)
-}
-pub mod walk {
-    pub fn belongs(path: &str, _d: bool) -> bool {
-        !path.contains("node_modules") && !path.starts_with(".git/")
-    }
-}
-pub mod build {
-    pub fn write(_: &crate::config::SnapshotArgs) -> crate::exit::Exit {
-        crate::exit::Exit::fine()
-    }
 }

@@ -136,6 +136,9 @@ pub struct SnapshotArgs {
     /// The revision that this state is, for the manifest
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub revision: u64,
+    /// Seconds since 1970 that the manifest gives as its time; 1980-01-01 where not given
+    #[arg(long, env = "SOURCE_DATE_EPOCH", value_name = "SECONDS")]
+    pub source_date_epoch: Option<u64>,
 }
 
 /// How log lines look.

@@ -1,8 +1,7 @@
-use super::folder::is_scratch;
+use crate::snapshot::walk;
 
-/// Whether `path` is part of the project: not `node_modules`, `.git`, what a build makes, or an editor's own.
+/// Whether `path` is part of the project, by the rule that snapshots follow. What stands there may be gone, so that
+/// nobody knows whether it is a directory: it is taken for one, and no file called `dist` is followed.
 pub fn belongs(path: &str) -> bool {
-    const NEVER: [&str; 3] = ["node_modules", ".git", ".preview"];
-    const BUILT: [&str; 7] = ["dist", "build", ".next", ".nuxt", ".svelte-kit", ".turbo", ".vite"];
-    path.split('/').all(|part| !NEVER.contains(&part) && !BUILT.contains(&part) && !is_scratch(part))
+    walk::belongs(path, true)
 }

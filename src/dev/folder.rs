@@ -8,6 +8,7 @@ use cap_std::fs::{Dir, Metadata, OpenOptions, Permissions};
 use sync_core::{ContentHash, ProjectPath};
 
 use super::belongs;
+use crate::snapshot::walk::TEMPORARY;
 
 /// The largest file that is taken along: a snapshot could not carry more.
 pub const MAX_FILE: u64 = 50 * 1024 * 1024;
@@ -246,18 +247,6 @@ impl Folder {
         }
         self.root.symlink_metadata(path)
     }
-}
-
-/// What the names of files begin with that are about to be renamed into place.
-const TEMPORARY: &str = ".preview-agent-";
-
-/// Whether a file of this name is some editor's, or our own, on its way to another name.
-pub fn is_scratch(name: &str) -> bool {
-    const PREFIXES: [&str; 4] = [TEMPORARY, ".#", ".goutputstream-", "4913"];
-    const SUFFIXES: [&str; 7] = ["~", ".swp", ".swo", ".swx", "___jb_tmp___", "___jb_old___", ".kate-swp"];
-    PREFIXES.iter().any(|prefix| name.starts_with(prefix) && (*prefix != "4913" || name.len() == 4))
-        || SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
-        || (name.len() > 2 && name.starts_with('#') && name.ends_with('#'))
 }
 
 fn is_absent(error: &io::Error) -> bool {
