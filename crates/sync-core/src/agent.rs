@@ -1,12 +1,20 @@
 //! The whole agent as one state machine.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::channel::Channel;
+use crate::cx::{Cx, Signal, earliest};
 use crate::frame::{ClientMessage, ProtocolVersion};
+use crate::publisher::Publisher;
+use crate::renewal::Renewals;
+use crate::replica::Replica;
+use crate::rng::Rng;
 use crate::{
-    Answer, BatchId, ContentHash, Event, Op, ProjectPath, Read, ReadError, ReadId, Revision, Time, Version, Written,
+    Answer, BatchId, ContentHash, Event, Op, ProjectPath, Read, ReadError, ReadId, Reason, Revision, TableDigest, Time,
+    Version, Written,
 };
 
 /// What an agent is told once, at its start.
@@ -49,6 +57,21 @@ pub enum Input {
     Renewed(Result<Renewal, RenewalError>),
     /// The machine slept: sockets are dead, whatever they say.
     Resumed,
+    /// What the agent is about changed: told on the status topic, where publishing is on.
+    Phase(Phase),
+}
+
+/// What the status topic is told of the rest of the agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Phase {
+    /// `starting`, `hydrating`, `installing`, `serving`, `stopping`, `failed`.
+    pub phase: &'static str,
+    /// The dev server's state.
+    pub dev_server: String,
+    /// For people.
+    pub detail: Option<String>,
+    /// The wall clock now, in Unix milliseconds: the core has none.
+    pub unix_ms: u64,
 }
 
 /// What a snapshot brought.
@@ -121,7 +144,7 @@ pub enum RenewalError {
 pub enum Output {
     /// Open a websocket (closing one that is open), with the current token's `apikey`.
     Connect,
-    /// Close the websocket.
+    /// Close the websocket. Nothing more is reported of that one.
     Disconnect,
     /// Send this over it, as a text frame: [`ClientMessage::encode`] takes the token that the core never holds.
     Send(ClientMessage),
@@ -129,6 +152,9 @@ pub enum Output {
     Read(ReadId, Read),
     /// Change the directory; answered by [`Input::Written`].
     Write(BatchId, Vec<Op>),
+    /// Remove a file from the staging directory: it will not be written. A batch takes over what it names, whatever
+    /// becomes of it.
+    Discard(crate::StageId),
     /// `POST SESSION_URL` for a token; answered by [`Input::Renewed`].
     Renew,
     /// Tell the world.
@@ -139,24 +165,83 @@ pub enum Output {
 /// [`Agent::deadline`] or the next input, whichever comes first.
 #[derive(Debug)]
 pub struct Agent {
-    outputs: std::collections::VecDeque<Output>,
+    options: Options,
+    outputs: VecDeque<Output>,
+    signals: VecDeque<Signal>,
+    degraded: BTreeSet<Reason>,
+    rng: Rng,
+    channel: Channel,
+    replica: Replica,
+    renewals: Renewals,
+    publisher: Publisher,
+}
+
+/// The parts side by side, so that one can be told while the others lend their context.
+macro_rules! cx {
+    ($agent:ident, $now:expr) => {
+        Cx {
+            now: $now,
+            rng: &mut $agent.rng,
+            outputs: &mut $agent.outputs,
+            signals: &mut $agent.signals,
+            degraded: &mut $agent.degraded,
+        }
+    };
 }
 
 impl Agent {
     /// An agent that has not heard of anything yet. Its first outputs connect the channel, where there is one.
     pub fn new(options: Options, now: Time) -> Agent {
-        let _ = (options, now);
-        Agent { outputs: Default::default() }
+        let mut agent = Agent {
+            outputs: VecDeque::new(),
+            signals: VecDeque::new(),
+            degraded: BTreeSet::new(),
+            rng: Rng::new(options.seed),
+            channel: Channel::new(&options),
+            replica: Replica::new(options.live),
+            renewals: Renewals::new(&options, now),
+            publisher: Publisher::new(&options),
+            options,
+        };
+        let mut cx = cx!(agent, now);
+        if agent.options.live {
+            agent.channel.start(&mut cx);
+        } else {
+            cx.degrade(Reason::NoLiveUpdates, "there is no Supabase URL or no token");
+        }
+        agent
     }
 
     /// Takes in what happened.
     pub fn handle(&mut self, now: Time, input: Input) {
-        let _ = (now, input);
+        let mut cx = cx!(self, now);
+        match input {
+            Input::Hydrated(hydration) => self.replica.hydrated(&mut cx, hydration),
+            Input::Socket(event) => self.channel.on_socket(&mut cx, event),
+            Input::Read(id, result) => self.replica.on_read(&mut cx, id, result),
+            Input::Written(id, written) => {
+                self.replica.on_written(&mut cx, id, written);
+            }
+            Input::Renewed(result) => self.renewals.ended(&mut cx, result),
+            Input::Phase(phase) => {
+                self.publisher.phase_is(now, phase, self.replica.known());
+            }
+            Input::Resumed => {
+                self.renewals.resumed(&mut cx);
+                self.channel.resumed(&mut cx);
+                self.replica.retry_reads(&mut cx);
+            }
+        }
+        self.pass_on(now);
     }
 
     /// Does what is due by now.
     pub fn tick(&mut self, now: Time) {
-        let _ = now;
+        let mut cx = cx!(self, now);
+        self.renewals.tick(&mut cx);
+        self.channel.tick(&mut cx);
+        self.replica.tick(&mut cx);
+        self.pass_on(now);
     }
 
     /// The next thing to do.
@@ -166,13 +251,53 @@ impl Agent {
 
     /// When [`Agent::tick`] wants to be called.
     pub fn deadline(&self) -> Option<Time> {
-        None
+        earliest([
+            self.channel.deadline(),
+            self.replica.deadline(),
+            self.renewals.deadline(),
+            self.publisher.deadline(),
+        ])
     }
 
     /// The whole state, for people.
     pub fn status(&self, now: Time) -> Status {
-        let _ = now;
-        Status::default()
+        Status {
+            revision: self.replica.known(),
+            head: self.replica.head(),
+            current: self.replica.is_current(),
+            channel: self.channel.name(),
+            debts: self.replica.debts(),
+            files: self.replica.files(),
+            digest: self.replica.digest(),
+            held: self.replica.held(),
+            degraded: self.degraded.clone(),
+            token_left: self.renewals.left(now),
+        }
+    }
+
+    /// What one part said is heard by the others, until none has anything more to say.
+    fn pass_on(&mut self, now: Time) {
+        while let Some(signal) = self.signals.pop_front() {
+            let mut cx = cx!(self, now);
+            match signal {
+                Signal::Streaming => self.replica.streaming(&mut cx),
+                Signal::Broadcast { event, payload } => self.replica.broadcast(&mut cx, &event, &payload),
+                Signal::RowChanged { payload } => self.replica.row_changed(&mut cx, &payload),
+                Signal::TokenNeeded => self.renewals.needed(&mut cx),
+                Signal::TokenRenewed => {
+                    self.channel.token_renewed(&mut cx);
+                    self.replica.token_renewed(&mut cx);
+                }
+                Signal::TokenRefused => self.channel.token_refused(&mut cx),
+                Signal::Deaf => self.channel.rejoin(&mut cx),
+            }
+        }
+        if let Some(lag) = self.replica.take_applied() {
+            self.publisher.applied(lag);
+        }
+        while let Some((event, payload)) = self.publisher.next(now, self.replica.known()) {
+            self.channel.publish(&mut cx!(self, now), event, payload);
+        }
     }
 }
 
@@ -191,10 +316,12 @@ pub struct Status {
     pub debts: Vec<(String, &'static str, String)>,
     /// Live paths of the table.
     pub files: usize,
+    /// Of what was accepted, as the contract computes it.
+    pub digest: TableDigest,
     /// Events held while hydrating or catching up.
     pub held: usize,
     /// Reasons beside the phase.
-    pub degraded: std::collections::BTreeSet<crate::Reason>,
+    pub degraded: BTreeSet<Reason>,
     /// Until the current token is no longer valid.
     pub token_left: Option<Duration>,
 }

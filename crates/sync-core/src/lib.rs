@@ -4,16 +4,36 @@
 //! at a [`Time`] it measured, and carries out what the agent answers ([`Output`]).
 
 mod agent;
+mod answer;
+mod backoff;
+mod change;
+mod channel;
 mod content_hash;
+mod cx;
+mod digest;
+mod disk;
 mod event;
 pub mod frame;
+mod heartbeat;
+mod held;
 mod op;
 mod path;
+mod plan;
+mod publisher;
 mod read;
+mod renewal;
+mod replica;
+mod rng;
+mod status_channel;
+mod table;
 mod time;
+mod timestamp;
 
-pub use agent::{Agent, HydratedFile, Hydration, Input, Options, Output, Renewal, RenewalError, SocketEvent, Status};
+pub use agent::{
+    Agent, HydratedFile, Hydration, Input, Options, Output, Phase, Renewal, RenewalError, SocketEvent, Status,
+};
 pub use content_hash::{ContentHash, NotAHash};
+pub use digest::TableDigest;
 pub use event::{Event, Reason};
 pub use op::{BatchId, Content, Op, Outcome, StageId, Written};
 pub use path::{PathError, ProjectPath};

@@ -1,0 +1,462 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::backoff::Backoff;
+use crate::cx::{Cx, clip, earliest};
+use crate::{
+    BatchId, Content, ContentHash, Event, Op, Outcome, Output, ProjectPath, ReadId, Revision, Time, Version, Written,
+    plan,
+};
+
+/// The longest that a bulk waits for omitted content before the rest of it is renamed.
+const BULK_PATIENCE: Duration = Duration::from_secs(5);
+/// Waits between attempts at what failed. The first is short: often only an order of operations was unlucky.
+const RETRY_LEAST: Duration = Duration::from_millis(50);
+const RETRY_BASE: Duration = Duration::from_millis(200);
+const RETRY_CAP: Duration = Duration::from_secs(30);
+/// Between attempts at content that does not match its hash: only a new row, or a repaired one, can help.
+const UNVERIFIABLE_RETRY: Duration = Duration::from_secs(60);
+/// The most bytes of content that wait in memory; beyond it content is let go and fetched again.
+const MAX_CONTENT: usize = 64 << 20;
+/// Content above this is not kept over a failure, in bytes.
+const KEEP_AFTER_FAILURE: usize = 64 << 10;
+/// The most operations of one batch: the largest bulk there is.
+const MAX_BATCH: usize = 10_000;
+
+/// What the directory should become and what is known of it: every path accepted and not yet on disk.
+#[derive(Debug, Default)]
+pub(crate) struct Disk {
+    /// What lies in the project because of the snapshot or the database.
+    owned: BTreeMap<ProjectPath, ContentHash>,
+    /// The newest wish of each path.
+    pending: BTreeMap<ProjectPath, Pending>,
+    in_flight: Option<(BatchId, BTreeMap<ProjectPath, Pending>)>,
+    groups: BTreeMap<u64, Group>,
+    next_id: u64,
+    held_bytes: usize,
+    /// Something may be ready to be written: set by every change, so that idle calls do not look at each path.
+    dirty: bool,
+    /// The same for what must be fetched.
+    hungry: bool,
+    /// When `flush` last looked: later times are still to come.
+    looked: Time,
+    applied: Option<Duration>,
+}
+
+/// What a path should hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Want {
+    /// None: no file.
+    pub hash: Option<ContentHash>,
+    pub size: Option<u64>,
+    pub version: Option<Version>,
+    pub revision: Option<Revision>,
+}
+
+/// Where a wish came from, for the log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin {
+    pub received: Time,
+    pub sent_at_ms: Option<u64>,
+    pub group: Option<u64>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub want: Want,
+    content: Have,
+    origin: Origin,
+    /// Not before.
+    at: Time,
+    trouble: Option<(&'static str, String)>,
+    backoff: Backoff,
+    /// What the last read that disagreed with its hash hashed to.
+    wrong: Option<ContentHash>,
+    /// Its content is known to lie in storage.
+    pub in_storage: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Have {
+    Nothing,
+    Asked(ReadId),
+    Content(Content),
+}
+
+/// The paths of one change, for its patience and its log line.
+#[derive(Debug)]
+struct Group {
+    revision: Option<Revision>,
+    bulk: bool,
+    patient_until: Time,
+    files: usize,
+    left: usize,
+    changed: usize,
+}
+
+impl Disk {
+    /// Takes over a file that lies in the project because of the snapshot.
+    pub fn adopt(&mut self, path: ProjectPath, hash: ContentHash) {
+        self.owned.insert(path, hash);
+    }
+
+    pub fn owns(&self, path: &ProjectPath) -> bool {
+        self.owned.contains_key(path)
+    }
+
+    pub fn owned(&self) -> usize {
+        self.owned.len()
+    }
+
+    /// Everything that was asked for is on disk.
+    pub fn is_idle(&self) -> bool {
+        self.pending.is_empty() && self.in_flight.is_none()
+    }
+
+    /// Opens a group for the paths of one change.
+    pub fn group(&mut self, now: Time, revision: Option<Revision>, bulk: bool) -> u64 {
+        self.next_id += 1;
+        let patient_until = now.after(BULK_PATIENCE);
+        self.groups.insert(self.next_id, Group { revision, bulk, patient_until, files: 0, left: 0, changed: 0 });
+        self.next_id
+    }
+
+    /// Closes a group that got no paths.
+    pub fn end_group(&mut self, group: u64) {
+        if self.groups.get(&group).is_some_and(|group| group.left == 0) {
+            self.groups.remove(&group);
+        }
+    }
+
+    /// Wishes `path` to be so, instead of whatever was wished before. `content` matches the hash.
+    pub fn want(&mut self, cx: &mut Cx, path: ProjectPath, want: Want, content: Option<Content>, origin: Origin) {
+        let mut content = content;
+        let mut trouble = None;
+        if let Some(before) = self.take_pending(&path) {
+            self.leave_group(cx, &before.origin, false);
+            trouble = before.trouble;
+            match before.content {
+                Have::Content(old) if before.want.hash == want.hash && content.is_none() => content = Some(old),
+                Have::Content(old) => discard(cx, old),
+                Have::Nothing | Have::Asked(_) => {}
+            }
+        }
+        if self.is_so(&path, &want) {
+            if let Some(content) = content {
+                discard(cx, content);
+            }
+            if trouble.is_some() {
+                cx.event(Event::DebtPaid { path: path.to_string() });
+            }
+            return;
+        }
+        if let Some(group) = origin.group.and_then(|group| self.groups.get_mut(&group)) {
+            group.files += 1;
+            group.left += 1;
+        }
+        self.put_pending(
+            path,
+            Pending {
+                want,
+                content: content.map_or(Have::Nothing, Have::Content),
+                origin,
+                at: cx.now,
+                trouble,
+                backoff: Backoff::new(RETRY_LEAST, RETRY_BASE, RETRY_CAP),
+                wrong: None,
+                in_storage: false,
+            },
+        );
+    }
+
+    /// Nothing has to be done for `want`: the disk is so and nothing under way changes it.
+    fn is_so(&self, path: &ProjectPath, want: &Want) -> bool {
+        let busy = self.in_flight.as_ref().is_some_and(|(_, ops)| ops.contains_key(path));
+        !busy && self.owned.get(path) == want.hash.as_ref()
+    }
+
+    /// What is wished of `path` and not yet so.
+    pub fn wanted(&self, path: &ProjectPath) -> Option<&Pending> {
+        self.pending.get(path)
+    }
+
+    /// Paths whose content must be fetched now.
+    pub fn hungry(&mut self, now: Time, most: usize) -> Vec<ProjectPath> {
+        if !std::mem::take(&mut self.hungry) {
+            return Vec::new();
+        }
+        let hungry =
+            |pending: &Pending| pending.want.hash.is_some() && pending.content == Have::Nothing && pending.at <= now;
+        self.pending.iter().filter(|(_, pending)| hungry(pending)).map(|(path, _)| path.clone()).take(most).collect()
+    }
+
+    pub fn asked(&mut self, path: &ProjectPath, read: ReadId) {
+        if let Some(pending) = self.pending.get_mut(path) {
+            pending.content = Have::Asked(read);
+        }
+    }
+
+    /// The wish that `read` was asked for, if it still stands.
+    pub fn asker(&mut self, path: &ProjectPath, read: ReadId) -> Option<&mut Pending> {
+        self.pending.get_mut(path).filter(|pending| pending.content == Have::Asked(read))
+    }
+
+    /// Hands in content that matches the hash of a wish.
+    pub fn feed(&mut self, path: &ProjectPath, content: Content) {
+        if let Some(mut pending) = self.take_pending(path) {
+            pending.content = Have::Content(content);
+            pending.at = Time::default();
+            self.put_pending(path.clone(), pending);
+        }
+    }
+
+    /// Asks again soon, by another way: no trouble yet.
+    pub fn ask_again(&mut self, path: &ProjectPath) {
+        if let Some(pending) = self.pending.get_mut(path) {
+            pending.content = Have::Nothing;
+            self.wake();
+        }
+    }
+
+    /// Its content lies in storage, not in the row.
+    pub fn in_storage(&mut self, path: &ProjectPath) {
+        if let Some(pending) = self.pending.get_mut(path) {
+            pending.in_storage = true;
+        }
+    }
+
+    /// A read brought bytes that hash to `got`. The first time they are asked for again; if another read says the
+    /// same, the file is unverifiable until its row changes.
+    pub fn wrong_content(&mut self, cx: &mut Cx, path: &ProjectPath, got: ContentHash) {
+        let Some(pending) = self.pending.get_mut(path) else { return };
+        let again = pending.wrong.replace(got) != Some(got);
+        let error = format!("the content hashes to {got}");
+        if again {
+            cx.rejected("content_hash", format!("{path}: {error}"));
+            return self.ask_again(path);
+        }
+        self.trouble(cx, path, "unverifiable", error, Some(UNVERIFIABLE_RETRY));
+    }
+
+    /// A fetch or a write failed: a debt, tried again later.
+    pub fn trouble(
+        &mut self,
+        cx: &mut Cx,
+        path: &ProjectPath,
+        reason: &'static str,
+        error: String,
+        least: Option<Duration>,
+    ) {
+        let Some(pending) = self.pending.get_mut(path) else { return };
+        let error = clip(error);
+        if pending.trouble.as_ref().is_none_or(|(old, _)| *old != reason) {
+            cx.event(Event::DebtAdded { path: path.to_string(), reason, error: error.clone() });
+        }
+        pending.trouble = Some((reason, error));
+        let wait = pending.backoff.next(cx.rng).max(least.unwrap_or_default());
+        pending.at = cx.now.after(wait);
+        if let Have::Asked(_) = pending.content {
+            pending.content = Have::Nothing;
+        }
+        let origin = pending.origin;
+        pending.origin.group = None;
+        self.leave_group(cx, &origin, false);
+        self.wake();
+    }
+
+    /// What waited for a healthier world need not wait any longer.
+    pub fn retry_now(&mut self, now: Time) {
+        for pending in self.pending.values_mut().filter(|pending| pending.at > now) {
+            pending.at = now;
+        }
+        self.wake();
+    }
+
+    /// Sends what is ready as one batch, unless one is under way: later wishes gather for the next.
+    pub fn flush(&mut self, cx: &mut Cx) {
+        if self.in_flight.is_some() || !self.dirty {
+            return;
+        }
+        self.dirty = false;
+        self.looked = cx.now;
+        let ready = self.ready(cx.now);
+        let mut batch = BTreeMap::new();
+        let mut ops = Vec::new();
+        for path in ready {
+            let Some(pending) = self.take_pending(&path) else { continue };
+            if self.is_so(&path, &pending.want) {
+                self.settled(cx, &path, pending, &Outcome::Unchanged);
+                continue;
+            }
+            let Want { hash, version, revision, .. } = pending.want;
+            ops.push(match (hash, &pending.content) {
+                (Some(hash), Have::Content(content)) => {
+                    Op::Write { path: path.clone(), content: content.clone(), hash, version, revision }
+                }
+                _ => Op::Delete { path: path.clone(), version, revision },
+            });
+            batch.insert(path, pending);
+        }
+        if ops.is_empty() {
+            return;
+        }
+        plan::order(&mut ops, |path| self.owned.contains_key(path));
+        self.next_id += 1;
+        let id = BatchId(self.next_id);
+        self.in_flight = Some((id, batch));
+        cx.outputs.push_back(Output::Write(id, ops));
+    }
+
+    /// A bulk goes together, until its patience ends.
+    fn ready(&self, now: Time) -> Vec<ProjectPath> {
+        let lacks = |pending: &Pending| pending.want.hash.is_some() && !matches!(pending.content, Have::Content(_));
+        let patient = |group: u64| self.groups.get(&group).is_some_and(|group| group.patient_until > now);
+        let waiting: BTreeSet<u64> =
+            self.pending.values().filter(|p| lacks(p)).filter_map(|p| p.origin.group).filter(|g| patient(*g)).collect();
+        let ready = |pending: &Pending| {
+            !lacks(pending) && pending.at <= now && pending.origin.group.is_none_or(|group| !waiting.contains(&group))
+        };
+        self.pending.iter().filter(|(_, p)| ready(p)).map(|(path, _)| path.clone()).take(MAX_BATCH).collect()
+    }
+
+    /// A batch came back.
+    pub fn written(&mut self, cx: &mut Cx, id: BatchId, written: Vec<Written>) {
+        let Some((_, mut batch)) = self.in_flight.take_if(|(batch, _)| *batch == id) else {
+            return cx.skipped("unknown_batch");
+        };
+        self.wake();
+        for Written { path, outcome } in written {
+            let Some(pending) = batch.remove(&path) else { continue };
+            match outcome {
+                Outcome::Failed { reason, error } => self.failed(cx, path, pending, reason, error),
+                outcome => {
+                    match pending.want.hash {
+                        Some(hash) => self.owned.insert(path.clone(), hash),
+                        None => self.owned.remove(&path),
+                    };
+                    self.settled(cx, &path, pending, &outcome);
+                }
+            }
+        }
+        for (path, pending) in batch {
+            self.failed(cx, path, pending, "io", "the batch came back without an outcome for it".into());
+        }
+    }
+
+    /// The wish goes back to the others, unless a newer one came meanwhile.
+    fn failed(&mut self, cx: &mut Cx, path: ProjectPath, mut pending: Pending, reason: &'static str, error: String) {
+        if self.pending.contains_key(&path) {
+            return self.leave_group(cx, &pending.origin, false);
+        }
+        let keep =
+            matches!(&pending.content, Have::Content(Content::Bytes(bytes)) if bytes.len() <= KEEP_AFTER_FAILURE);
+        if !keep {
+            pending.content = Have::Nothing;
+        }
+        self.put_pending(path.clone(), pending);
+        self.trouble(cx, &path, reason, error, None);
+    }
+
+    fn settled(&mut self, cx: &mut Cx, path: &ProjectPath, pending: Pending, outcome: &Outcome) {
+        let changed = matches!(outcome, Outcome::Changed { .. });
+        if let Outcome::Changed { created, bytes } = *outcome {
+            let Want { hash, version, revision, .. } = pending.want;
+            let Origin { received, sent_at_ms, .. } = pending.origin;
+            let (deleted, lag) = (hash.is_none(), cx.now.since(received));
+            let path = path.clone();
+            self.applied = self.applied.max(Some(lag));
+            cx.event(Event::FileApplied { path, version, revision, bytes, deleted, created, lag, sent_at_ms });
+        }
+        if pending.trouble.is_some() {
+            cx.event(Event::DebtPaid { path: path.to_string() });
+        }
+        self.leave_group(cx, &pending.origin, changed);
+    }
+
+    fn leave_group(&mut self, cx: &mut Cx, origin: &Origin, changed: bool) {
+        let Some(id) = origin.group else { return };
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        group.left = group.left.saturating_sub(1);
+        group.changed += usize::from(changed);
+        if group.left > 0 {
+            return;
+        }
+        let Group { revision, bulk, files, changed, .. } = *group;
+        self.groups.remove(&id);
+        if bulk {
+            let (lag, sent_at_ms) = (cx.now.since(origin.received), origin.sent_at_ms);
+            cx.event(Event::BulkApplied { revision, files, changed, lag, sent_at_ms });
+        }
+    }
+
+    fn put_pending(&mut self, path: ProjectPath, mut pending: Pending) {
+        self.dirty = true;
+        let bytes = bytes_of(&pending.content);
+        // One file alone is always taken, however large.
+        if self.held_bytes > 0 && self.held_bytes + bytes > MAX_CONTENT {
+            pending.content = Have::Nothing;
+        } else {
+            self.held_bytes += bytes;
+        }
+        self.hungry |= pending.content == Have::Nothing;
+        self.pending.insert(path, pending);
+    }
+
+    /// The wish, with its content.
+    fn take_pending(&mut self, path: &ProjectPath) -> Option<Pending> {
+        let pending = self.pending.remove(path)?;
+        self.held_bytes -= bytes_of(&pending.content);
+        Some(pending)
+    }
+
+    /// When something is to be tried again, or a bulk's patience ends.
+    pub fn deadline(&self) -> Option<Time> {
+        // While a batch is under way its end is waited for.
+        if self.pending.is_empty() || self.in_flight.is_some() {
+            return None;
+        }
+        let waits = |pending: &&Pending| !matches!(pending.content, Have::Asked(_));
+        let retries = self.pending.values().filter(waits).map(|pending| pending.at);
+        let patience = self.groups.values().map(|group| group.patient_until);
+        earliest([retries.filter(|at| *at > self.looked).min(), patience.filter(|until| *until > self.looked).min()])
+    }
+
+    /// Looks at everything once more: a time that was waited for has come.
+    pub fn wake(&mut self) {
+        self.dirty = true;
+        self.hungry = true;
+    }
+
+    /// The largest lag of what was written since this was last asked.
+    pub fn take_applied(&mut self) -> Option<Duration> {
+        self.applied.take()
+    }
+
+    /// Accepted and not on disk: path, reason, error.
+    pub fn debts(&self) -> impl Iterator<Item = (&ProjectPath, &'static str, &str)> {
+        self.pending.iter().filter_map(|(path, pending)| match (&pending.trouble, &pending.content) {
+            (Some((reason, error)), _) => Some((path, *reason, error.as_str())),
+            (None, Have::Content(_)) => None,
+            (None, _) => pending.want.hash.map(|_| (path, "fetching", "")),
+        })
+    }
+
+    /// Whether something failed and was not made good yet.
+    pub fn has_trouble(&self) -> bool {
+        self.pending.values().any(|pending| pending.trouble.is_some())
+    }
+}
+
+fn bytes_of(content: &Have) -> usize {
+    match content {
+        Have::Content(Content::Bytes(bytes)) => bytes.len(),
+        _ => 0,
+    }
+}
+
+/// Lets go of content that will not be written.
+pub(crate) fn discard(cx: &mut Cx, content: Content) {
+    if let Content::Staged(stage) = content {
+        cx.outputs.push_back(Output::Discard(stage));
+    }
+}
