@@ -25,7 +25,7 @@ use crate::realtime::Realtime;
 use crate::report::{millis, report, report_dev_server};
 use crate::status::{self, Board, Phase};
 use crate::token::{Kind, TokenCell};
-use crate::workspace::Workspace;
+use crate::workspace::{Stage, Workspace};
 
 use hydrate::{Hydrated, Hydrating};
 use resume::SleepWatch;
@@ -57,6 +57,7 @@ struct Running {
     hydrating: Option<JoinHandle<Result<Hydrated, Exit>>>,
     writer: Writer,
     dev_server: DevServer,
+    stage: Arc<Stage>,
     dev_events: mpsc::Receiver<DevServerEvent>,
     /// The dev server may start: the files it needs are there.
     files_ready: bool,
@@ -109,7 +110,7 @@ impl Running {
                 supabase.anon_key,
                 cell.clone(),
                 config.project_id.clone(),
-                stage,
+                stage.clone(),
             );
             database = Some(Arc::new(reads));
             token = Some(cell);
@@ -144,6 +145,7 @@ impl Running {
             renewal: None,
             hydrating: Some(tokio::spawn(hydrating.run())),
             writer: Writer::default(),
+            stage,
             dev_server,
             dev_events,
             files_ready: false,
@@ -199,6 +201,7 @@ impl Running {
                     let Some(database) = self.database.clone() else { continue };
                     self.reads.spawn(async move { (id, database.read(read).await) });
                 }
+                Output::Discard(staged) => self.stage.discard(staged),
                 Output::Connect => self.realtime.iter_mut().for_each(Realtime::connect),
                 Output::Disconnect => self.realtime.iter_mut().for_each(Realtime::disconnect),
                 Output::Send(message) => {

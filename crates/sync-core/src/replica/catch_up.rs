@@ -337,6 +337,8 @@ impl Replica {
         self.catch_up_backoff.reset();
         cx.recover(Reason::ReadsFailing);
         self.head_poll.caught_up(self.known);
+        // Before the word is out that the catch-up ended, its files are under way.
+        self.disk.flush(cx);
         let CatchUp { cause, from, started, rows, .. } = catch_up;
         cx.event(Event::CatchUp { cause, from, to: self.known, files: rows, took: cx.now.since(started) });
         self.settle_provisional(cx, started);
