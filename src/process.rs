@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 pub use command::Command;
 pub use environment::Environment;
@@ -25,6 +25,8 @@ use crate::init::Exit;
 
 /// How long a group may take to disappear after SIGKILL. Only a process stuck in the kernel takes longer.
 pub const KILL_WAIT: Duration = Duration::from_secs(2);
+/// How long a pipe that some stray process still holds is waited for.
+const REST_WAIT: Duration = Duration::from_millis(250);
 /// Between two looks at whether a group is gone.
 const GROUP_POLL: Duration = Duration::from_millis(10);
 
@@ -65,9 +67,12 @@ impl Process {
         self.output.recv().await
     }
 
-    /// A line that is there already.
-    pub fn try_line(&mut self) -> Option<OutputLine> {
-        self.output.try_recv().ok()
+    /// After a stop: what was printed until then, waiting for the pipes' ends for at most [`REST_WAIT`].
+    pub async fn rest(&mut self, mut line: impl FnMut(OutputLine)) {
+        let deadline = Instant::now() + REST_WAIT;
+        while let Ok(Some(got)) = timeout_at(deadline, self.output.recv()).await {
+            line(got);
+        }
     }
 
     /// Either of the two, whichever comes first; lines go before the exit.
@@ -80,7 +85,7 @@ impl Process {
     }
 
     /// SIGTERM to the group, then SIGKILL after `grace`; returns once the whole group is gone. A leader that exited
-    /// already leaves its group to be swept in the same way. Output is thrown away meanwhile.
+    /// already leaves its group to be swept in the same way. May be dropped halfway.
     pub async fn stop(&mut self, grace: Duration) -> Stopped {
         self.signal(Signal::TERM);
         let mut killed = false;
@@ -98,10 +103,9 @@ impl Process {
         let _ = kill_process_group(self.pid, signal);
     }
 
-    async fn gone(&mut self, within: Duration) -> bool {
+    async fn gone(&self, within: Duration) -> bool {
         let deadline = Instant::now() + within;
         loop {
-            while self.output.try_recv().is_ok() {}
             if self.exit.now().is_some() && !group_exists(self.pid) {
                 return true;
             }

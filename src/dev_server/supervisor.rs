@@ -1,0 +1,481 @@
+use std::hash::{BuildHasher, RandomState};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+
+use super::budget::Budget;
+use super::diagnosis::{Diagnosis, config_detail, config_news};
+use super::event::unix_ms;
+use super::plan::{Plan, plan};
+use super::running::{Did, Running};
+use super::{
+    Action, Asked, Config, DevServerEvent, DevServerStatus, LastExit, PlanError, Reason, Shared, Source, StateName,
+    probe, project,
+};
+use crate::dependencies::{InstallError, Installed, Job, Need, Surroundings, look};
+use crate::init::Init;
+use crate::process::{OutputLine, Stopped};
+
+/// Edits that never pause are acted on after this many settling times all the same.
+const MAX_SETTLES: u32 = 8;
+
+/// Owns the dev server and the installs; see [`Supervisor::run`].
+pub(super) struct Supervisor {
+    init: Init,
+    config: Config,
+    shared: Arc<Shared>,
+    hurry: watch::Receiver<bool>,
+    state: State,
+    install: Option<Install>,
+    /// An edit that has to settle, and what it asks for.
+    edit: Option<Edit>,
+    /// When to try again without an edit.
+    retry: Option<Instant>,
+    restarts: Budget,
+    installs: Budget,
+    /// What is wrong, be it beside a dev server that runs.
+    fault: Option<Diagnosis>,
+    last_exit: Option<LastExit>,
+    starts: u64,
+    boot: Boot,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The files are not there yet.
+    Waiting,
+    Running(Box<Running>),
+    /// No dev server; an install, a retry or an edit brings it up.
+    Down,
+    Stopped,
+}
+
+struct Install {
+    task: JoinHandle<Result<Installed, InstallError>>,
+    started: Instant,
+    tree_exists: bool,
+    /// Something changed since it began.
+    again: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Edit {
+    first: Instant,
+    at: Instant,
+    action: Action,
+}
+
+/// What the first start took.
+#[derive(Debug, Default)]
+struct Boot {
+    files_ready: Option<Instant>,
+    installing: Duration,
+    took: Option<Duration>,
+}
+
+enum Wake {
+    Asked,
+    Did(Did),
+    Installed(Result<Installed, InstallError>),
+    Retry,
+    Settled,
+}
+
+impl Supervisor {
+    pub(super) fn new(init: Init, config: Config, shared: Arc<Shared>) -> Supervisor {
+        Supervisor {
+            init,
+            config,
+            hurry: shared.hurry.subscribe(),
+            shared,
+            state: State::Waiting,
+            install: None,
+            edit: None,
+            retry: None,
+            restarts: Budget::default(),
+            installs: Budget::default(),
+            fault: None,
+            last_exit: None,
+            starts: 0,
+            boot: Boot::default(),
+        }
+    }
+
+    /// Until it is asked to stop.
+    pub(super) async fn run(mut self) {
+        loop {
+            self.publish();
+            if matches!(self.state, State::Stopped) {
+                return;
+            }
+            match self.wait().await {
+                Wake::Asked => self.asked().await,
+                Wake::Did(did) => self.did(did).await,
+                Wake::Installed(result) => self.installed(result).await,
+                Wake::Retry => {
+                    self.retry = None;
+                    self.bring_up(false).await;
+                }
+                Wake::Settled => self.settled().await,
+            }
+        }
+    }
+
+    async fn wait(&mut self) -> Wake {
+        let running = match &mut self.state {
+            State::Running(running) => Some(running),
+            _ => None,
+        };
+        tokio::select! {
+            () = self.shared.wake.notified() => Wake::Asked,
+            did = async { running.expect("guarded").next().await }, if running.is_some() => Wake::Did(did),
+            ended = async { (&mut self.install.as_mut().expect("guarded").task).await }, if self.install.is_some() => {
+                Wake::Installed(ended.unwrap_or_else(|lost| Err(lost.into())))
+            }
+            () = at(self.retry) => Wake::Retry,
+            () = at(self.edit.map(|edit| edit.at)) => Wake::Settled,
+        }
+    }
+
+    async fn asked(&mut self) {
+        let Asked { files_ready, edit, stop } =
+            std::mem::take(&mut *self.shared.asked.lock().expect("no panic while held"));
+        if stop {
+            return self.stop().await;
+        }
+        if files_ready && matches!(self.state, State::Waiting) {
+            self.boot.files_ready = Some(Instant::now());
+            self.state = State::Down;
+            return self.bring_up(false).await;
+        }
+        if let Some(action) = edit {
+            self.edited(action);
+        }
+    }
+
+    /// While it runs, most edits are the dev server's own business; while it is down, any may be the fix.
+    fn edited(&mut self, action: Action) {
+        let down = matches!(self.state, State::Down) && self.install.is_none();
+        if matches!(self.state, State::Waiting) || (action == Action::Nothing && !down) {
+            return;
+        }
+        let now = Instant::now();
+        let settle = self.config.limits.settle;
+        let first = self.edit.map_or(now, |edit| edit.first);
+        let action = self.edit.map_or(action, |edit| edit.action.max(action));
+        self.edit = Some(Edit { first, at: (now + settle).min(first + settle * MAX_SETTLES), action });
+    }
+
+    async fn settled(&mut self) {
+        let Some(edit) = self.edit.take() else { return };
+        self.retry = None;
+        self.restarts.refill();
+        self.installs.refill();
+        self.bring_up(edit.action == Action::Restart).await;
+    }
+
+    /// Installs what is missing, else starts what does not run (or, with `anew`, what does).
+    async fn bring_up(&mut self, anew: bool) {
+        if let Some(install) = &mut self.install {
+            install.again = true;
+            return;
+        }
+        let need = self.find_app().and_then(|app_dir| match look(&self.config.project_dir, &app_dir) {
+            Ok(need) => Ok((app_dir, need)),
+            Err(error) => Err(Diagnosis { reason: Reason::ConfigError, detail: chain(&error) }),
+        });
+        match need {
+            Ok((_, Need::Install(job))) => self.begin_install(job),
+            Ok((app_dir, Need::Nothing)) => {
+                self.fault = None;
+                self.start(&app_dir, anew).await;
+            }
+            Err(fault) => self.cannot(fault),
+        }
+    }
+
+    fn find_app(&self) -> Result<PathBuf, Diagnosis> {
+        let app_dir = project::find_app(&self.config).map_err(|error| from_plan(&error))?;
+        let relative = app_dir.strip_prefix(&self.config.project_dir).ok().map(Path::to_owned);
+        self.shared.scope.lock().expect("no panic while held").app_dir = relative;
+        Ok(app_dir)
+    }
+
+    async fn start(&mut self, app_dir: &Path, anew: bool) {
+        let plan = match plan(&self.config, app_dir) {
+            Ok(plan) => plan,
+            Err(error) => return self.cannot(from_plan(&error)),
+        };
+        self.shared.scope.lock().expect("no panic while held").vite = plan.vite;
+        if let State::Running(running) = &self.state {
+            if !anew && running.command == plan.command.display() {
+                return;
+            }
+            self.end_running("stopped to be started anew").await;
+        }
+        self.spawn(plan).await;
+    }
+
+    async fn spawn(&mut self, plan: Plan) {
+        let port = self.config.port;
+        if probe::taken(port).await {
+            let detail = format!("port {port} is already in use by another program");
+            return self.failed_to_start(Diagnosis { reason: Reason::PortInUse, detail });
+        }
+        let command = plan.command.display();
+        match self.init.spawn(plan.command) {
+            Ok(process) => {
+                self.boot.spawned();
+                self.starts += 1;
+                let running = Running::new(process, command.clone(), plan.vite, &self.config);
+                self.event(DevServerEvent::Started { pid: running.id(), command });
+                self.state = State::Running(Box::new(running));
+            }
+            Err(error) => {
+                let detail = format!("cannot start `{command}`: {error}");
+                self.failed_to_start(Diagnosis { reason: Reason::Crashed, detail });
+            }
+        }
+    }
+
+    async fn did(&mut self, did: Did) {
+        match did {
+            Did::Line(line) => self.line(line),
+            Did::Ready(duration) => {
+                // What an install left behind stays to be seen.
+                self.fault.take_if(|fault| fault.reason != Reason::InstallFailed);
+                self.event(DevServerEvent::Ready { duration });
+            }
+            Did::Exit(status) => {
+                let Some((running, _)) = self.take_stopped().await else { return };
+                let diagnosis = running.diagnose(status);
+                self.exited(Some(status), diagnosis);
+            }
+            Did::Hang(detail) => {
+                let Some((_, stopped)) = self.take_stopped().await else { return };
+                self.exited(stopped.status, Diagnosis { reason: Reason::Hung, detail });
+            }
+        }
+    }
+
+    fn line(&mut self, line: OutputLine) {
+        if let State::Running(running) = &self.state
+            && running.vite
+            && let Some(good) = config_news(&line.text)
+        {
+            self.fault.take_if(|fault| fault.reason == Reason::ConfigError);
+            if !good {
+                let detail = config_detail(running.last_lines());
+                self.fault = Some(Diagnosis { reason: Reason::ConfigError, detail });
+            }
+        }
+        self.shared.journal.line(Source::DevServer, line);
+    }
+
+    /// It ended and nobody asked it to.
+    fn exited(&mut self, status: Option<ExitStatus>, diagnosis: Diagnosis) {
+        let Diagnosis { reason, detail } = diagnosis.clone();
+        let (code, signal) = (status.and_then(|status| status.code()), status.and_then(|status| status.signal()));
+        self.last_exit = Some(LastExit { code, signal, reason, detail: detail.clone(), at_unix_ms: unix_ms() });
+        self.event(DevServerEvent::Exited { code, signal, reason, detail });
+        self.try_later(diagnosis);
+    }
+
+    fn failed_to_start(&mut self, diagnosis: Diagnosis) {
+        let Diagnosis { reason, detail } = diagnosis.clone();
+        self.event(DevServerEvent::StartFailed { reason, detail });
+        self.try_later(diagnosis);
+    }
+
+    fn try_later(&mut self, diagnosis: Diagnosis) {
+        let now = Instant::now();
+        match self.restarts.take(now, &self.config.limits, jitter()) {
+            Some(delay) => {
+                self.retry = Some(now + delay);
+                self.event(DevServerEvent::RestartIn { delay, attempt: self.restarts.taken() });
+            }
+            None => self.give_up(&diagnosis),
+        }
+        self.fault = Some(diagnosis);
+    }
+
+    /// Nothing but an edit can help. A dev server that runs goes on.
+    fn cannot(&mut self, diagnosis: Diagnosis) {
+        let Diagnosis { reason, detail } = diagnosis.clone();
+        self.event(DevServerEvent::StartFailed { reason, detail });
+        if !matches!(self.state, State::Running(_)) {
+            self.give_up(&diagnosis);
+        }
+        self.fault = Some(diagnosis);
+    }
+
+    fn give_up(&mut self, Diagnosis { reason, detail }: &Diagnosis) {
+        self.event(DevServerEvent::GaveUp { reason: *reason, detail: detail.clone() });
+    }
+
+    fn begin_install(&mut self, job: Job) {
+        self.event(DevServerEvent::InstallStarted { manager: job.manager() });
+        let around = Surroundings {
+            init: self.init.clone(),
+            state_dir: self.config.state_dir.clone(),
+            prepared_dir: self.config.prepared_dir.clone(),
+            environment: self.config.environment.clone(),
+            deadline: self.config.limits.install_deadline,
+        };
+        let tree_exists = job.tree_exists();
+        let shared = self.shared.clone();
+        let task =
+            tokio::spawn(async move { job.run(&around, |line| shared.journal.line(Source::Install, line)).await });
+        self.install = Some(Install { task, started: Instant::now(), tree_exists, again: false });
+    }
+
+    async fn installed(&mut self, result: Result<Installed, InstallError>) {
+        let Some(install) = self.install.take() else { return };
+        let mut prepared = false;
+        let placed = match result {
+            Ok(tree) => {
+                prepared = tree.prepared;
+                self.end_running("stopped for new dependencies").await;
+                tree.place().await
+            }
+            Err(error) => Err(error),
+        };
+        let duration = install.started.elapsed();
+        if self.boot.took.is_none() {
+            self.boot.installing += duration;
+        }
+        match placed {
+            Ok(()) => {
+                self.event(DevServerEvent::InstallDone { duration, prepared });
+                self.fault = None;
+            }
+            Err(error) => self.install_failed(&error, duration, install.tree_exists),
+        }
+        if install.again {
+            self.bring_up(false).await;
+        } else if self.fault.is_none() || install.tree_exists {
+            // Not looked at again: a project whose install changes package.json would install for ever.
+            match self.find_app() {
+                Ok(app_dir) => self.start(&app_dir, false).await,
+                Err(fault) => self.cannot(fault),
+            }
+        }
+    }
+
+    fn install_failed(&mut self, error: &InstallError, duration: Duration, tree_exists: bool) {
+        let reason = chain(error);
+        self.event(DevServerEvent::InstallFailed { reason: reason.clone(), duration });
+        let fault = Diagnosis { reason: Reason::InstallFailed, detail: reason };
+        let now = Instant::now();
+        let delay = if error.is_final() { None } else { self.installs.take(now, &self.config.limits, jitter()) };
+        match delay {
+            Some(delay) => {
+                self.retry = Some(now + delay);
+                self.event(DevServerEvent::RestartIn { delay, attempt: self.installs.taken() });
+            }
+            None if tree_exists => {}
+            None => self.give_up(&fault),
+        }
+        self.fault = Some(fault);
+    }
+
+    async fn stop(&mut self) {
+        if let Some(install) = self.install.take() {
+            install.task.abort();
+            // Dropping it kills the package manager; the error is the abort.
+            let _ = install.task.await;
+        }
+        self.end_running("stopped").await;
+        self.state = State::Stopped;
+    }
+
+    /// Stops a dev server that runs. Its status is none where not even SIGKILL ended it in time.
+    async fn end_running(&mut self, why: &str) {
+        if let Some((running, stopped)) = self.take_stopped().await {
+            tracing::info!(pid = running.id(), why, killed = stopped.killed, "dev server stopped");
+        }
+    }
+
+    async fn take_stopped(&mut self) -> Option<(Running, Stopped)> {
+        let State::Running(mut running) = std::mem::replace(&mut self.state, State::Down) else { return None };
+        let journal = &self.shared.journal;
+        let line = |line| journal.line(Source::DevServer, line);
+        let stopped = running.stop(self.config.grace, &mut self.hurry, line).await;
+        #[cfg(target_os = "linux")]
+        if self.install.is_none() {
+            crate::process::kill_strays(crate::process::KILL_WAIT).await;
+        }
+        Some((*running, stopped))
+    }
+
+    fn event(&self, event: DevServerEvent) {
+        self.shared.journal.event(event);
+    }
+
+    fn publish(&self) {
+        let running = match &self.state {
+            State::Running(running) => Some(running),
+            _ => None,
+        };
+        let state = match &self.state {
+            State::Waiting => StateName::Waiting,
+            State::Running(running) if running.ready => StateName::Serving,
+            State::Running(_) => StateName::Starting,
+            State::Down if self.install.is_some() => StateName::Installing,
+            State::Down if self.retry.is_some() => StateName::Restarting,
+            State::Down => StateName::GaveUp,
+            State::Stopped => StateName::Stopped,
+        };
+        let mut status = self.shared.status.lock().expect("no panic while held");
+        let since_unix_ms =
+            if status.state == state && status.since_unix_ms != 0 { status.since_unix_ms } else { unix_ms() };
+        *status = DevServerStatus {
+            state,
+            pid: running.map(|running| running.id()),
+            restarts: self.starts.saturating_sub(1),
+            installing: self.install.is_some(),
+            last_exit: self.last_exit.clone(),
+            reason: self.fault.as_ref().map(|fault| fault.reason),
+            detail: self.fault.as_ref().map(|fault| fault.detail.clone()),
+            command: running.map(|running| running.command.clone()),
+            since_unix_ms,
+            first_start_ms: self.boot.took.map(|took| took.as_millis() as u64),
+        };
+    }
+}
+
+impl Boot {
+    fn spawned(&mut self) {
+        if let (Some(since), None) = (self.files_ready, self.took) {
+            self.took = Some(since.elapsed().saturating_sub(self.installing));
+        }
+    }
+}
+
+fn from_plan(error: &PlanError) -> Diagnosis {
+    Diagnosis { reason: error.reason(), detail: chain(error) }
+}
+
+/// An error and what caused it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+fn jitter() -> f64 {
+    // The keys of each new hasher differ: randomness enough to spread restarts.
+    f64::from(RandomState::new().hash_one(0u8) as u32) / f64::from(u32::MAX)
+}
+
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
