@@ -15,6 +15,7 @@ pub mod progress;
 pub mod realtime;
 pub mod report;
 pub mod run;
+pub mod scrub;
 pub mod snapshot;
 pub mod status;
 pub mod token;
