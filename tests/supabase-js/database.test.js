@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { createHash } from 'node:crypto'
+import { createHash, createHmac } from 'node:crypto'
 import { afterEach, test } from 'node:test'
 
 import { client, closeAll, settings } from './client.js'
@@ -116,4 +116,11 @@ test('storage refuses with 400 and tells why in the body', async () => {
 test('feature flags are booleans', async () => {
   assert.equal((await (await editor()).rpc('is_feature_enabled', { flag_key: 'FSYNC_USE_RPC' })).data, true)
   assert.equal((await (await editor()).rpc('is_feature_enabled', { flag_key: 'nothing' })).data, false)
+})
+
+test('tokens are signed as any JWT library signs them', () => {
+  // HS256 by Node's own crypto, with the secret that the backend was started with.
+  const [head, body, tag] = EDITOR_TOKEN.split('.')
+  assert.deepEqual(JSON.parse(Buffer.from(head, 'base64url')), { alg: 'HS256', typ: 'JWT' })
+  assert.equal(createHmac('sha256', settings.JWT_SECRET).update(`${head}.${body}`).digest('base64url'), tag)
 })

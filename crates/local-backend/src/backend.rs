@@ -167,6 +167,9 @@ fn publish(store: &Store, options: &Options, realtime: &Arc<Realtime>, faults: &
         let older = faults.roll(|all, _| all.older_database);
         let (name, payload) = event::broadcast(commit, limit, older);
         realtime.hub.send(payload, name, &topic, true);
+        if faults.roll(|all, _| all.deaf) {
+            return;
+        }
         for row in &commit.rows {
             realtime.changes.inserted(&commit.at.to_string(), || writes::record(row, &project_id));
         }

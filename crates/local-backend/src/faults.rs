@@ -20,7 +20,7 @@ pub struct FaultSettings {
     pub reorder_broadcasts: Chance,
     /// How late every broadcast is.
     pub delay_broadcasts_ms: u64,
-    /// Joined, heartbeats answered, no broadcast arrives.
+    /// Joined, heartbeats answered, neither broadcasts nor rows arrive.
     pub deaf: bool,
     /// Nothing is read and nothing is answered on a websocket, while TCP stands.
     pub silent: bool,
@@ -40,6 +40,8 @@ pub struct FaultSettings {
     pub fail_renewal: Option<FailRenewal>,
     /// Rows at which a page of `list_project_changes` ends, in place of `max_rows`.
     pub page_rows: Option<u32>,
+    /// Writes by the functions that are refused with `PT429`.
+    pub too_many_writes: Chance,
     /// The database has only `list_current_files` to read with, and its events carry no revision.
     pub older_database: bool,
 }
@@ -192,7 +194,7 @@ impl Faults {
         self.change(|all| all.refuse_joins = reason.map(Into::into));
     }
 
-    /// No channel gets a broadcast, until switched off.
+    /// No channel gets a broadcast or a row, until switched off.
     pub fn deaf(&self, on: bool) {
         self.change(|all| all.deaf = on);
     }
@@ -238,6 +240,11 @@ impl Faults {
     /// Ends pages of `list_project_changes` at so many rows, or as asked again.
     pub fn page_rows(&self, rows: Option<u32>) {
         self.change(|all| all.page_rows = rows);
+    }
+
+    /// Refuses writes by the functions with `PT429`.
+    pub fn too_many_writes(&self, chance: Chance) {
+        self.change(|all| all.too_many_writes = chance);
     }
 
     /// The database knows none of the newer functions.

@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
@@ -8,7 +8,13 @@ const MAX_TOTAL: usize = 2 << 30;
 
 /// The objects of storage: `<bucket>/<name>` to bytes.
 #[derive(Debug, Default)]
-pub struct Objects(Mutex<HashMap<String, Bytes>>);
+pub struct Objects(Mutex<Held>);
+
+#[derive(Debug, Default)]
+struct Held {
+    objects: HashMap<String, Bytes>,
+    total: usize,
+}
 
 /// Storage holds [`MAX_TOTAL`] bytes already.
 #[derive(Debug, thiserror::Error)]
@@ -18,18 +24,24 @@ pub struct StorageFull;
 impl Objects {
     /// Puts an object in place of what stood there.
     pub fn put(&self, name: &str, bytes: Bytes) -> Result<(), StorageFull> {
-        let mut objects = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let others: usize = objects.iter().filter(|(key, _)| *key != name).map(|(_, bytes)| bytes.len()).sum();
-        if others + bytes.len() > MAX_TOTAL {
+        let mut held = self.lock();
+        let before = held.objects.get(name).map_or(0, Bytes::len);
+        let total = held.total - before + bytes.len();
+        if total > MAX_TOTAL {
             return Err(StorageFull);
         }
-        objects.insert(name.into(), bytes);
+        held.total = total;
+        held.objects.insert(name.into(), bytes);
         Ok(())
     }
 
     /// The object's bytes.
     pub fn get(&self, name: &str) -> Option<Bytes> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        self.lock().objects.get(name).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

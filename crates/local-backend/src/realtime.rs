@@ -138,6 +138,8 @@ pub async fn websocket(
         return StatusCode::UPGRADE_REQUIRED.into_response();
     };
     let upgrade = hyper::upgrade::on(&mut request);
+    // From here on a cut counts for this socket too.
+    let cuts = realtime.faults.cuts();
     tokio::spawn(async move {
         let _place = place;
         match upgrade.await {
@@ -147,7 +149,7 @@ pub async fn websocket(
                     .max_frame_size(Some(realtime.frame_limit));
                 let stream = TokioIo::new(stream);
                 let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
-                socket::serve(socket, realtime, vsn, apikey).await;
+                socket::serve(socket, realtime, vsn, apikey, cuts).await;
             }
             Err(error) => tracing::debug!(%error, "a websocket went away before it was open"),
         }

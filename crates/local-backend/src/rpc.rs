@@ -16,6 +16,7 @@ use crate::arguments::Arguments;
 use crate::listing::Listing;
 use crate::postgrest::{ApiError, caller, no_such_function};
 use crate::server::{App, hang_up};
+use crate::store_error::StoreError;
 use crate::token::Claims;
 use crate::{reads, writes};
 
@@ -152,14 +153,17 @@ fn call(
     if function.kind == Kind::Flag {
         return reads::is_feature_enabled(arguments);
     }
+    let write = function.kind == Kind::Write;
+    if write && app.faults.roll(|all, random| all.too_many_writes.strikes(random)) {
+        return Err(StoreError::TooMany { retry_after_ms: 1000 }.into());
+    }
     let project = arguments.text("project_uuid")?;
     if uuid::Uuid::parse_str(project).is_err() {
         let message = format!("invalid input syntax for type uuid: {project:?}");
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "22P02", message));
     }
-    let write = function.kind == Kind::Write;
     let may = if write { app.rights.may_write(claims) } else { app.rights.may_read(claims) };
-    if !may || project != app.rights.project_id {
+    if !may || !project.eq_ignore_ascii_case(&app.rights.project_id) {
         // A project that is not there and one of somebody else's look the same.
         return Err(ApiError::no_right(claims, if write { "write this project" } else { "read this project" }));
     }

@@ -150,13 +150,4 @@ mod tests {
         assert_eq!(keys.verify(keys.publishable()).map(|claims| claims.role().to_string()), Ok("anon".into()));
         Ok(())
     }
-
-    #[test]
-    fn a_known_secret_signs_the_known_token() -> Result<(), ring::error::Unspecified> {
-        // The example of jwt.io's documentation, with its claims in the order in which they are signed.
-        let keys = Keys::new(Some(b"your-256-bit-secret"))?;
-        let token = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIiwibmFtZSI6IkpvaG4gRG9lIiwiaWF0IjoxNTE2MjM5MDIyfQ.SflKxwRJSMeKKF2QT4fwpMeJf36POk6yJV_adQssw5c";
-        assert_eq!(keys.verify(token), Err(TokenError::Claims));
-        Ok(())
-    }
 }

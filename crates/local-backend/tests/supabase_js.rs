@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use common::{OTHER, PROJECT, options};
-use local_backend::Backend;
+use local_backend::{Backend, Options};
 use serde_json::json;
 
 #[tokio::test]
 async fn the_official_client_works_unchanged() {
-    let backend = Backend::start(options()).await.expect("the backend starts");
+    let secret = "a secret of this test, 32 bytes and more";
+    let options = Options { jwt_secret: Some(secret.into()), ..options() };
+    let backend = Backend::start(options).await.expect("the backend starts");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/supabase-js");
     install(&folder);
     let far = 4_000_000_000u64;
@@ -25,6 +27,7 @@ async fn the_official_client_works_unchanged() {
         .env("SUPABASE_URL", &session.supabase_url)
         .env("SUPABASE_ANON_KEY", &session.anon_key)
         .env("PUBLISHABLE_KEY", backend.publishable_key())
+        .env("JWT_SECRET", secret)
         .env("PROJECT_ID", PROJECT)
         .env("EDITOR_TOKEN", backend.editor_token())
         .env("AGENT_TOKEN", agent(PROJECT))

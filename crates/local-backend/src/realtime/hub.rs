@@ -1,4 +1,5 @@
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -50,6 +51,8 @@ pub struct Hub {
     faults: Faults,
     held: Mutex<Option<(Topic, Arc<Cast>)>>,
     delayed: mpsc::Sender<(Instant, Topic, Arc<Cast>)>,
+    /// Broadcasts in that queue, the one that is being waited for included.
+    waiting: AtomicUsize,
     runtime: Handle,
 }
 
@@ -76,13 +79,22 @@ impl Hub {
         let (delayed, mut due) = mpsc::channel::<(Instant, Topic, Arc<Cast>)>(MAX_DELAYED);
         let topics = Mutex::default();
         let past = Mutex::default();
-        let hub = Arc::new(Hub { topics, past, faults, held: Mutex::default(), delayed, runtime: Handle::current() });
+        let hub = Arc::new(Hub {
+            topics,
+            past,
+            faults,
+            held: Mutex::default(),
+            delayed,
+            waiting: AtomicUsize::new(0),
+            runtime: Handle::current(),
+        });
         let weak = Arc::downgrade(&hub);
         tokio::spawn(async move {
             while let Some((at, topic, cast)) = due.recv().await {
                 tokio::time::sleep_until(at).await;
                 let Some(hub) = weak.upgrade() else { return };
                 hub.deliver(&topic, &cast, None);
+                hub.waiting.fetch_sub(1, Ordering::Relaxed);
             }
         });
         hub
@@ -174,9 +186,12 @@ impl Hub {
     /// At once, or in the queue of delayed ones while there is a delay or anything in it.
     fn dispatch(&self, topic: Topic, cast: Arc<Cast>) {
         let delay = self.faults.roll(|all, _| all.delay_broadcasts_ms);
-        if delay == 0 && self.delayed.capacity() == MAX_DELAYED {
-            self.deliver(&topic, &cast, None);
-        } else if self.delayed.try_send((Instant::now() + Duration::from_millis(delay), topic, cast)).is_err() {
+        if delay == 0 && self.waiting.load(Ordering::Relaxed) == 0 {
+            return self.deliver(&topic, &cast, None);
+        }
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        if self.delayed.try_send((Instant::now() + Duration::from_millis(delay), topic, cast)).is_err() {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
             tracing::warn!("too many delayed broadcasts, one is lost");
         }
     }

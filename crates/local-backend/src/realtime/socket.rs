@@ -4,6 +4,7 @@ use std::time::Duration;
 use futures_util::{SinkExt as _, StreamExt as _};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -23,10 +24,15 @@ const BATCH: usize = 64;
 pub type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
 /// Serves one websocket until either side ends it.
-pub async fn serve(mut socket: Socket, realtime: Arc<Realtime>, vsn: Vsn, apikey: String) {
+pub async fn serve(
+    mut socket: Socket,
+    realtime: Arc<Realtime>,
+    vsn: Vsn,
+    apikey: String,
+    mut cuts: broadcast::Receiver<Cut>,
+) {
     let (sender, mut outbox) = queue();
     let overflow = outbox.overflow();
-    let mut cuts = realtime.faults.cuts();
     let mut channels = Channels::new(realtime.clone(), vsn, sender, apikey);
     let end = tokio::select! {
         end = run(&mut socket, &realtime, vsn, &mut channels, &mut outbox) => end,
@@ -67,12 +73,17 @@ async fn run(
             continue;
         }
         let tick = channels.next_tick().unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
-        tokio::select! {
-            _ = faults.changed() => {}
-            () = sleep_until(tick) => channels.tick(Instant::now()),
-            () = sleep_until(heard + realtime.silence_limit) => return Some(Cut::Code(1000)),
-            frame = outbox.next() => write(socket, outbox, frame?).await.ok()?,
-            received = socket.next() => {
+        // A fault that was switched on counts before anything that is ready; the rest is fair.
+        let step = tokio::select! {
+            biased;
+            _ = faults.changed() => continue,
+            step = next_step(socket, outbox, tick, heard + realtime.silence_limit) => step,
+        };
+        match step {
+            Step::Tick => channels.tick(Instant::now()),
+            Step::Silence => return Some(Cut::Code(1000)),
+            Step::Out(frame) => write(socket, outbox, frame?).await.ok()?,
+            Step::In(received) => {
                 heard = Instant::now();
                 match received? {
                     Ok(message) => {
@@ -86,6 +97,23 @@ async fn run(
                 }
             }
         }
+    }
+}
+
+enum Step {
+    Tick,
+    Silence,
+    Out(Option<Message>),
+    In(Option<Result<Message, Error>>),
+}
+
+/// Waits for one thing and does nothing yet: so it may be dropped at any time.
+async fn next_step(socket: &mut Socket, outbox: &mut Outbox, tick: Instant, silence: Instant) -> Step {
+    tokio::select! {
+        () = sleep_until(tick) => Step::Tick,
+        () = sleep_until(silence) => Step::Silence,
+        frame = outbox.next() => Step::Out(frame),
+        received = socket.next() => Step::In(received),
     }
 }
 
