@@ -4,83 +4,9 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use local_backend::{Backend, BulkEntry, Chance, Cut, FaultSettings, FileContent, Options, SeedFile, Store};
-use support::{Agent, Start, eventually, tree};
-use tokio::runtime::Runtime;
-
-const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\xff\xfe";
-
-/// A backend with a small project, on a runtime of its own.
-struct World {
-    runtime: Runtime,
-    backend: Option<Backend>,
-}
-
-impl World {
-    fn new() -> World {
-        World::with(|_| {})
-    }
-
-    fn with(change: impl FnOnce(&mut Options)) -> World {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let file = |path: &str, bytes: &[u8]| SeedFile { path: path.into(), bytes: bytes.to_vec() };
-        let mut options = Options {
-            files: vec![
-                file("package.json", b"{\"name\":\"x\"}"),
-                file("src/App.tsx", b"export default 1"),
-                file("src/logo.png", PNG),
-                file("index.html", b"<p>hello"),
-            ],
-            ..Options::default()
-        };
-        change(&mut options);
-        let backend = Some(runtime.block_on(Backend::start(options)).unwrap());
-        World { runtime, backend }
-    }
-
-    fn backend(&self) -> &Backend {
-        self.backend.as_ref().unwrap()
-    }
-
-    fn store(&self) -> Store {
-        self.backend().store()
-    }
-
-    fn save(&self, path: &str, text: &str) {
-        self.store().upsert(path, FileContent::Text(text.into()), None, "test").unwrap();
-    }
-
-    fn start(&self) -> Start {
-        Start::new(self.backend().session().env())
-    }
-
-    /// An agent that has hydrated and joined.
-    fn agent(&self) -> Agent {
-        let mut agent = self.start().run();
-        agent.wait_for("channel_joined");
-        self.in_sync(&agent);
-        agent
-    }
-
-    /// The test's own comparison: same paths, same bytes.
-    fn equal(&self, agent: &Agent) -> bool {
-        let row = |row: local_backend::Row| (row.path, row.bytes.map(|bytes| bytes.to_vec()).unwrap_or_default());
-        let wanted = self.store().current().into_iter().map(row).collect();
-        tree(&agent.project()) == wanted
-    }
-
-    fn in_sync(&self, agent: &Agent) {
-        eventually("the directory equals the database", || self.equal(agent));
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        if let Some(backend) = self.backend.take() {
-            self.runtime.block_on(backend.stop());
-        }
-    }
-}
+use local_backend::{BulkEntry, Chance, Cut, FaultSettings, FileContent};
+use support::eventually;
+use support::world::World;
 
 #[test]
 fn hydrates_and_follows_saves_deletes_and_bulks() {
