@@ -184,3 +184,51 @@ fn no_secret_is_shown_anywhere() {
         assert!(!children.contains(secret.as_str()), "in a child's environment");
     }
 }
+
+#[test]
+fn junk_on_the_channel_is_refused_and_changes_nothing_else() {
+    use serde_json::json;
+    let world = World::new();
+    let mut agent = world.agent();
+    let hash = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+    let next = |path: &str| {
+        json!({"file_path": path, "content": "hello", "content_hash": hash, "version": 1, "revision": world.store().head().0 + 1,
+               "timestamp": 0, "sender": "evil"})
+    };
+    let junk = [
+        ("file:update", json!([])),
+        ("file:update", json!("text")),
+        ("file:update", json!({})),
+        ("file:update", json!({"file_path": 7, "content": {}, "version": "x"})),
+        (
+            "file:update",
+            json!({"file_path": "a.txt", "content": "x", "content_hash": "short", "version": 1, "revision": -1}),
+        ),
+        (
+            "file:update",
+            json!({"file_path": "a.txt", "content": "not hello", "content_hash": hash, "version": 1, "revision": 1e300}),
+        ),
+        ("file:delete", json!({"file_path": null})),
+        ("bulk:apply", json!({"files": "all"})),
+        ("bulk:apply", json!({"files": [{"action": "explode"}], "count": 4_000_000_000_u64})),
+        ("file:rename", json!({"from": "a", "to": "b"})),
+        ("", json!({})),
+        ("file:update", next("../evil.txt")),
+        ("file:update", next("/tmp/evil-of-preview-agent.txt")),
+        ("file:update", next("node_modules/evil.js")),
+        ("file:update", next("a/../../evil.txt")),
+        ("file:update", next("nul\0byte")),
+        ("file:update", json!({"file_path": "x".repeat(100_000), "content": "x", "version": 1})),
+    ];
+    for (event, payload) in junk {
+        world.backend().broadcast(event, payload, true);
+    }
+    world.save("src/App.tsx", "still alive");
+    world.in_sync(&agent);
+    assert!(!agent.temp.path().join("evil.txt").exists());
+    assert!(!std::path::Path::new("/tmp/evil-of-preview-agent.txt").exists());
+    assert!(!agent.project().join("node_modules/evil.js").exists());
+    agent.read_on();
+    assert!(!agent.seen.iter().any(|event| event["event_type"] == "channel_lost"), "one bad event costs no connection");
+    assert!(agent.get("/metrics").1.contains("preview_agent_rejected_total"));
+}
