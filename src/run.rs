@@ -114,12 +114,6 @@ impl Running {
             );
             database = Some(Arc::new(reads));
             token = Some(cell);
-        } else {
-            warn!(
-                event_type = "degraded",
-                reason = "no_live_updates",
-                "no live updates: SUPABASE_URL or REALTIME_TOKEN is not set"
-            );
         }
         let renewer = config.session_url.zip(token.clone()).map(|(url, token)| {
             Arc::new(Renewer::new(http.clone(), url, token, config.project_id.clone(), config.session_id.clone()))

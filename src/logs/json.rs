@@ -25,18 +25,28 @@ impl<S: Subscriber> Layer<S> for JsonLines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let mut line = Map::new();
-        line.insert("timestamp".into(), timestamp().into());
-        line.insert("level".into(), event.metadata().level().as_str().to_ascii_lowercase().into());
-        line.insert("message".into(), fields.0.remove("message").unwrap_or_default());
-        line.insert("event_type".into(), fields.0.remove("event_type").unwrap_or_else(|| "log".into()));
-        line.insert("project_id".into(), self.origin.project_id.clone().into());
-        line.insert("session_id".into(), self.origin.session_id.clone().into());
-        line.insert("container_id".into(), self.origin.container_id.clone().into());
-        line.insert("uptime_ms".into(), (self.started.elapsed().as_millis() as u64).into());
-        line.append(&mut fields.0);
-        self.lines.write(Value::Object(line).to_string());
+        let message = fields.0.remove("message").unwrap_or_default();
+        let event_type = fields.0.remove("event_type").unwrap_or_else(|| "log".into());
+        let first = [
+            ("timestamp", timestamp().into()),
+            ("level", event.metadata().level().as_str().to_ascii_lowercase().into()),
+            ("message", message),
+            ("event_type", event_type),
+            ("project_id", self.origin.project_id.clone().into()),
+            ("session_id", self.origin.session_id.clone().into()),
+            ("container_id", self.origin.container_id.clone().into()),
+            ("uptime_ms", (self.started.elapsed().as_millis() as u64).into()),
+        ];
+        self.lines.write(object(&first, &fields.0));
     }
+}
+
+/// The first fields in their order, which a map would not keep; people read these lines too.
+fn object(first: &[(&str, Value)], rest: &Map<String, Value>) -> String {
+    let rest = rest.iter().map(|(name, value)| (name.as_str(), value));
+    let fields = first.iter().map(|(name, value)| (*name, value)).chain(rest);
+    let fields: Vec<_> = fields.map(|(name, value)| format!("{}:{value}", Value::from(name))).collect();
+    format!("{{{}}}", fields.join(","))
 }
 
 /// RFC 3339 in UTC, to the millisecond.
@@ -83,6 +93,13 @@ impl Visit for Fields {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_is_one_flat_object_with_the_time_first() {
+        let rest = Map::from_iter([("file \"path\"".to_owned(), Value::from("a\nb"))]);
+        let line = object(&[("timestamp", "t".into()), ("level", "info".into())], &rest);
+        assert_eq!(line, r#"{"timestamp":"t","level":"info","file \"path\"":"a\nb"}"#);
+    }
 
     #[test]
     fn timestamps_are_rfc_3339() {
