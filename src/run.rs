@@ -228,6 +228,18 @@ impl Running {
         self.start_dev_server_once_ready();
     }
 
+    /// Tells the status topic (where publishing is on) what the agent is about now.
+    fn publish_phase(&mut self) {
+        let dev_server = self.dev_server.status();
+        let phase = sync_core::Phase {
+            phase: self.board.phase().name(),
+            dev_server: dev_server.state.code().to_owned(),
+            detail: dev_server.reason.map(|reason| reason.code().to_owned()),
+            unix_ms: unix_ms(),
+        };
+        self.agent.handle(Time(self.started.elapsed()), Input::Phase(phase));
+    }
+
     fn hydrated(&mut self, hydrated: Hydrated) {
         self.writer.start(hydrated.workspace);
         self.agent.handle(Time(self.started.elapsed()), Input::Hydrated(hydrated.hydration));
@@ -247,6 +259,7 @@ impl Running {
         self.board.set_hydrated();
         self.board.set_phase(Phase::Installing);
         self.dev_server.files_ready();
+        self.publish_phase();
     }
 
     fn dev_server_says(&mut self, event: DevServerEvent) {
@@ -274,6 +287,7 @@ impl Running {
             }
             _ => {}
         }
+        self.publish_phase();
     }
 
     /// A signal: no event is taken any more, the dev server goes, then the agent. A second signal hurries.
@@ -314,6 +328,11 @@ fn options(config: &Config, started: Instant) -> Options {
         can_renew: config.session_url.is_some(),
         seed: seed(started),
     }
+}
+
+/// 0 for a clock before 1970: the number is for people.
+fn unix_ms() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, millis)
 }
 
 /// For jitter: different on each machine and at each start, so that a fleet does not come back all at once.

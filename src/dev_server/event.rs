@@ -111,6 +111,21 @@ pub enum StateName {
     Stopped,
 }
 
+impl StateName {
+    /// As it stands in the status.
+    pub fn code(self) -> &'static str {
+        match self {
+            StateName::Waiting => "waiting",
+            StateName::Installing => "installing",
+            StateName::Starting => "starting",
+            StateName::Serving => "serving",
+            StateName::Restarting => "restarting",
+            StateName::GaveUp => "gave_up",
+            StateName::Stopped => "stopped",
+        }
+    }
+}
+
 /// A snapshot of the supervisor's state, cheap to take.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct DevServerStatus {

@@ -1,5 +1,4 @@
 use std::collections::VecDeque;
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
@@ -32,16 +31,17 @@ pub enum Phase {
     Failed,
 }
 
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Phase {
+    /// As the contract spells it.
+    pub fn name(self) -> &'static str {
+        match self {
             Phase::Starting => "starting",
             Phase::Hydrating => "hydrating",
             Phase::Installing => "installing",
             Phase::Serving => "serving",
             Phase::Stopping => "stopping",
             Phase::Failed => "failed",
-        })
+        }
     }
 }
 
@@ -136,10 +136,7 @@ impl Board {
         let ready = shown.hydrated && answers && shown.phase == Phase::Serving;
         let mut reasons = shown.reasons();
         reasons.extend(dev_server.and_then(|status| status.reason).map(|reason| reason.code().to_owned()));
-        (
-            ready,
-            json!({"phase": shown.phase.to_string(), "ready": ready, "reasons": reasons, "current": shown.core.current}),
-        )
+        (ready, json!({"phase": shown.phase.name(), "ready": ready, "reasons": reasons, "current": shown.core.current}))
     }
 
     /// Everything, for people. It holds no secret.
@@ -157,7 +154,7 @@ impl Board {
             "project_id": shown.project_id,
             "session_id": shown.session_id,
             "uptime_ms": millis(shown.started.elapsed()),
-            "phase": shown.phase.to_string(),
+            "phase": shown.phase.name(),
             "degraded": shown.reasons(),
             "revision": core.revision,
             "head": core.head,
