@@ -95,6 +95,10 @@ impl Replica {
             let origin = Origin { received: cx.now, sent_at_ms: None, group: None };
             self.follow_row(cx, path.as_str(), None, origin);
         }
+        // Asked for while this one was already under way: its first pages are too old for them.
+        if self.provisional.values().any(|provisional| provisional.asked) {
+            self.wish_catch_up(cx.now, "provisional");
+        }
     }
 
     pub(super) fn provisional_deadline(&self) -> Option<Time> {
