@@ -47,6 +47,8 @@ pub struct Options {
     pub broadcast_limit: usize,
     /// A websocket that sends a larger message is cut (1006).
     pub frame_limit: usize,
+    /// A websocket for which more bytes wait than these is cut: its client reads too slowly.
+    pub queue_bytes: usize,
     /// More websockets than these are refused with 429.
     pub max_connections: usize,
 }
@@ -72,6 +74,7 @@ impl Default for Options {
             page_bytes: 1 << 20,
             broadcast_limit: 3_000_500,
             frame_limit: 5_000_000,
+            queue_bytes: 256 << 20,
             max_connections: 1000,
         }
     }

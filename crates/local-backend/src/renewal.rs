@@ -10,6 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, json};
+use zip_stream::WriteError;
 
 use crate::server::App;
 use crate::storage::{SNAPSHOTS, signed_path};
@@ -66,8 +67,12 @@ pub async fn renew(State(app): State<Arc<App>>, headers: HeaderMap, Json(wish): 
         answer.insert("token_expires_at".into(), json!(after(app.options.token_lifetime)));
     }
     if wish.want.contains(&Wanted::Snapshot) {
-        match app.snapshot_url(wish.rebuild) {
-            Ok(url) => answer.insert("snapshot_url".into(), json!(url)),
+        let builder = app.clone();
+        // Compressing a whole project would hold up everything else.
+        let built = tokio::task::spawn_blocking(move || builder.snapshot_url(wish.rebuild)).await;
+        match built {
+            Ok(Ok(url)) => answer.insert("snapshot_url".into(), json!(url)),
+            Ok(Err(error)) => return refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
             Err(error) => return refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
         };
         answer.insert("snapshot_expires_at".into(), json!(after(app.options.snapshot_lifetime)));
@@ -85,7 +90,7 @@ impl App {
     }
 
     /// A new signed URL of the state now.
-    pub fn snapshot_url(&self, rebuild: bool) -> std::io::Result<String> {
+    pub fn snapshot_url(&self, rebuild: bool) -> Result<String, WriteError> {
         let name = self.snapshots.current(&self.store, &self.options.project_id, rebuild)?;
         let path = signed_path(self, &format!("{SNAPSHOTS}/{name}"), self.options.snapshot_lifetime.as_secs());
         Ok(format!("{}/storage/v1{path}", self.url))

@@ -283,3 +283,31 @@ async fn the_switchboard_answers_over_http() {
     let shown: Value = http.get(&url).send().await.expect("an answer").json().await.expect("JSON");
     assert_eq!(shown["deaf"], false);
 }
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_cut() {
+    let backend = Backend::start(Options { queue_bytes: 1 << 20, ..options() }).await.expect("starts");
+    let mut client = joined(&backend).await;
+    for n in 0..200 {
+        save(&backend, &n.to_string().repeat(60_000));
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(client.closed().await, 1006);
+    joined(&backend).await;
+}
+
+#[tokio::test]
+async fn a_row_above_a_megabyte_comes_without_its_content() {
+    let backend = backend().await;
+    let mut client = Client::v1(&backend).await;
+    let mut frame = join("realtime:rows", "1", &backend.editor_token(), false);
+    frame["payload"]["config"]["postgres_changes"] =
+        json!([{"event": "*", "schema": "public", "table": "project_files"}]);
+    client.send(frame).await;
+    assert_eq!(client.next().await["payload"]["status"], "ok");
+    assert_eq!(client.next().await["payload"]["message"], "Subscribed to PostgreSQL");
+    save(&backend, &"x".repeat((1 << 20) + 1));
+    let data = client.next().await["payload"]["data"].clone();
+    assert_eq!(data["errors"], json!(["Error 413: Payload Too Large"]));
+    assert_eq!((&data["record"]["content"], &data["record"]["file_path"]), (&Value::Null, &json!("a")));
+}

@@ -26,6 +26,9 @@ const COLUMNS: [(&str, &str); 13] = [
     ("updated_at", "timestamptz"),
 ];
 
+/// A row above 1 MiB comes without its large column.
+const MAX_CONTENT: usize = 1 << 20;
+
 /// One accepted entry of a join's `postgres_changes`.
 pub struct Subscription {
     id: u64,
@@ -119,10 +122,14 @@ impl Changes {
         if subscribers.is_empty() {
             return;
         }
-        let record = record();
+        let (mut record, mut errors) = (record(), Value::Null);
+        if record["content"].as_str().is_some_and(|content| content.len() > MAX_CONTENT) {
+            record.as_object_mut().and_then(|columns| columns.remove("content"));
+            errors = json!(["Error 413: Payload Too Large"]);
+        }
         let columns: Vec<Value> = COLUMNS.iter().map(|(name, kind)| json!({"name": name, "type": kind})).collect();
         let data = json!({
-            "table": "project_files", "type": "INSERT", "record": record, "columns": columns, "errors": null,
+            "table": "project_files", "type": "INSERT", "record": record, "columns": columns, "errors": errors,
             "schema": "public", "commit_timestamp": commit_timestamp,
         });
         for subscriber in subscribers.values() {

@@ -6,8 +6,6 @@ use tokio_tungstenite::tungstenite::Message;
 
 /// Frames that may wait for one socket: a burst of 10,000 must pass.
 const MAX_FRAMES: usize = 65_536;
-/// Bytes that may wait for one socket.
-const MAX_BYTES: usize = 256 << 20;
 
 /// The way out to one socket. A client that reads too slowly is cut, not waited for.
 #[derive(Clone)]
@@ -15,6 +13,7 @@ pub struct Queue {
     frames: mpsc::Sender<Message>,
     waiting: Arc<AtomicUsize>,
     overflow: Arc<Notify>,
+    max_bytes: usize,
 }
 
 /// The socket's end of its [`Queue`].
@@ -24,18 +23,20 @@ pub struct Outbox {
     overflow: Arc<Notify>,
 }
 
-pub fn queue() -> (Queue, Outbox) {
+/// `max_bytes` may wait in it.
+pub fn queue(max_bytes: usize) -> (Queue, Outbox) {
     let (sender, receiver) = mpsc::channel(MAX_FRAMES);
     let waiting = Arc::new(AtomicUsize::new(0));
     let overflow = Arc::new(Notify::new());
-    let queue = Queue { frames: sender, waiting: waiting.clone(), overflow: overflow.clone() };
+    let queue = Queue { frames: sender, waiting: waiting.clone(), overflow: overflow.clone(), max_bytes };
     (queue, Outbox { frames: receiver, waiting, overflow })
 }
 
 impl Queue {
     pub fn push(&self, frame: Message) {
         let len = frame.len();
-        if self.waiting.fetch_add(len, Ordering::Relaxed) + len > MAX_BYTES || self.frames.try_send(frame).is_err() {
+        if self.waiting.fetch_add(len, Ordering::Relaxed) + len > self.max_bytes || self.frames.try_send(frame).is_err()
+        {
             self.overflow.notify_one();
         }
     }

@@ -31,7 +31,7 @@ pub async fn serve(
     apikey: String,
     mut cuts: broadcast::Receiver<Cut>,
 ) {
-    let (sender, mut outbox) = queue();
+    let (sender, mut outbox) = queue(realtime.queue_bytes);
     let overflow = outbox.overflow();
     let mut channels = Channels::new(realtime.clone(), vsn, sender, apikey);
     let end = tokio::select! {
