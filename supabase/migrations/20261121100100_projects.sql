@@ -47,8 +47,8 @@ begin
   end if;
   execute format($f$
     create or replace function project_sync.project_owner(project uuid) returns uuid
-    language sql stable security definer set search_path = '' as
-    'select p.%1$I from public.projects p where p.id = project'
+    language plpgsql stable security definer set search_path = '' as
+    'begin return (select p.%1$I from public.projects p where p.id = project); end'
   $f$, owner_column);
   execute format($f$
     create or replace function project_sync.projects_owned_by(person uuid) returns setof uuid

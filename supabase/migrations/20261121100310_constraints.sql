@@ -44,8 +44,10 @@ call project_sync.add_constraint('project_files_sync_superseded',
   'check (is_current_version = (superseded_revision is null))');
 drop procedure project_sync.add_constraint(text, text);
 
+-- The path stands first: with the project first, a table without statistics has two equally cheap ways to the rows of one
+-- revision, and a session keeps the wrong one.
 create unique index if not exists project_files_sync_current
-  on public.project_files (project_id, file_path) where is_current_version;
+  on public.project_files (file_path, project_id) where is_current_version;
 -- list_project_changes, project_head's recomputation, the event of a transaction.
 create index if not exists project_files_sync_revision on public.project_files (project_id, revision) where is_current_version;
 -- Pruning a version looks for the one that names it as its parent.

@@ -13,27 +13,34 @@ grant preview_agent to authenticator;
 grant anon to preview_agent;
 grant usage on schema public to anon, authenticated, service_role, preview_agent;
 
+-- (plpgsql where a save passes through: it keeps its plans, a function in SQL is planned anew at each call.)
 create or replace function project_sync.claims() returns jsonb
-language sql stable set search_path = '' as $$
-  select nullif(current_setting('request.jwt.claims', true), '')::jsonb
-$$;
+language plpgsql stable as $$
+begin
+  return nullif(current_setting('request.jwt.claims', true), '')::jsonb;
+end $$;
 
 -- The signed-in person; null for the agent, whose token has no `sub`, and for the service.
 create or replace function project_sync.caller_id() returns uuid
-language sql stable security definer set search_path = '' as $$
-  select case when project_sync.claims()->>'sub' ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
-    then (project_sync.claims()->>'sub')::uuid end
-$$;
+language plpgsql stable security definer set search_path = '' as $$
+declare
+  sub text := project_sync.claims()->>'sub';
+begin
+  return case when sub ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then sub::uuid end;
+end $$;
 
 -- Who stands as sender in events.
 create or replace function project_sync.sender() returns text
-language sql stable set search_path = '' as $$
-  select coalesce(project_sync.claims()->>'sub', project_sync.claims()->>'role', 'database')
-$$;
+language plpgsql stable as $$
+declare
+  claims jsonb := project_sync.claims();
+begin
+  return coalesce(claims->>'sub', claims->>'role', 'database');
+end $$;
 
 -- `write`, `read` or null. A project that is not there is nobody's but the service's.
 create or replace function project_sync.access_to(project uuid) returns text
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable as $$
 declare
   claims jsonb := project_sync.claims();
   person uuid;
@@ -53,7 +60,7 @@ begin
 end $$;
 
 create or replace function project_sync.refuse(project uuid) returns void
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable as $$
 begin
   raise exception using errcode = '42501', message = 'no right to this project',
     detail = jsonb_build_object('project_id', project);
@@ -61,7 +68,7 @@ end $$;
 
 -- The service may ask for any project, and so is told when there is none.
 create or replace function project_sync.check_project(project uuid) returns void
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable as $$
 begin
   if not exists (select from public.projects p where p.id = project) then
     raise exception using errcode = 'PT404', message = 'no such project', detail = jsonb_build_object('project_id', project);
@@ -69,14 +76,14 @@ begin
 end $$;
 
 create or replace function project_sync.check_read(project uuid) returns void
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable as $$
 begin
   if project_sync.access_to(project) is null then perform project_sync.refuse(project); end if;
   perform project_sync.check_project(project);
 end $$;
 
 create or replace function project_sync.check_write(project uuid) returns void
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable as $$
 begin
   if project_sync.access_to(project) is distinct from 'write' then perform project_sync.refuse(project); end if;
   perform project_sync.check_project(project);

@@ -27,14 +27,17 @@ on conflict (flag_key) do nothing;
 -- Whether the flag is on for one subject, a person or a project. A flag that does not exist is off. The same subject falls
 -- on the same side of the same percentage every time.
 create or replace function project_sync.flag_is_on(flag text, subject uuid) returns boolean
-language sql stable security definer set search_path = '' as $$
-  select coalesce((
-    select f.is_enabled and (coalesce(f.rollout_percentage, 0) >= 100
-      or subject = any(f.target_user_ids)
-      or (subject is not null and coalesce(f.rollout_percentage, 0) >
-        (('x' || encode(substring(sha256(convert_to(flag || ':' || subject::text, 'UTF8')) from 1 for 4), 'hex'))::bit(32)::bigint % 100)))
-    from public.feature_flags f where f.flag_key = flag), false)
-$$;
+language plpgsql stable security definer set search_path = '' as $$
+declare
+  setting public.feature_flags;
+  bucket integer;
+begin
+  select * into setting from public.feature_flags f where f.flag_key = flag;
+  if not coalesce(setting.is_enabled, false) then return false; end if;
+  if setting.rollout_percentage >= 100 or subject = any(setting.target_user_ids) then return true; end if;
+  bucket := ('x' || encode(substring(sha256(convert_to(flag || ':' || subject, 'UTF8')) from 1 for 4), 'hex'))::bit(32)::bigint % 100;
+  return coalesce(bucket < setting.rollout_percentage, false);
+end $$;
 
 create or replace function public.is_feature_enabled(flag_key text, user_id uuid default null) returns boolean
 language sql stable security definer set search_path = '' as $$

@@ -1,16 +1,26 @@
--- How a transaction takes its revision. The order of locks, always: the project's row (so that its delete waits, or we
--- do), the user's token bucket, the project's counter; only then are content and version compared.
+-- How a transaction takes its revision. The order of locks, always: the project's queue, its row (so that its delete
+-- waits, or we do), the user's token bucket, the project's counter; only then are content and version compared.
 
--- Locks the project's counter until the commit and says which revision this transaction's changes have.
-create or replace function project_sync.hold_counter(project uuid, out revision bigint, out version_floor integer)
-language plpgsql security definer set search_path = '' as $$
-declare
-  counter project_sync.counters;
+-- Stands in line for a project. A row lock alone would do, but many waiters of one row wake each other up and make lists of
+-- lockers on the project's row; here one is woken at a time. Deleting a project does not stand in line: it waits for rows,
+-- and nobody who holds one of them waits for the line.
+create or replace function project_sync.enter_line(project uuid) returns void
+language plpgsql as $$
 begin
+  perform pg_advisory_xact_lock(hashtextextended('project_sync ' || project, 0));
   perform from public.projects p where p.id = project for key share;
   if not found then
     raise exception using errcode = 'PT404', message = 'no such project', detail = jsonb_build_object('project_id', project);
   end if;
+end $$;
+
+-- Locks the project's counter until the commit and says which revision this transaction's changes have.
+create or replace function project_sync.hold_counter(project uuid, out revision bigint, out version_floor integer)
+language plpgsql as $$
+declare
+  counter project_sync.counters;
+begin
+  perform project_sync.enter_line(project);
   select * into counter from project_sync.counters c where c.project_id = project for no key update;
   if not found then
     insert into project_sync.counters (project_id) values (project) on conflict do nothing;
@@ -30,23 +40,23 @@ end $$;
 
 -- Writes the held revision down, and what the change did to the digest. Equal content never comes here, so it takes none.
 create or replace function project_sync.take_revision(project uuid, taken bigint, delta bit(256)) returns void
-language sql security definer set search_path = '' as $$
+language plpgsql as $$
+begin
   update project_sync.counters c
-    set revision = taken, digest = c.digest # delta,
-      taken_by = pg_current_xact_id(), taken_at = transaction_timestamp()
-    where c.project_id = project
-$$;
+    set revision = taken, digest = c.digest # delta, taken_by = pg_current_xact_id(), taken_at = transaction_timestamp()
+    where c.project_id = project;
+end $$;
 
 -- The digest as it should be, from the rows themselves: for checks, never for answers.
 create or replace function project_sync.recomputed_digest(project uuid) returns bit(256)
-language sql stable security definer set search_path = '' as $$
+language sql stable as $$
   select coalesce(bit_xor(project_sync.file_digest(f.file_path, f.version, f.content_hash)), repeat('0', 256)::bit(256))
     from public.project_files f where f.project_id = project and f.is_current_version and not f.is_deleted
 $$;
 
 -- Takes `cost` tokens out of the caller's bucket for this project. A refusal rolls back, and so writes nothing.
 create or replace function project_sync.spend(project uuid, cost numeric) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql as $$
 declare
   limits project_sync.settings;
   tokens_left numeric;

@@ -4,18 +4,20 @@
 
 -- A person's profile, made where the table lets it; null where there is none to refer to.
 create or replace function project_sync.profile_of(person uuid) returns uuid
-language plpgsql security definer set search_path = '' as $$
+language plpgsql as $$
 begin
   if person is null or exists (select from public.user_profiles u where u.id = person) then return person; end if;
-  insert into public.user_profiles (id) values (person) on conflict do nothing;
-  return person;
-exception when others then
-  return null;
+  begin
+    insert into public.user_profiles (id) values (person) on conflict do nothing;
+    return person;
+  exception when others then
+    return null;
+  end;
 end $$;
 
 -- The row as it may be stored: hash and size taken from the bytes.
 create or replace function project_sync.sealed(file public.project_files) returns public.project_files
-language plpgsql security definer set search_path = '' as $$
+language plpgsql as $$
 declare
   bytes bytea;
   max_bytes integer := (select s.max_file_bytes from project_sync.settings s);

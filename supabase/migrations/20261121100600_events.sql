@@ -15,20 +15,23 @@ end $$;
 
 -- What an event says of one row. Without content where it is too large, or in storage.
 create or replace function project_sync.event_entry(file public.project_files, with_content boolean) returns jsonb
-language sql stable set search_path = '' as $$
-  select case when (file).is_deleted
-    then jsonb_build_object('action', 'delete', 'file_path', (file).file_path, 'version', (file).version)
-    else jsonb_build_object('action', 'update', 'file_path', (file).file_path, 'version', (file).version,
-        'content_hash', (file).content_hash, 'size', (file).size, 'encoding', (file).encoding, 'file_type', (file).file_type)
-      || case when with_content and (file).content is not null then jsonb_build_object('content', (file).content)
-        else '{"content": null, "content_omitted": true}' end
-  end
-$$;
+language plpgsql stable as $$
+declare
+  entry jsonb;
+begin
+  if file.is_deleted then
+    return jsonb_build_object('action', 'delete', 'file_path', file.file_path, 'version', file.version);
+  end if;
+  entry := jsonb_build_object('action', 'update', 'file_path', file.file_path, 'version', file.version,
+    'content_hash', file.content_hash, 'size', file.size, 'encoding', file.encoding, 'file_type', file.file_type);
+  if with_content and file.content is not null then return entry || jsonb_build_object('content', file.content); end if;
+  return entry || '{"content": null, "content_omitted": true}';
+end $$;
 
 -- The files of one revision as the list of a bulk event: contents from the smallest on while they fit, then none, then,
 -- where the list itself is too large, null.
 create or replace function project_sync.event_files(project uuid, of_revision bigint) returns jsonb
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable as $$
 declare
   limits project_sync.settings;
   files jsonb;
@@ -54,24 +57,35 @@ end $$;
 create or replace function project_sync.announce() returns trigger
 language plpgsql security definer set search_path = '' as $$
 declare
-  changed integer;
-  files jsonb;
-  envelope jsonb := jsonb_build_object('revision', new.revision, 'sender', project_sync.sender(),
-    'timestamp', to_char(clock_timestamp() at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'));
   topic text := 'project:' || new.project_id;
+  payload jsonb := jsonb_build_object('revision', new.revision, 'sender', project_sync.sender(),
+    'timestamp', to_char(clock_timestamp() at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'));
+  limits project_sync.settings;
+  file public.project_files;
+  entry jsonb;
+  files jsonb;
+  changed integer;
 begin
   perform set_config('project_sync.announced', pg_current_xact_id()::text, true);
+  if not project_sync.flag_is_on('FSYNC_SERVER_BROADCASTS', new.project_id) then return null; end if;
   select count(*) into changed from public.project_files f
     where f.project_id = new.project_id and f.revision = new.revision and f.is_current_version;
   -- The project itself may be gone.
-  if changed = 0 or not project_sync.flag_is_on('FSYNC_SERVER_BROADCASTS', new.project_id) then return null; end if;
-  files := project_sync.event_files(new.project_id, new.revision);
-  if changed = 1 and files is not null and current_setting('project_sync.bulk', true) is distinct from pg_current_xact_id()::text then
-    perform project_sync.send_event((files->0) - 'action' || envelope,
-      case files->0->>'action' when 'delete' then 'file:delete' else 'file:update' end, topic);
+  if changed = 0 then return null; end if;
+  if changed = 1 and current_setting('project_sync.bulk', true) is distinct from pg_current_xact_id()::text then
+    select * into limits from project_sync.settings;
+    select f.* into file from public.project_files f
+      where f.project_id = new.project_id and f.revision = new.revision and f.is_current_version;
+    entry := project_sync.event_entry(file, file.size <= limits.event_content_bytes);
+    -- JSON spells a byte with six at the most.
+    if file.size > limits.event_max_bytes / 8 and octet_length(entry::text) > limits.event_max_bytes then entry := project_sync.event_entry(file, false); end if;
+    perform project_sync.send_event(payload || (entry - 'action'),
+      case when file.is_deleted then 'file:delete' else 'file:update' end, topic);
   else
-    perform project_sync.send_event(envelope || jsonb_build_object('count', changed, 'files', coalesce(files, '[]'))
-      || case when files is null then '{"files_omitted": true}'::jsonb else '{}' end, 'bulk:apply', topic);
+    files := project_sync.event_files(new.project_id, new.revision);
+    payload := payload || jsonb_build_object('count', changed, 'files', coalesce(files, '[]'));
+    if files is null then payload := payload || '{"files_omitted": true}'; end if;
+    perform project_sync.send_event(payload, 'bulk:apply', topic);
   end if;
   return null;
 end $$;

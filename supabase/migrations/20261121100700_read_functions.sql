@@ -2,7 +2,7 @@
 
 -- One row of a listing.
 create or replace function project_sync.listed(file public.project_files, with_content boolean) returns jsonb
-language sql stable set search_path = '' as $$
+language sql stable as $$
   select jsonb_build_object('file_path', (file).file_path, 'version', (file).version, 'revision', (file).revision,
     'content_hash', (file).content_hash, 'size', (file).size, 'encoding', (file).encoding,
     'content', case when with_content then (file).content end,

@@ -1,22 +1,16 @@
 -- The writes of the contract, section 5, for single files: each checks the right, takes the locks in their order, compares,
 -- and leaves the rest to the triggers. What they refuse, they refuse before anything is written.
 
--- The newest row of a path, tombstone or not.
-create or replace function project_sync.newest(project uuid, path text) returns public.project_files
-language sql stable security definer set search_path = '' as $$
-  select f from public.project_files f where f.project_id = project and f.file_path = path order by f.version desc limit 1
-$$;
-
 -- 0 means: must not be there. A tombstone may also be named by its own version.
 create or replace function project_sync.version_fits(expected integer, current_version integer, is_deleted boolean) returns boolean
-language sql immutable set search_path = '' as $$
+language sql immutable as $$
   select expected is null or expected = coalesce(current_version, 0) or (expected = 0 and coalesce(is_deleted, true))
 $$;
 
 create or replace function project_sync.check_version(newest public.project_files, path text, expected integer) returns void
-language plpgsql immutable set search_path = '' as $$
+language plpgsql immutable as $$
 begin
-  if not project_sync.version_fits(expected, newest.version, newest.is_deleted) then
+  if expected is not null and not project_sync.version_fits(expected, newest.version, newest.is_deleted) then
     raise exception using errcode = 'PT409', message = 'another version is current',
       detail = jsonb_build_object('file_path', path, 'expected_version', expected,
         'current_version', coalesce(newest.version, 0));
@@ -25,7 +19,7 @@ end $$;
 
 -- Whether an object lies in storage as the writer says. Without a storage schema there is nothing to be asked.
 create or replace function project_sync.is_stored(project uuid, content_hash text, size bigint) returns boolean
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable as $$
 declare
   stored boolean := true;
 begin
@@ -36,25 +30,25 @@ begin
   return stored;
 end $$;
 
--- Locks before comparing: the project, the caller's bucket, the counter.
+-- Locks before comparing, in their order.
 create or replace function project_sync.begin_write(project uuid, cost numeric default 1) returns void
-language plpgsql security definer set search_path = '' as $$
+language plpgsql as $$
 begin
-  perform from public.projects p where p.id = project for key share;
-  if not found then perform project_sync.check_project(project); end if;
+  perform project_sync.enter_line(project);
   perform project_sync.spend(project, cost);
   perform project_sync.hold_counter(project);
 end $$;
 
 create or replace function project_sync.save(project uuid, saved public.project_files, expected integer) returns public.project_files
-language plpgsql security definer set search_path = '' as $$
+language plpgsql as $$
 declare
   newest public.project_files;
 begin
   perform project_sync.check_path(saved.file_path);
   if expected < 0 then raise exception using errcode = '22023', message = 'expected_version is below 0'; end if;
   perform project_sync.begin_write(project);
-  newest := project_sync.newest(project, saved.file_path);
+  select f.* into newest from public.project_files f
+    where f.project_id = project and f.file_path = saved.file_path order by f.version desc limit 1;
   -- Equal content comes first: a save repeated because its answer was lost is no conflict, and takes no revision.
   if not newest.is_deleted and newest.content_hash = saved.content_hash then
     if saved.file_type <> newest.file_type then
@@ -121,7 +115,8 @@ declare
 begin
   perform project_sync.check_write(project_uuid);
   perform project_sync.begin_write(project_uuid);
-  newest := project_sync.newest(project_uuid, p_file_path);
+  select f.* into newest from public.project_files f
+    where f.project_id = project_uuid and f.file_path = p_file_path order by f.version desc limit 1;
   if newest.id is null then
     perform project_sync.check_path(p_file_path);
     raise exception using errcode = 'PT404', message = 'no such file', detail = jsonb_build_object('file_path', p_file_path);

@@ -3,7 +3,7 @@
 
 -- Why an entry is refused on its face, or null.
 create or replace function project_sync.entry_refusal(entry jsonb) returns text
-language plpgsql immutable parallel safe set search_path = '' as $$
+language plpgsql immutable parallel safe as $$
 declare
   refusal text;
 begin
@@ -30,7 +30,7 @@ end $$;
 create or replace function project_sync.refuse_entry(
   index bigint, path text, code text, refusal text, more jsonb default '{}'
 ) returns void
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable as $$
 begin
   raise exception using errcode = code, message = format('entry %s (%s): %s', index, left(path, 200), refusal),
     detail = jsonb_build_object('entry', index, 'file_path', left(path, 200)) || more;
@@ -40,7 +40,7 @@ end $$;
 create or replace function project_sync.entries(project uuid, files jsonb)
 returns table (index bigint, path text, is_delete boolean, file_type text, content text, content_hash text, size bigint,
   expected integer, current_version integer, current_deleted boolean, current_hash text, current_type text, changes boolean)
-language sql stable security definer set search_path = '' as $$
+language sql stable as $$
   select e.index, e.path, e.is_delete, e.file_type, e.content, e.content_hash, e.size, e.expected,
     n.version, n.is_deleted, n.content_hash, n.file_type,
     case when e.is_delete then not coalesce(n.is_deleted, true)
