@@ -18,9 +18,9 @@ create table if not exists project_sync.settings (
   page_bytes integer not null default 1048576 check (page_bytes >= 1024),
   -- Bytes of one file whose content lies in the table, or in storage.
   max_file_bytes integer not null default 52428800 check (max_file_bytes >= 1024),
-  -- Token bucket per user and project. A bulk costs one token for each 100 entries.
+  -- Token bucket per user and project. A bulk costs one token for each 200 entries, so the largest half of a full bucket.
   rate_per_second numeric not null default 20 check (rate_per_second > 0),
-  rate_burst numeric not null default 100 check (rate_burst >= 100),
+  rate_burst numeric not null default 100 check (rate_burst >= 50),
   -- Retention: what is older than the age goes, but for the newest versions of each file.
   keep_versions integer not null default 20 check (keep_versions >= 1),
   keep_versions_for interval not null default '90 days',

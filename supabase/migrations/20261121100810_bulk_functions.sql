@@ -84,7 +84,7 @@ begin
     group by entry->>'file_path' having count(*) > 1 order by 1 limit 1;
   if found then perform project_sync.refuse_entry(bad.index, bad.path, '22023', 'the path stands twice in the bulk'); end if;
 
-  perform project_sync.begin_write(project, ceil(entries / 100.0));
+  perform project_sync.begin_write(project, ceil(entries / 200.0));
   select e.* into bad from project_sync.entries(project, files) e
     where e.is_delete and e.current_version is null
       or e.changes and not project_sync.version_fits(e.expected, e.current_version, e.current_deleted)
