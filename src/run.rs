@@ -93,6 +93,7 @@ impl Running {
         }
         let net = Net::new(config.extra_ca_file.as_deref()).map_err(Exit::unavailable)?;
         let http = net.http_client().map_err(Exit::fault)?;
+        let api = net.api_client().map_err(Exit::fault)?;
         let (dev_server, dev_events) = dev_server::start(init, dev_server_config(&config));
         board.set_dev_server(dev_server.clone());
 
@@ -105,7 +106,7 @@ impl Running {
             let cell = TokenCell::new(supabase.token);
             realtime = Some(Realtime::new(net, supabase.url.clone(), supabase.anon_key.clone(), supabase.protocol));
             let reads = Database::new(
-                http.clone(),
+                api.clone(),
                 supabase.url,
                 supabase.anon_key,
                 cell.clone(),
@@ -116,7 +117,7 @@ impl Running {
             token = Some(cell);
         }
         let renewer = config.session_url.zip(token.clone()).map(|(url, token)| {
-            Arc::new(Renewer::new(http.clone(), url, token, config.project_id.clone(), config.session_id.clone()))
+            Arc::new(Renewer::new(api.clone(), url, token, config.project_id.clone(), config.session_id.clone()))
         });
         board.set_phase(Phase::Hydrating);
         let hydrating = Hydrating {

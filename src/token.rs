@@ -1,36 +1,231 @@
-//! PLACEHOLDER so that the rest compiles: its owner replaces this whole file.
-use std::{sync::Arc, time::Duration};
-#[derive(Debug, PartialEq)]
+//! The session's token: what it says, and never what it is.
+
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+
+/// The longest token, in bytes. Gateways take no longer header.
+pub const MAX_TOKEN: usize = 16 << 10;
+
+/// A token whose claims were read and not verified: the agent does not hold the key.
+#[derive(Debug)]
+pub struct Token {
+    secret: SecretString,
+    kind: Kind,
+    project_id: String,
+    role: Option<String>,
+    issued: Option<Duration>,
+    expires: Option<Duration>,
+}
+
+/// What was given as REALTIME_TOKEN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
+    /// A JWT with a role and a project of its own: a private channel.
     Jwt,
+    /// The older envelope around a token: a public channel.
     Envelope,
 }
-#[derive(Debug)]
-pub struct Token;
+
+/// Why a token is refused. No part of the token stands in it but the project that it names.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum TokenError {
+    #[error("it is {0} bytes long, more than {MAX_TOKEN}")]
+    TooLong(usize),
+    #[error("it is neither a JWT nor the base64 of the older envelope")]
+    Malformed,
+    #[error("the middle part of the JWT is not base64url")]
+    ClaimsEncoding,
+    #[error("the claims of the JWT are not the JSON object expected")]
+    ClaimsJson,
+    #[error("the older envelope is not the JSON object expected")]
+    EnvelopeJson,
+    #[error("the token in the older envelope is empty or holds a character that no HTTP header may hold")]
+    EnvelopeToken,
+    #[error("the scope of the older envelope is not `project:<id>`")]
+    Scope,
+    #[error("it has no claim {0}")]
+    Missing(&'static str),
+    #[error("its claim exp does not lie after its claim iat")]
+    Lifetime,
+    #[error("its role is service_role, which must never be in a preview container")]
+    ServiceRole,
+    #[error("it is for project {0:?}, not for this one")]
+    OtherProject(String),
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    role: Option<String>,
+    project_id: Option<String>,
+    iat: Option<f64>,
+    exp: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct Envelope {
+    token: SecretString,
+    scope: String,
+    iat: Option<f64>,
+    exp: Option<f64>,
+}
+
 impl Token {
-    pub fn parse(_: &str, _: &str) -> Result<Token, String> {
-        Ok(Token)
+    /// Reads a JWT, or the older envelope, that is for `project_id`.
+    ///
+    /// # Errors
+    /// Each reason is a variant of its own.
+    pub fn parse(text: &str, project_id: &str) -> Result<Token, TokenError> {
+        let text = text.trim();
+        if text.len() > MAX_TOKEN {
+            return Err(TokenError::TooLong(text.len()));
+        }
+        match claims(text) {
+            Some(claims) => Token::from_jwt(text, claims?, project_id),
+            None => Token::from_envelope(envelope(text)?, project_id),
+        }
     }
+
+    fn from_jwt(text: &str, claims: Claims, project_id: &str) -> Result<Token, TokenError> {
+        not_service(&claims)?;
+        let role = claims.role.ok_or(TokenError::Missing("role"))?;
+        let project = claims.project_id.ok_or(TokenError::Missing("project_id"))?;
+        for_project(&project, project_id)?;
+        let (issued, expires) = times(claims.iat, claims.exp)?;
+        Ok(Token { secret: text.into(), kind: Kind::Jwt, project_id: project, role: Some(role), issued, expires })
+    }
+
+    fn from_envelope(envelope: Envelope, project_id: &str) -> Result<Token, TokenError> {
+        let project = envelope.scope.strip_prefix("project:").ok_or(TokenError::Scope)?.to_owned();
+        let secret = envelope.token.expose_secret();
+        let inner = claims(secret).and_then(Result::ok);
+        if let Some(claims) = &inner {
+            not_service(claims)?;
+        }
+        for_project(&project, project_id)?;
+        if secret.is_empty() || !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(TokenError::EnvelopeToken);
+        }
+        let (issued, expires) = times(envelope.iat, envelope.exp)?;
+        let role = inner.and_then(|claims| claims.role);
+        Ok(Token { secret: envelope.token, kind: Kind::Envelope, project_id: project, role, issued, expires })
+    }
+
+    /// What it was given as.
     pub fn kind(&self) -> Kind {
-        Kind::Jwt
+        self.kind
     }
+
+    /// The project that it is for, as it spells it.
+    pub fn project_id(&self) -> &str {
+        &self.project_id
+    }
+
+    /// The database role that it takes, where it says.
+    pub fn role(&self) -> Option<&str> {
+        self.role.as_deref()
+    }
+
+    /// `exp - iat`, where it has both. Renewal counts this from receipt, on a monotonic clock.
     pub fn lifetime(&self) -> Option<Duration> {
-        None
+        self.expires?.checked_sub(self.issued?)
     }
+
+    /// `exp`, for people: this machine's clock may be wrong.
+    pub fn expiry(&self) -> Option<SystemTime> {
+        UNIX_EPOCH.checked_add(self.expires?)
+    }
+
+    /// The token itself, for a frame or a header.
     pub fn expose(&self) -> &str {
-        ""
+        self.secret.expose_secret()
+    }
+
+    pub(crate) fn secret(&self) -> &SecretString {
+        &self.secret
     }
 }
-#[derive(Clone, Debug)]
-pub struct TokenCell;
+
+/// The token in use, replaced by each renewal. Clones share it.
+#[derive(Debug, Clone)]
+pub struct TokenCell(Arc<RwLock<Arc<Token>>>);
+
 impl TokenCell {
-    pub fn new(_: Token) -> Self {
-        TokenCell
+    /// Begins with the token of the start.
+    pub fn new(token: Token) -> TokenCell {
+        TokenCell(Arc::new(RwLock::new(Arc::new(token))))
     }
+
+    /// The token now.
     pub fn current(&self) -> Arc<Token> {
-        Arc::new(Token)
+        self.0.read().expect("no panic while held").clone()
+    }
+
+    /// Uses `token` from now on.
+    pub fn replace(&self, token: Token) {
+        *self.0.write().expect("no panic while held") = Arc::new(token);
     }
 }
-pub fn service_key_in(_: impl Iterator<Item = (String, String)>) -> Option<String> {
-    None
+
+/// The variable that holds a service key, if one does: a name that only such a key has, a value that begins
+/// `sb_secret_`, or a token setting whose role is `service_role`. Empty values hold nothing.
+pub fn service_key_in(mut environment: impl Iterator<Item = (String, String)>) -> Option<String> {
+    const NAMES: [&str; 3] = ["SUPABASE_SERVICE_ROLE_KEY", "SUPABASE_SECRET_KEY", "SUPABASE_SECRET_KEYS"];
+    const TOKENS: [&str; 2] = ["REALTIME_TOKEN", "SUPABASE_ANON_KEY"];
+    let is_one = |(name, value): &(String, String)| {
+        let value = value.trim();
+        let name = name.as_str();
+        !value.is_empty()
+            && (NAMES.contains(&name)
+                || value.starts_with("sb_secret_")
+                || (TOKENS.contains(&name) && grants_service_role(value)))
+    };
+    environment.find(is_one).map(|(name, _)| name)
 }
+
+fn grants_service_role(text: &str) -> bool {
+    let is_service = |text: &str| matches!(claims(text), Some(Ok(claims)) if not_service(&claims).is_err());
+    let is_secret = |text: &str| text.starts_with("sb_secret_") || is_service(text);
+    is_service(text) || envelope(text).is_ok_and(|envelope| is_secret(envelope.token.expose_secret()))
+}
+
+/// The claims of a JWT; none where the text does not have its three parts.
+fn claims(text: &str) -> Option<Result<Claims, TokenError>> {
+    let parts: Vec<&str> = text.splitn(4, '.').collect();
+    let [_, claims, _] = parts[..] else { return None };
+    let decoded = URL_SAFE_NO_PAD.decode(claims.trim_end_matches('=')).map_err(|_| TokenError::ClaimsEncoding);
+    Some(decoded.and_then(|json| serde_json::from_slice(&json).map_err(|_| TokenError::ClaimsJson)))
+}
+
+fn envelope(text: &str) -> Result<Envelope, TokenError> {
+    let text = text.trim_end_matches('=');
+    let json = STANDARD_NO_PAD.decode(text).or_else(|_| URL_SAFE_NO_PAD.decode(text));
+    serde_json::from_slice(&json.map_err(|_| TokenError::Malformed)?).map_err(|_| TokenError::EnvelopeJson)
+}
+
+fn not_service(claims: &Claims) -> Result<(), TokenError> {
+    if claims.role.as_deref() == Some("service_role") { Err(TokenError::ServiceRole) } else { Ok(()) }
+}
+
+fn for_project(named: &str, project_id: &str) -> Result<(), TokenError> {
+    let same = named.eq_ignore_ascii_case(project_id);
+    if same { Ok(()) } else { Err(TokenError::OtherProject(named.chars().take(64).collect())) }
+}
+
+/// Both count from the Unix epoch.
+fn times(iat: Option<f64>, exp: Option<f64>) -> Result<(Option<Duration>, Option<Duration>), TokenError> {
+    let time = |seconds: f64| Duration::try_from_secs_f64(seconds).map_err(|_| TokenError::Lifetime);
+    let (issued, expires) = (iat.map(time).transpose()?, exp.map(time).transpose()?);
+    match (issued, expires) {
+        (Some(issued), Some(expires)) if expires <= issued => Err(TokenError::Lifetime),
+        times => Ok(times),
+    }
+}
+
+#[cfg(test)]
+mod tests;
