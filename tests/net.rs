@@ -2,7 +2,11 @@
 
 #[path = "net/certificates.rs"]
 mod certificates;
+#[path = "net/database.rs"]
+mod database;
 #[path = "net/realtime.rs"]
 mod realtime;
+#[path = "net/renewal.rs"]
+mod renewal;
 #[path = "net/tls.rs"]
 mod tls;
