@@ -38,11 +38,11 @@ pub enum ResolveError {
     #[error("cannot look {name} up: cannot read {}: {cause}", path.display())]
     NoConfig { name: String, path: PathBuf, cause: io::Error },
     #[error("cannot look {name} up: {} cannot be used: {cause}", path.display())]
-    BadConfig { name: String, path: PathBuf, cause: DnsError },
+    BadConfig { name: String, path: PathBuf, cause: Box<DnsError> },
     #[error("{name} has no address")]
     NoAddress { name: String },
     #[error("cannot look {name} up: {cause}")]
-    Dns { name: String, cause: DnsError },
+    Dns { name: String, cause: Box<DnsError> },
     #[error("cannot look {name} up: no DNS server answered within {} s", DNS_TIMEOUT.as_secs())]
     Timeout { name: String },
 }
@@ -82,7 +82,7 @@ impl Resolver {
             Ok(Err(cause)) if cause.is_no_records_found() || cause.is_nx_domain() => {
                 Err(ResolveError::NoAddress { name })
             }
-            Ok(Err(cause)) => Err(ResolveError::Dns { name, cause }),
+            Ok(Err(cause)) => Err(ResolveError::Dns { name, cause: cause.into() }),
             Ok(Ok(found)) => match found.iter().collect::<Vec<_>>() {
                 addresses if addresses.is_empty() => Err(ResolveError::NoAddress { name }),
                 addresses => Ok(addresses),
@@ -100,13 +100,17 @@ impl Resolver {
         {
             return Ok(resolver.clone());
         }
-        let resolver =
-            make(&bytes).map_err(|cause| ResolveError::BadConfig { name: name.into(), path: path.clone(), cause })?;
+        let resolver = make(&bytes).map_err(|cause| ResolveError::BadConfig {
+            name: name.into(),
+            path: path.clone(),
+            cause: cause.into(),
+        })?;
         *dns = Some((bytes, resolver.clone()));
         Ok(resolver)
     }
 }
 
+#[allow(clippy::result_large_err)] // The library's own error.
 fn make(resolv_conf: &[u8]) -> Result<TokioResolver, DnsError> {
     let (config, mut options) = parse_resolv_conf(resolv_conf)?;
     options.use_hosts_file = ResolveHosts::Never;

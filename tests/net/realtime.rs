@@ -56,7 +56,7 @@ async fn answered_with(packets: &[&str]) -> SocketEvent {
     let (listener, mut realtime) = pair().await;
     let serve = async {
         let (mut stream, _) = listener.accept().await.unwrap();
-        stream.read(&mut [0; 4096]).await.unwrap();
+        assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
         for packet in packets {
             stream.write_all(packet.as_bytes()).await.unwrap();
             stream.flush().await.unwrap();
