@@ -26,7 +26,7 @@ pub use event::{DevServerEvent, DevServerStatus, LastExit, LogLine, Reason, Sour
 pub use plan::PlanError;
 
 use crate::init::Init;
-use actions::{Action, action};
+use actions::{Work, action};
 use journal::Journal;
 use supervisor::Supervisor;
 
@@ -55,7 +55,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Asked {
     files_ready: bool,
-    edit: Option<Action>,
+    edit: Option<Work>,
     stop: bool,
 }
 
@@ -92,9 +92,10 @@ impl DevServer {
     /// These paths were just written or deleted.
     pub fn changed(&self, paths: Vec<ProjectPath>) {
         let scope = self.shared.scope.lock().expect("no panic while held");
-        let asked = paths.iter().map(|path| action(path, scope.app_dir.as_deref(), scope.vite)).max();
+        let actions = paths.iter().map(|path| action(path, scope.app_dir.as_deref(), scope.vite));
+        let work = actions.fold(Work::default(), Work::add);
         drop(scope);
-        self.ask(|all| all.edit = all.edit.max(asked));
+        self.ask(|all| all.edit = Some(all.edit.unwrap_or_default().and(work)));
     }
 
     /// The project's files are there: install what is missing, and start.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
 use super::files::{MAX_LOCK, ReadError, read_regular};
 use super::manager::Manager;
@@ -47,6 +48,8 @@ pub struct Surroundings {
     pub environment: Environment,
     /// From the start to the end of the job.
     pub deadline: Duration,
+    /// Becomes true when the job is to end early.
+    pub cancel: watch::Receiver<bool>,
 }
 
 /// A tree that is ready; [`Installed::place`] puts it where it belongs.
@@ -75,6 +78,8 @@ pub enum InstallError {
     Failed { manager: &'static str, status: String, detail: String },
     #[error("{manager} took longer than {} s and was stopped", .deadline.as_secs())]
     Deadline { manager: &'static str, deadline: Duration },
+    #[error("the install was stopped")]
+    Cancelled,
     #[error("the install ended without a result")]
     Lost(#[from] tokio::task::JoinError),
     #[error(transparent)]
@@ -105,6 +110,11 @@ impl Job {
         self.manager.name()
     }
 
+    /// Names the tree that is wanted, among the prepared ones too.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
     /// There is a tree, of whatever key.
     pub fn tree_exists(&self) -> bool {
         self.root.is_dir(TREE)
@@ -112,7 +122,7 @@ impl Job {
 
     /// Takes a prepared tree or runs the package manager; `line` is told what that prints. Where a tree is there
     /// already, the new one is made beside it where that can be, so that a dev server goes on with the old one.
-    /// Dropped halfway, the package manager is killed and the next job cleans up.
+    /// Dropped halfway, the package manager is killed and the next job cleans up; [`Surroundings::cancel`] is the calm way.
     pub async fn run(self, around: &Surroundings, mut line: impl FnMut(OutputLine)) -> Result<Installed, InstallError> {
         let state = Self::open_state(&around.state_dir)?;
         if let Some(prepared) = around.prepared_dir.as_ref().map(|dir| dir.join(&self.key))
@@ -123,7 +133,7 @@ impl Job {
             return Ok(self.installed(Some((from, prepared)), around, true));
         }
         let program = self.program(&around.environment)?;
-        remove_all(&state, leftovers(&state)).await;
+        sweep(&state);
         if self.staged && self.tree_exists() && can_be_renamed(&state, &self.root) {
             let name = work_name();
             let path = around.state_dir.join(&name);
@@ -150,8 +160,10 @@ impl Job {
         }
         let result = self.install(program, &self.dir, around, line).await;
         if result.is_err() && (aside.is_some() || !existed) {
-            // Half a tree is worse than none, and would be in the way of the old one.
-            remove(&self.root, TREE).await;
+            // Half a tree is worse than none, and would be in the way of the old one. Renamed it is gone at once.
+            if set_aside(&self.root, state).is_none() {
+                remove(&self.root, TREE).await;
+            }
         }
         if let (Err(_), Some(aside)) = (&result, aside) {
             let path = around.state_dir.join(&aside);
@@ -242,15 +254,23 @@ impl Job {
             kept.push_back(got.text.clone());
             line(got);
         };
+        let mut cancel = around.cancel.clone();
         let status = loop {
-            match timeout_at(deadline, process.next()).await {
-                Ok(Next::Line(got)) => keep(got),
-                Ok(Next::Exit(status)) => break status,
-                Err(_) => {
-                    process.stop(STOP_GRACE).await;
-                    return Err(InstallError::Deadline { manager: self.manager(), deadline: around.deadline });
+            let over = tokio::select! {
+                next = process.next() => match next {
+                    Next::Line(got) => {
+                        keep(got);
+                        continue;
+                    }
+                    Next::Exit(status) => break status,
+                },
+                () = sleep_until(deadline) => {
+                    InstallError::Deadline { manager: self.manager(), deadline: around.deadline }
                 }
-            }
+                () = cancelled(&mut cancel) => InstallError::Cancelled,
+            };
+            process.stop(STOP_GRACE).await;
+            return Err(over);
         };
         process.stop(STOP_GRACE).await;
         process.rest(&mut keep).await;
@@ -268,6 +288,11 @@ impl Job {
     fn installed(self, from: Option<(Dir, PathBuf)>, around: &Surroundings, prepared: bool) -> Installed {
         Installed { root: self.root, key: self.key, from, state_dir: around.state_dir.clone(), prepared }
     }
+}
+
+/// Returns too when whoever could cancel is gone.
+async fn cancelled(cancel: &mut watch::Receiver<bool>) {
+    let _ = cancel.wait_for(|cancel| *cancel).await;
 }
 
 enum Ran {
@@ -303,8 +328,7 @@ impl Installed {
         remove_key(&self.root)?;
         let key = Path::new(TREE).join(KEY_FILE);
         self.root.write(&key, &self.key).map_err(failed("write", &key))?;
-        let leftovers = leftovers(&state);
-        tokio::spawn(async move { remove_all(&state, leftovers).await });
+        sweep(&state);
         Ok(())
     }
 }
@@ -332,17 +356,16 @@ fn work_name() -> String {
     format!("{WORK}{}", uuid::Uuid::new_v4().simple())
 }
 
-/// What earlier jobs made and nobody needs any more.
-fn leftovers(state: &Dir) -> Vec<String> {
-    let Ok(entries) = state.entries() else { return Vec::new() };
+/// Removes what earlier jobs made and nobody needs any more, in the background. What is made from now on stays.
+fn sweep(state: &Dir) {
+    let (Ok(entries), Ok(state)) = (state.entries(), state.try_clone()) else { return };
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter(|name| name.starts_with(WORK)).collect()
-}
-
-async fn remove_all(dir: &Dir, names: Vec<String>) {
-    for name in names {
-        remove(dir, &name).await;
-    }
+    let names: Vec<_> = names.filter(|name| name.starts_with(WORK)).collect();
+    tokio::spawn(async move {
+        for name in names {
+            remove(&state, &name).await;
+        }
+    });
 }
 
 /// Removes a directory on a thread of its own: there may be tens of thousands of files in it.

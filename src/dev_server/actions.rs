@@ -2,8 +2,8 @@ use std::path::Path;
 
 use sync_core::ProjectPath;
 
-/// What a changed path asks of the supervisor, the weakest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// What a changed path asks of the supervisor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
     /// The dev server sees it by itself.
     Nothing,
@@ -11,6 +11,23 @@ pub(super) enum Action {
     Restart,
     /// The dependencies may have changed (their key tells), and the command.
     Install,
+}
+
+/// What several changed paths ask for together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Work {
+    pub(super) restart: bool,
+    pub(super) install: bool,
+}
+
+impl Work {
+    pub(super) fn add(self, action: Action) -> Work {
+        Work { restart: self.restart || action == Restart, install: self.install || action == Install }
+    }
+
+    pub(super) fn and(self, other: Work) -> Work {
+        Work { restart: self.restart || other.restart, install: self.install || other.install }
+    }
 }
 
 use Action::{Install, Nothing, Restart};

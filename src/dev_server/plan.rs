@@ -11,6 +11,8 @@ use crate::process::{Command, Environment};
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
     pub(super) command: Command,
+    /// Differs from another plan's where the dev server has to be started anew: the command, and the script behind it.
+    pub(super) identity: String,
     /// Vite runs directly, and sees more changes by itself than others do.
     pub(super) vite: bool,
 }
@@ -60,7 +62,7 @@ pub(super) fn plan(config: &Config, app_dir: &Path) -> Result<Plan, PlanError> {
             environment.find(program).is_some()
         };
         let missing = || PlanError::ProgramMissing { program: program.clone() };
-        return if exists { Ok(Plan { command, vite: false }) } else { Err(missing()) };
+        return if exists { Ok(Plan { identity: command.display(), command, vite: false }) } else { Err(missing()) };
     }
     let path = app_dir.join("package.json");
     let bytes = read_regular(&path, MAX_PACKAGE_JSON)?.ok_or(PlanError::NoPackageJson { dir: app_dir.to_owned() })?;
@@ -78,14 +80,14 @@ pub(super) fn plan(config: &Config, app_dir: &Path) -> Result<Plan, PlanError> {
         let vite = find_vite(&config.project_dir, app_dir)?;
         let args = ["--host", host, "--port", &port, "--strictPort", "--clearScreen", "false"];
         let command = Command::new(program, app_dir, environment).arg(vite).args(own_args).args(args);
-        return Ok(Plan { command, vite: true });
+        return Ok(Plan { identity: command.display(), command, vite: true });
     }
     let script = script.ok_or(PlanError::NoDevScript { path })?;
     let manager = manager(&config.project_dir, app_dir).name();
     let program = find(&environment, manager)?;
     let command =
         Command::new(program, app_dir, environment).args(["run", "dev"]).args(script_args(script, host, &port));
-    Ok(Plan { command, vite: false })
+    Ok(Plan { identity: format!("{}: {script}", command.display()), command, vite: false })
 }
 
 /// All that the dev server sees.

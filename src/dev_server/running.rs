@@ -23,6 +23,8 @@ const SLOW: Duration = Duration::from_secs(5);
 /// A dev server that was spawned and has not been seen to end.
 pub(super) struct Running {
     pub(super) command: String,
+    /// See [`super::plan::Plan`].
+    pub(super) plan: String,
     pub(super) vite: bool,
     pub(super) ready: bool,
     process: Process,
@@ -47,9 +49,10 @@ pub(super) enum Did {
 }
 
 impl Running {
-    pub(super) fn new(process: Process, command: String, vite: bool, config: &Config) -> Running {
+    pub(super) fn new(process: Process, command: String, plan: String, vite: bool, config: &Config) -> Running {
         Running {
             command,
+            plan,
             vite,
             ready: false,
             process,
@@ -160,7 +163,8 @@ impl fmt::Debug for Running {
     }
 }
 
-async fn hurried(hurry: &mut watch::Receiver<bool>) {
+/// Waits until nothing is given any grace.
+pub(super) async fn hurried(hurry: &mut watch::Receiver<bool>) {
     if hurry.wait_for(|hurry| *hurry).await.is_err() {
         // Nobody is left who could hurry.
         std::future::pending().await

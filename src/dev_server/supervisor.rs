@@ -13,9 +13,9 @@ use super::budget::Budget;
 use super::diagnosis::{Diagnosis, config_detail, config_news};
 use super::event::unix_ms;
 use super::plan::{Plan, plan};
-use super::running::{Did, Running};
+use super::running::{Did, Running, hurried};
 use super::{
-    Action, Asked, Config, DevServerEvent, DevServerStatus, LastExit, PlanError, Reason, Shared, Source, StateName,
+    Asked, Config, DevServerEvent, DevServerStatus, LastExit, PlanError, Reason, Shared, Source, StateName, Work,
     probe, project,
 };
 use crate::dependencies::{InstallError, Installed, Job, Need, Surroundings, look};
@@ -58,6 +58,7 @@ enum State {
 
 struct Install {
     task: JoinHandle<Result<Installed, InstallError>>,
+    cancel: watch::Sender<bool>,
     started: Instant,
     tree_exists: bool,
     /// Something changed since it began.
@@ -68,7 +69,7 @@ struct Install {
 struct Edit {
     first: Instant,
     at: Instant,
-    action: Action,
+    work: Work,
 }
 
 /// What the first start took.
@@ -154,22 +155,22 @@ impl Supervisor {
             self.state = State::Down;
             return self.bring_up(false).await;
         }
-        if let Some(action) = edit {
-            self.edited(action);
+        if let Some(work) = edit {
+            self.edited(work);
         }
     }
 
     /// While it runs, most edits are the dev server's own business; while it is down, any may be the fix.
-    fn edited(&mut self, action: Action) {
+    fn edited(&mut self, work: Work) {
         let down = matches!(self.state, State::Down) && self.install.is_none();
-        if matches!(self.state, State::Waiting) || (action == Action::Nothing && !down) {
+        if matches!(self.state, State::Waiting) || (work == Work::default() && !down) {
             return;
         }
         let now = Instant::now();
         let settle = self.config.limits.settle;
         let first = self.edit.map_or(now, |edit| edit.first);
-        let action = self.edit.map_or(action, |edit| edit.action.max(action));
-        self.edit = Some(Edit { first, at: (now + settle).min(first + settle * MAX_SETTLES), action });
+        let work = self.edit.map_or(work, |edit| edit.work.and(work));
+        self.edit = Some(Edit { first, at: (now + settle).min(first + settle * MAX_SETTLES), work });
     }
 
     async fn settled(&mut self) {
@@ -177,7 +178,7 @@ impl Supervisor {
         self.retry = None;
         self.restarts.refill();
         self.installs.refill();
-        self.bring_up(edit.action == Action::Restart).await;
+        self.bring_up(edit.work.restart).await;
     }
 
     /// Installs what is missing, else starts what does not run (or, with `anew`, what does).
@@ -214,7 +215,7 @@ impl Supervisor {
         };
         self.shared.scope.lock().expect("no panic while held").vite = plan.vite;
         if let State::Running(running) = &self.state {
-            if !anew && running.command == plan.command.display() {
+            if !anew && running.plan == plan.identity {
                 return;
             }
             self.end_running("stopped to be started anew").await;
@@ -228,17 +229,18 @@ impl Supervisor {
             let detail = format!("port {port} is already in use by another program");
             return self.failed_to_start(Diagnosis { reason: Reason::PortInUse, detail });
         }
-        let command = plan.command.display();
-        match self.init.spawn(plan.command) {
+        let Plan { command, identity, vite } = plan;
+        let text = command.display();
+        match self.init.spawn(command) {
             Ok(process) => {
                 self.boot.spawned();
                 self.starts += 1;
-                let running = Running::new(process, command.clone(), plan.vite, &self.config);
-                self.event(DevServerEvent::Started { pid: running.id(), command });
+                let running = Running::new(process, text.clone(), identity, vite, &self.config);
+                self.event(DevServerEvent::Started { pid: running.id(), command: text });
                 self.state = State::Running(Box::new(running));
             }
             Err(error) => {
-                let detail = format!("cannot start `{command}`: {error}");
+                let detail = format!("cannot start `{text}`: {error}");
                 self.failed_to_start(Diagnosis { reason: Reason::Crashed, detail });
             }
         }
@@ -321,18 +323,20 @@ impl Supervisor {
 
     fn begin_install(&mut self, job: Job) {
         self.event(DevServerEvent::InstallStarted { manager: job.manager() });
+        let (cancel, cancelled) = watch::channel(false);
         let around = Surroundings {
             init: self.init.clone(),
             state_dir: self.config.state_dir.clone(),
             prepared_dir: self.config.prepared_dir.clone(),
             environment: self.config.environment.clone(),
             deadline: self.config.limits.install_deadline,
+            cancel: cancelled,
         };
         let tree_exists = job.tree_exists();
         let shared = self.shared.clone();
         let task =
             tokio::spawn(async move { job.run(&around, |line| shared.journal.line(Source::Install, line)).await });
-        self.install = Some(Install { task, started: Instant::now(), tree_exists, again: false });
+        self.install = Some(Install { task, cancel, started: Instant::now(), tree_exists, again: false });
     }
 
     async fn installed(&mut self, result: Result<Installed, InstallError>) {
@@ -386,12 +390,19 @@ impl Supervisor {
     }
 
     async fn stop(&mut self) {
-        if let Some(install) = self.install.take() {
-            install.task.abort();
-            // Dropping it kills the package manager; the error is the abort.
-            let _ = install.task.await;
+        if let Some(install) = &self.install {
+            install.cancel.send_replace(true);
         }
         self.end_running("stopped").await;
+        if let Some(mut install) = self.install.take() {
+            tokio::select! {
+                // Whatever it says, it is over.
+                _ = &mut install.task => {}
+                // Dropped, it kills the package manager.
+                () = hurried(&mut self.hurry) => install.task.abort(),
+            }
+            sweep_strays(self.install.is_some()).await;
+        }
         self.state = State::Stopped;
     }
 
@@ -407,10 +418,7 @@ impl Supervisor {
         let journal = &self.shared.journal;
         let line = |line| journal.line(Source::DevServer, line);
         let stopped = running.stop(self.config.grace, &mut self.hurry, line).await;
-        #[cfg(target_os = "linux")]
-        if self.install.is_none() {
-            crate::process::kill_strays(crate::process::KILL_WAIT).await;
-        }
+        sweep_strays(self.install.is_some()).await;
         Some((*running, stopped))
     }
 
@@ -456,6 +464,16 @@ impl Boot {
             self.took = Some(since.elapsed().saturating_sub(self.installing));
         }
     }
+}
+
+/// Whoever left its process group is ours now. While an install runs, such processes may be its own.
+async fn sweep_strays(installing: bool) {
+    #[cfg(target_os = "linux")]
+    if !installing {
+        crate::process::kill_strays(crate::process::KILL_WAIT).await;
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = installing;
 }
 
 fn from_plan(error: &PlanError) -> Diagnosis {
