@@ -1,0 +1,134 @@
+use std::io;
+
+/// Why reading an archive ended.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum ZipError {
+    #[error("cannot read the archive at byte {offset}")]
+    Read { offset: u64, source: io::Error },
+    #[error("cannot keep the archive's bytes in a temporary file")]
+    Spool(#[source] io::Error),
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+}
+
+/// A fault of the archive itself, and where it is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{fault}{}, at byte {offset}", .entry.as_ref().map(|entry| format!(" (entry {entry:?})")).unwrap_or_default())]
+pub struct Rejected {
+    /// What is wrong.
+    pub fault: Fault,
+    /// The entry that it is wrong with, its name cut to a bound.
+    pub entry: Option<Box<str>>,
+    /// Bytes from the archive's beginning to where it showed.
+    pub offset: u64,
+}
+
+/// What can be wrong with an archive.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum Fault {
+    #[error("this is not a zip: it does not begin with an entry")]
+    NotAZip,
+    #[error("the archive is one part of several")]
+    Split,
+    #[error("the archive ends too early")]
+    Truncated,
+    #[error("what stands here is no record of a zip (signature {0:#010x})")]
+    UnknownRecord(u32),
+    #[error("reading went on after a failure")]
+    Failed,
+
+    #[error("the entry is encrypted")]
+    Encrypted,
+    #[error("the entry uses features that are not read here (flags {0:#06x})")]
+    Flags(u16),
+    #[error("the entry is neither stored nor deflated, but packed by method {0}")]
+    Method(u16),
+    #[error("the entry has no name")]
+    NoName,
+    #[error("the entry's name is neither ASCII nor UTF-8, so that nobody knows what it says")]
+    NameNotUtf8,
+    #[error("the entry's name is {0} bytes long, too many")]
+    NameTooLong(usize),
+    #[error("a part of the entry's name is {0} bytes long, too many")]
+    ComponentTooLong(usize),
+    #[error("the name stands in the archive twice")]
+    Duplicate,
+    #[error("the entry's extra field is malformed")]
+    Extra,
+    #[error("the entry's size stands in a zip64 field that is missing")]
+    Zip64Missing,
+    #[error("a directory has content")]
+    DirectoryWithContent,
+    #[error("a stored entry has two different sizes")]
+    StoredSizes,
+
+    #[error("the entry's compressed data is damaged")]
+    Deflate,
+    #[error("the entry's compressed data ends before its size says so")]
+    DataLeft,
+    #[error("the entry's checksum is {computed:08x}, not {recorded:08x}")]
+    Crc { recorded: u32, computed: u32 },
+    #[error("the entry has {found} bytes, not {recorded}")]
+    Size { recorded: u64, found: u64 },
+    #[error("the record after the entry's data does not say what was read")]
+    Descriptor,
+
+    #[error("the central directory does not list the entry")]
+    NotListed,
+    #[error("the central directory lists more entries than there are")]
+    ListedOnly,
+    #[error("the central directory lists {0:?} in the place of this entry")]
+    ListedName(Box<str>),
+    #[error("the central directory gives the entry another place, byte {0}")]
+    ListedOffset(u64),
+    #[error("the central directory gives the entry another packing method or other flags")]
+    ListedMethod,
+    #[error("the central directory gives the entry another checksum, {0:08x}")]
+    ListedCrc(u32),
+    #[error("the central directory gives the entry another size, {0} bytes")]
+    ListedSize(u64),
+    #[error("the entry is a symbolic link")]
+    Symlink,
+    #[error("the entry is no ordinary file or directory (mode {0:o})")]
+    Special(u32),
+    #[error("the end of the archive counts {0} entries, which is wrong")]
+    EndCount(u64),
+    #[error("the end of the archive gives the central directory a wrong place or size")]
+    EndPlace,
+    #[error("the zip64 end of the archive is malformed")]
+    Zip64End,
+    #[error("the archive's comment holds the end of another archive")]
+    TwoEnds,
+    #[error("more bytes follow the end of the archive")]
+    BytesAfterEnd,
+
+    #[error("the archive is larger than {0} bytes")]
+    TooLarge(u64),
+    #[error("the archive's files are more than {0} bytes together")]
+    TooLargeExpanded(u64),
+    #[error("the archive has more than {0} entries")]
+    TooManyEntries(u64),
+    #[error("the archive expands more than {0} times")]
+    Ratio(u64),
+}
+
+/// A name in an error is cut to so many characters.
+const SHOWN: usize = 200;
+
+impl Fault {
+    pub(crate) fn at(self, offset: u64) -> ZipError {
+        Rejected { fault: self, entry: None, offset }.into()
+    }
+}
+
+impl ZipError {
+    /// The same, with the entry's name where none was known.
+    pub(crate) fn of(mut self, entry: &str) -> ZipError {
+        if let ZipError::Rejected(Rejected { entry: unknown @ None, .. }) = &mut self {
+            *unknown = Some(entry.chars().take(SHOWN).collect::<String>().into());
+        }
+        self
+    }
+}
