@@ -1,0 +1,68 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How often progress is told.
+pub(super) const EVERY: Duration = Duration::from_millis(100);
+
+/// How far a hydration is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Bytes of the archive that arrived. A download that starts anew begins at 0.
+    pub bytes: u64,
+    /// Bytes of the archive, where they are known.
+    pub total: Option<u64>,
+    /// Files written.
+    pub files: u64,
+}
+
+/// Counted by the one side, looked at by the other.
+#[derive(Debug, Default)]
+pub(super) struct Meter {
+    bytes: AtomicU64,
+    /// 0 is unknown.
+    total: AtomicU64,
+    files: AtomicU64,
+    stopped: AtomicBool,
+}
+
+/// Tells the blocking thread that nobody waits for it any more.
+pub(super) struct StopOnDrop(Arc<Meter>);
+
+impl Meter {
+    pub fn now(&self) -> Progress {
+        let total = Some(self.total.load(Ordering::Relaxed)).filter(|total| *total > 0);
+        Progress { bytes: self.bytes.load(Ordering::Relaxed), total, files: self.files.load(Ordering::Relaxed) }
+    }
+
+    pub fn add_bytes(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub fn add_file(&self) {
+        self.files.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn set_total(&self, total: u64) {
+        self.total.store(total, Ordering::Relaxed);
+    }
+
+    pub fn start_over(&self) {
+        self.bytes.store(0, Ordering::Relaxed);
+        self.files.store(0, Ordering::Relaxed);
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    pub fn stop_on_drop(self: &Arc<Meter>) -> StopOnDrop {
+        StopOnDrop(self.clone())
+    }
+}
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stopped.store(true, Ordering::Relaxed);
+    }
+}
