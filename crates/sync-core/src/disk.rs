@@ -285,6 +285,9 @@ impl Disk {
         for path in ready {
             let Some(pending) = self.take_pending(&path) else { continue };
             if self.is_so(&path, &pending.want) {
+                if let Have::Content(content) = &pending.content {
+                    discard(cx, content.clone());
+                }
                 self.settled(cx, &path, pending, &Outcome::Unchanged);
                 continue;
             }

@@ -37,7 +37,7 @@ impl Renewals {
             received: now,
             backoff: Backoff::new(RETRY_LEAST, RETRY_BASE, RETRY_CAP),
         };
-        renewals.set_life(options.token_lifetime, now);
+        renewals.set_life(options.token_lifetime.filter(|_| options.live), now);
         renewals
     }
 

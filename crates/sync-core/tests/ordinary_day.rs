@@ -4,7 +4,7 @@ mod common;
 
 use common::{Desk, hash, update};
 use serde_json::json;
-use sync_core::{Answer, Event, Op, Outcome, Output, Read, ReadError, Reason};
+use sync_core::{Answer, Event, Op, Outcome, Output, Read, ReadError, Reason, StageId, TableDigest};
 
 #[test]
 fn joins_catches_up_and_writes_an_event_in_the_same_call() {
@@ -187,4 +187,160 @@ fn a_provisional_file_goes_again_unless_the_database_knows_it() {
     let (id, _) = Desk::read_of(&outputs);
     let outputs = desk.answer(id, json!({"head_revision": 5, "complete": true, "files": []}));
     assert!(matches!(Desk::ops_of(&outputs)[..], [Op::Delete { .. }]), "{outputs:?}");
+}
+
+/// Found by the simulator: the wish to confirm was taken for answered by a later page of an older catch-up.
+#[test]
+fn a_read_under_way_does_not_confirm_what_came_after_it_began() {
+    let mut desk = Desk::new();
+    desk.start(5, &[]);
+    desk.writes("file:update", update("draft", 1, "d", None));
+    desk.tick_until(1_400);
+    let outputs = desk.broadcast("file:update", update("x", 1, "x", Some(8)));
+    let (first, _) = Desk::read_of(&outputs);
+    desk.tick_until(300);
+    let row = |path: &str, revision: u64| json!({"file_path": path, "version": 1, "revision": revision, "content": "x", "content_hash": hash("x").to_string()});
+    let outputs = desk.answer(first, json!({"head_revision": 8, "complete": false, "files": [row("y", 6)]}));
+    let (second, _) = Desk::read_of(&outputs);
+    let outputs =
+        desk.answer(second, json!({"head_revision": 8, "complete": true, "files": [row("z", 7), row("x", 8)]}));
+    let (third, read) = Desk::read_of(&outputs);
+    assert!(matches!(read, Read::Changes { since: 8, .. }));
+    desk.answer(third, json!({"head_revision": 8, "complete": true, "files": []}));
+    assert!(desk.agent.status(desk.now).debts.iter().all(|(_, reason, _)| *reason != "provisional"));
+}
+
+/// Found by the simulator.
+#[test]
+fn an_object_that_is_not_needed_any_more_leaves_the_stage() {
+    let mut desk = Desk::new();
+    desk.start(5, &[("a", 1, "X")]);
+    let outputs = desk.broadcast("file:update", update("a", 2, "Y", Some(6)));
+    let Some(Output::Write(batch, ops)) = outputs.first() else { panic!("{outputs:?}") };
+    let back = json!({"file_path": "a", "version": 3, "revision": 7, "content_omitted": true, "content_hash": hash("X").to_string()});
+    let outputs = desk.broadcast("file:update", back);
+    let (id, _) = Desk::read_of(&outputs);
+    let outputs = desk
+        .answer(id, json!({"file_path": "a", "version": 3, "content": null, "content_hash": hash("X").to_string()}));
+    let (id, _) = Desk::read_of(&outputs);
+    desk.read(id, Ok(Answer::Staged(StageId(3))));
+    let outputs = desk.written(*batch, ops, |_| Outcome::Failed { reason: "no_space", error: String::new() });
+    assert!(outputs.iter().any(|output| matches!(output, Output::Discard(StageId(3)))), "{outputs:?}");
+    assert!(desk.agent.status(desk.now).current);
+}
+
+#[test]
+fn a_table_that_is_wrong_is_found_by_its_digest_and_repaired_file_by_file() {
+    let mut desk = Desk::new();
+    let outputs = desk.hydrate(5, &[("same", 1, "s"), ("wrong", 1, "old"), ("gone", 1, "g")]);
+    let mut digest = TableDigest::default();
+    digest.toggle("same", 1, &hash("s"));
+    digest.toggle("wrong", 2, &hash("new"));
+    let answer = |files: serde_json::Value| json!({"head_revision": 5, "complete": true, "digest": digest.to_string(), "files": files});
+    let outputs = desk.answer(Desk::read_of(&outputs).0, answer(json!([])));
+    let (id, read) = Desk::read_of(&outputs);
+    assert!(matches!(read, Read::Changes { since: 0, with_content: false, .. }), "{read:?}");
+    let row = |path: &str, version: u64, content: &str| json!({"file_path": path, "version": version, "revision": 4, "content": null, "content_hash": hash(content).to_string()});
+    let outputs = desk.answer(id, answer(json!([row("same", 1, "s"), row("wrong", 2, "new")])));
+    assert_eq!(*Desk::read_of(&outputs).1, Read::File { path: "wrong".into(), version: 2 });
+    assert!(matches!(&Desk::ops_of(&outputs)[..], [Op::Delete { path, .. }] if path.as_str() == "gone"));
+    assert_eq!(desk.agent.status(desk.now).digest, digest);
+}
+
+#[test]
+fn a_digest_of_the_databases_own_that_is_wrong_is_shown_and_listed_once() {
+    let mut desk = Desk::new();
+    let outputs = desk.hydrate(5, &[("a", 1, "a")]);
+    let wrong = "1".repeat(64);
+    let answer =
+        |files: serde_json::Value| json!({"head_revision": 5, "complete": true, "digest": wrong, "files": files});
+    let outputs = desk.answer(Desk::read_of(&outputs).0, answer(json!([])));
+    let (id, _) = Desk::read_of(&outputs);
+    let row = json!({"file_path": "a", "version": 1, "revision": 4, "content_hash": hash("a").to_string()});
+    let outputs = desk.answer(id, answer(json!([row])));
+    assert!(!outputs.iter().any(|output| matches!(output, Output::Read(..))), "{outputs:?}");
+    assert!(desk.agent.status(desk.now).degraded.contains(&Reason::DigestWrong));
+    // The head is looked at again, and says the same: no further listing.
+    for _ in 0..3 {
+        let reads = desk.tick_until(40_000);
+        let heads: Vec<_> = reads
+            .iter()
+            .filter_map(|o| if let Output::Read(id, read) = o { Some((*id, read)) } else { None })
+            .collect();
+        for (id, read) in heads {
+            assert_eq!(*read, Read::Head);
+            desk.answer(id, json!({"head_revision": 5, "digest": wrong}));
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_removes_over_half_of_the_files_is_asked_for_twice_and_then_obeyed() {
+    let mut desk = Desk::new();
+    let outputs = desk.hydrate(9, &[("a", 1, "a"), ("b", 1, "b"), ("c", 1, "c")]);
+    let (id, _) = Desk::read_of(&outputs);
+    let reset = json!({"head_revision": 3, "complete": true, "reset": true, "files": [
+        {"file_path": "a", "version": 1, "revision": 1, "content_hash": hash("a").to_string(), "content_omitted": true},
+    ]});
+    let outputs = desk.answer(id, reset.clone());
+    assert_eq!(Desk::ops_of(&outputs), []);
+    let (id, read) = Desk::read_of(&outputs);
+    assert!(matches!(read, Read::Changes { since: 9, .. }));
+    let outputs = desk.answer(id, reset);
+    assert_eq!(Desk::ops_of(&outputs).len(), 2);
+    assert_eq!(desk.agent.status(desk.now).revision, 3, "a restored backup goes downwards");
+}
+
+#[test]
+fn rows_of_the_table_are_nudges_that_lead_to_one_read() {
+    let mut desk = Desk::new();
+    desk.start(5, &[]);
+    let row =
+        json!({"data": {"type": "INSERT", "record": {"file_path": "a", "version": 9, "content": "x"}}, "ids": [1]});
+    for _ in 0..20 {
+        let outputs =
+            desk.frame(json!([null, null, sync_core::frame::project_topic(common::PROJECT), "postgres_changes", row]));
+        assert!(outputs.is_empty(), "{outputs:?}");
+    }
+    let outputs = desk.tick_until(1_000);
+    assert_eq!(outputs.iter().filter(|output| matches!(output, Output::Read(..))).count(), 1);
+    assert_eq!(desk.agent.status(desk.now).revision, 5);
+}
+
+#[test]
+fn a_failed_write_is_a_debt_that_blocks_nothing_and_is_paid() {
+    let mut desk = Desk::new();
+    desk.start(5, &[]);
+    let outputs = desk.broadcast("file:update", update("a", 1, "a", Some(6)));
+    let Some(Output::Write(batch, ops)) = outputs.first() else { panic!("{outputs:?}") };
+    desk.written(*batch, ops, |_| Outcome::Failed { reason: "no_space", error: "28".into() });
+    assert_eq!(desk.agent.status(desk.now).debts[0].1, "no_space");
+    assert!(desk.agent.status(desk.now).degraded.contains(&Reason::Debts));
+    assert_eq!(desk.writes("file:update", update("b", 1, "b", Some(7))).len(), 1);
+    let outputs = desk.tick_until(1_000);
+    let Some((batch, ops)) =
+        outputs.iter().find_map(|o| if let Output::Write(batch, ops) = o { Some((*batch, ops)) } else { None })
+    else {
+        panic!("{outputs:?}")
+    };
+    let outputs = desk.written(batch, ops, |_| Outcome::Changed { created: true, bytes: 1 });
+    assert!(outputs.iter().any(|output| matches!(output, Output::Event(Event::DebtPaid { .. }))));
+    assert!(desk.agent.status(desk.now).current);
+}
+
+#[test]
+fn later_changes_of_a_path_gather_while_a_batch_is_under_way() {
+    let mut desk = Desk::new();
+    desk.start(5, &[]);
+    let outputs = desk.broadcast("file:update", update("a", 1, "1", Some(6)));
+    let Some(Output::Write(batch, first)) = outputs.first() else { panic!("{outputs:?}") };
+    for version in 2..10 {
+        assert_eq!(
+            Desk::ops_of(&desk.broadcast("file:update", update("a", version, &version.to_string(), Some(5 + version)))),
+            []
+        );
+    }
+    let outputs = desk.written(*batch, first, |_| Outcome::Changed { created: true, bytes: 1 });
+    let ops = Desk::ops_of(&outputs);
+    assert!(matches!(&ops[..], [Op::Write { version: Some(9), .. }]), "only the newest is written: {ops:?}");
 }

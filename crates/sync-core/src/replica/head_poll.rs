@@ -95,7 +95,10 @@ impl Replica {
                 cx.rejected("answer", &error);
                 (error.to_string(), None)
             }),
-            Ok(Answer::Staged(_)) => Err(("an object came for the head".into(), None)),
+            Ok(Answer::Staged(stage)) => {
+                cx.outputs.push_back(crate::Output::Discard(stage));
+                Err(("an object came for the head".into(), None))
+            }
             Err(ReadError::NoSuchFunction) => {
                 self.head_poll.missing = true;
                 self.head_poll.next = Some(cx.now.after(WITHOUT_HEAD));

@@ -72,7 +72,8 @@ fn run_with(seed: u64, faults: Faults) -> Result<(BTreeMap<&'static str, u64>, D
         }
     }
     let status = world.status();
-    let fail = |what: String| Err(format!("seed {seed}: {what}\n{faults:?}\n{:?}\n{status:#?}", world.counts));
+    let counts = world.counts.clone();
+    let fail = |what: String| Err(format!("seed {seed}: {what}\n{faults:?}\n{counts:?}\n{status:#?}"));
     if let Some(difference) = world.difference() {
         return fail(difference);
     }
@@ -81,6 +82,21 @@ fn run_with(seed: u64, faults: Faults) -> Result<(BTreeMap<&'static str, u64>, D
     }
     if world.tree.foreign.len() != 2 || !world.tree.stage.is_empty() {
         return fail(format!("foreign {:?}, stage {:?}", world.tree.foreign, world.tree.stage));
+    }
+    if faults.restore == 0 && counts.contains_key("repairs") {
+        return fail("the table was wrong until the digest said so".into());
+    }
+    // What is saved while the channel is away is read at the rejoin, not only at the next look at the head.
+    world.cut_and_commit();
+    let cut = world.now;
+    while !(world.now.since(cut) > Duration::from_secs(1) && world.has_streamed_for(Duration::from_secs(2))) {
+        world.run_until(world.now.after(Duration::from_millis(100)));
+        if world.now.since(cut) > TO_HEAL {
+            return fail("not joined again".into());
+        }
+    }
+    if let Some(difference) = world.difference() {
+        return fail(format!("after the rejoin: {difference}"));
     }
     Ok((world.counts, equal_after.unwrap_or(TO_HEAL)))
 }

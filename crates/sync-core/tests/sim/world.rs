@@ -98,6 +98,7 @@ pub struct World {
     socket: u64,
     open: bool,
     joined: Option<u64>,
+    streams_since: Time,
     deaf: bool,
     silent: bool,
     pub calm: bool,
@@ -127,6 +128,7 @@ impl World {
             socket: 0,
             open: false,
             joined: None,
+            streams_since: Time::default(),
             deaf: false,
             silent: false,
             calm: false,
@@ -148,6 +150,8 @@ impl World {
         }
         let manifest = !self.faults.older && self.dice.percent(70);
         let writable = |path: &String| ProjectPath::parse(path).ok();
+        // What a snapshot cannot hold makes the first digest differ: a repair that is none of the replica's doing.
+        let manifest = manifest && self.database.live().all(|(path, _)| writable(path).is_some());
         let files: Vec<HydratedFile> = self
             .database
             .live()
@@ -416,6 +420,7 @@ impl World {
 
     fn hear(&mut self, event: Event) {
         match event {
+            Event::CatchUp { cause: "digest", .. } => self.count("repairs"),
             Event::CatchUp { .. } => self.count("catch_ups"),
             Event::ChannelJoined { .. } => self.count("joins"),
             Event::Skipped { reason: "removal_asked_again" } => self.count("removals_asked_again"),
@@ -469,6 +474,7 @@ impl World {
                 // What the server lost it finds again with a new join.
                 self.deaf &= self.dice.percent(30) && !self.calm;
                 self.joined = Some(reference);
+                self.streams_since = self.now;
                 if !self.strikes(self.faults.drop, "never_ready") {
                     let ready =
                         json!({"message": "Replication connection established", "status": "ok", "extension": "system"});
@@ -525,6 +531,17 @@ impl World {
         }
         lines.dedup();
         Some(lines.join("\n"))
+    }
+
+    /// The socket ends, and a transaction that nobody is told of follows.
+    pub fn cut_and_commit(&mut self) {
+        self.close(1006);
+        while self.database.commit(&mut self.dice, &PATHS, false).is_none() {}
+    }
+
+    /// The channel is joined, and told so long ago that it streams.
+    pub fn has_streamed_for(&self, time: Duration) -> bool {
+        self.joined.is_some() && self.now.since(self.streams_since) >= time
     }
 
     pub fn status(&self) -> sync_core::Status {
