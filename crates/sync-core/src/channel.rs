@@ -156,10 +156,7 @@ impl Channel {
 
     /// Joins once more over the same socket: that wakes a server which lost its stream from the database.
     pub fn rejoin(&mut self, cx: &mut Cx) {
-        if let State::Joined { since, .. } | State::Settling { since, .. } = self.state {
-            if cx.now.since(since) >= STABLE_AFTER {
-                self.backoff.reset();
-            }
+        if let State::Joined { .. } | State::Settling { .. } = self.state {
             self.lost(cx, "the database is ahead and the channel silent".into());
             self.retry(cx);
         }
@@ -369,10 +366,10 @@ impl Channel {
     }
 
     fn lost(&mut self, cx: &mut Cx, reason: String) {
-        if let State::Settling { since, .. } | State::Joined { since, .. } = self.state {
-            if cx.now.since(since) >= STABLE_AFTER {
-                self.backoff.reset();
-            }
+        if let State::Settling { since, .. } | State::Joined { since, .. } = self.state
+            && cx.now.since(since) >= STABLE_AFTER
+        {
+            self.backoff.reset();
         }
         cx.degrade(Reason::ChannelDown, reason.clone());
         cx.event(Event::ChannelLost { reason });

@@ -63,12 +63,12 @@ impl HeadPoll {
 
 impl Replica {
     pub(super) fn poll_head(&mut self, cx: &mut Cx) {
-        if let Some((head, _)) = self.head_poll.behind.take_if(|(_, at)| *at <= cx.now) {
-            if head > self.known {
-                cx.degrade(Reason::Behind, format!("the database is at {head}, known is {}", self.known));
-                self.start_catch_up(cx, "behind");
-                self.deaf(cx);
-            }
+        if let Some((head, _)) = self.head_poll.behind.take_if(|(_, at)| *at <= cx.now)
+            && head > self.known
+        {
+            cx.degrade(Reason::Behind, format!("the database is at {head}, known is {}", self.known));
+            self.start_catch_up(cx, "behind");
+            self.deaf(cx);
         }
         if self.head_poll.behind.is_none() && self.head.is_none_or(|head| head <= self.known) {
             cx.recover(Reason::Behind);

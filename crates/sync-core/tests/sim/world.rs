@@ -314,12 +314,12 @@ impl World {
         if self.strikes(self.faults.lies, "garbage") {
             let frame = Bytes::from(vec![4u8, 200, self.dice.next() as u8, 1, 1, 0xff, b'{']);
             let event = if self.dice.percent(50) { SocketEvent::Text(frame) } else { SocketEvent::Binary(frame) };
-            self.from_socket(0, event);
+            self.socket_says(0, event);
         }
-        if self.strikes(self.faults.cut, "phx_close") {
-            if let Some(join) = self.joined.take() {
-                self.frame(5, json!([join.to_string(), join.to_string(), project_topic(PROJECT), "phx_close", {}]));
-            }
+        if self.strikes(self.faults.cut, "phx_close")
+            && let Some(join) = self.joined.take()
+        {
+            self.frame(5, json!([join.to_string(), join.to_string(), project_topic(PROJECT), "phx_close", {}]));
         }
     }
 
@@ -343,20 +343,20 @@ impl World {
 
     fn close(&mut self, code: u16) {
         if self.open && code > 0 {
-            self.from_socket(1, SocketEvent::Closed { code, reason: String::new() });
+            self.socket_says(1, SocketEvent::Closed { code, reason: String::new() });
         }
         self.open = false;
         self.joined = None;
     }
 
-    fn from_socket(&mut self, ms: u64, event: SocketEvent) {
+    fn socket_says(&mut self, ms: u64, event: SocketEvent) {
         if self.open && !self.silent {
             self.later(ms, Due::Input(self.life, Input::Socket(event)));
         }
     }
 
     fn frame(&mut self, ms: u64, frame: Value) {
-        self.from_socket(ms, SocketEvent::Text(Bytes::from(frame.to_string())));
+        self.socket_says(ms, SocketEvent::Text(Bytes::from(frame.to_string())));
     }
 
     /// Sends an event to the agent, if the channel feels like it.
@@ -372,7 +372,7 @@ impl World {
                 let mut frame = vec![4, topic.len() as u8, event.len() as u8, 2, 1];
                 frame.extend(topic.bytes().chain(event.bytes()).chain(*b"{}"));
                 frame.extend(payload.to_string().bytes());
-                self.from_socket(ms, SocketEvent::Binary(frame.into()));
+                self.socket_says(ms, SocketEvent::Binary(frame.into()));
             } else {
                 let payload = json!({"type": "broadcast", "event": event, "payload": payload});
                 self.frame(ms, json!([null, null, topic, "broadcast", payload]));
@@ -442,7 +442,7 @@ impl World {
             return;
         }
         self.open = true;
-        self.from_socket(20, SocketEvent::Opened);
+        self.socket_says(20, SocketEvent::Opened);
     }
 
     /// Nothing more is reported of it.
