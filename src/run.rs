@@ -59,9 +59,21 @@ struct Running {
     dev_server: DevServer,
     stage: Arc<Stage>,
     dev_events: mpsc::Receiver<DevServerEvent>,
-    /// The dev server may start: the files it needs are there.
+    first_state: FirstState,
+    /// The dev server was told that the files are there.
     files_ready: bool,
     sleep: SleepWatch,
+}
+
+/// How far the first state of the project is.
+enum FirstState {
+    Awaited,
+    /// It comes from the database.
+    Read {
+        caught_up: bool,
+    },
+    /// It came from a snapshot.
+    Placed,
 }
 
 /// What the select loop woke up for.
@@ -143,6 +155,7 @@ impl Running {
             stage,
             dev_server,
             dev_events,
+            first_state: FirstState::Awaited,
             files_ready: false,
             sleep: SleepWatch::start(),
         })
@@ -151,6 +164,9 @@ impl Running {
     async fn serve(&mut self, mut signals: Signals) -> Exit {
         loop {
             self.carry_out();
+            if self.start_dev_server_once_ready() {
+                self.carry_out();
+            }
             let woken = self.next(&mut signals).await;
             let now = Time(self.started.elapsed());
             match woken {
@@ -221,12 +237,15 @@ impl Running {
         match event {
             Event::ChannelJoined { .. } => self.board.mark("channel_joined"),
             Event::InSync { current: true, .. } => self.board.mark("in_sync"),
-            Event::CatchUp { .. } => self.writer.caught_up = true,
+            Event::CatchUp { .. } => {
+                if let FirstState::Read { caught_up } = &mut self.first_state {
+                    *caught_up = true;
+                }
+            }
             Event::Degraded { detail, .. } => self.board.error(detail.clone()),
             Event::Rejected { detail, .. } => self.board.error(detail.clone()),
             _ => {}
         }
-        self.start_dev_server_once_ready();
     }
 
     /// Tells the status topic (where publishing is on) what the agent is about now.
@@ -244,16 +263,20 @@ impl Running {
     fn hydrated(&mut self, hydrated: Hydrated) {
         self.writer.start(hydrated.workspace);
         self.agent.handle(Time(self.started.elapsed()), Input::Hydrated(hydrated.hydration));
-        if hydrated.from_snapshot {
-            self.writer.caught_up = true;
-        }
-        self.start_dev_server_once_ready();
+        self.first_state =
+            if hydrated.from_snapshot { FirstState::Placed } else { FirstState::Read { caught_up: false } };
     }
 
     /// The dev server starts once the snapshot is in place, or, without one, once the first state was read and written.
-    fn start_dev_server_once_ready(&mut self) {
-        if self.files_ready || !self.writer.caught_up || self.writer.busy() {
-            return;
+    /// To be asked when every output is carried out: a catch-up is told of before its files are written.
+    fn start_dev_server_once_ready(&mut self) -> bool {
+        let there = match self.first_state {
+            FirstState::Awaited | FirstState::Read { caught_up: false } => false,
+            FirstState::Read { caught_up: true } => !self.writer.busy() && self.reads.is_empty(),
+            FirstState::Placed => true,
+        };
+        if !there || self.files_ready {
+            return false;
         }
         self.files_ready = true;
         self.board.mark("hydrated");
@@ -261,6 +284,7 @@ impl Running {
         self.board.set_phase(Phase::Installing);
         self.dev_server.files_ready();
         self.publish_phase();
+        true
     }
 
     fn dev_server_says(&mut self, event: DevServerEvent) {

@@ -14,7 +14,8 @@ fn hydrates_and_follows_saves_deletes_and_bulks() {
     let mut agent = world.agent();
     let started = Instant::now();
     world.save("src/App.tsx", "export default 2");
-    let applied = agent.wait_until("file_applied", |event| event["file_path"] == "src/App.tsx");
+    let applied =
+        agent.wait_until("file_applied", |event| event["file_path"] == "src/App.tsx" && event["version"] == 2);
     println!("save to log line: {:?}", started.elapsed());
     assert_eq!(applied["revision"], world.store().head().0);
     world.in_sync(&agent);

@@ -15,8 +15,6 @@ const INLINE_BYTES: usize = 256 * 1024;
 pub(super) struct Writer {
     state: State,
     queue: VecDeque<(BatchId, Vec<Op>)>,
-    /// The first whole state has been accepted.
-    pub(super) caught_up: bool,
 }
 
 #[derive(Debug, Default)]
