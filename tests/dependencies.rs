@@ -296,3 +296,29 @@ async fn a_prepared_tree_is_taken_by_rename() {
     assert!(!tree.exists() && calls(&programs).is_empty());
     rig.stop().await;
 }
+
+const BERRY_LOCK: &str = "# made by yarn\n\n__metadata:\n  version: 8\n";
+const BERRY: &str =
+    "if [ \"$2\" = --immutable ]; then echo '➤ YN0028: │ The lockfile would have been modified'; exit 1; fi
+    echo rewritten > yarn.lock; mkdir -p node_modules/a && cp package.json node_modules/a/";
+
+#[tokio::test]
+async fn the_newer_yarn_rewrites_a_copy_of_its_lock_or_nothing() {
+    let programs = programs(&[("yarn", BERRY)]);
+    let mut copied = rig(&programs).await;
+    copied.replace("yarn.lock", BERRY_LOCK);
+    copied.server.files_ready();
+    copied.ready().await;
+    assert_eq!(std::fs::read_to_string(copied.path("yarn.lock")).expect("a lock file"), BERRY_LOCK);
+    assert_eq!(tree_of(&copied), PACKAGE);
+    copied.stop().await;
+
+    let mut in_place = rig(&programs).await;
+    in_place.replace("yarn.lock", BERRY_LOCK);
+    in_place.replace("package.json", &PACKAGE.replace("\"dev\"", "\"postinstall\": \"true\", \"dev\""));
+    in_place.server.files_ready();
+    let reason = failed(&mut in_place).await;
+    assert!(reason.contains("yarn.lock does not match package.json"), "{reason}");
+    assert_eq!(std::fs::read_to_string(in_place.path("yarn.lock")).expect("a lock file"), BERRY_LOCK);
+    in_place.stop().await;
+}

@@ -134,7 +134,10 @@ impl Job {
         }
         let program = self.program(&around.environment)?;
         sweep(&state);
-        if self.staged && self.tree_exists() && can_be_renamed(&state, &self.root) {
+        if self.staged
+            && (self.tree_exists() || self.manager == Manager::YarnBerry)
+            && can_be_renamed(&state, &self.root)
+        {
             let name = work_name();
             let path = around.state_dir.join(&name);
             let stage = self.fill_stage(&state, &name, &path)?;
@@ -192,7 +195,7 @@ impl Job {
         let failed = |source| InstallError::Io { operation: "write to", path: path.to_owned(), source };
         state.create_dir(name).map_err(failed)?;
         let stage = state.open_dir(name).map_err(failed)?;
-        for file in ["package.json", ".npmrc", ".yarnrc"].into_iter().chain(self.lock) {
+        for file in ["package.json", ".npmrc", ".yarnrc", ".yarnrc.yml"].into_iter().chain(self.lock) {
             if let Some(bytes) = read_regular(&self.dir.join(file), MAX_LOCK)? {
                 stage.write(file, bytes).map_err(failed)?;
             }
@@ -213,6 +216,11 @@ impl Job {
         if self.lock.is_some() {
             match self.command(program, dir, self.manager.frozen(), deadline, around, line).await? {
                 Ran::Well => return Ok(()),
+                Ran::Mismatch if self.manager == Manager::YarnBerry && dir == self.dir => {
+                    // It cannot be kept from writing the lock file, which here is the project's.
+                    let detail = "yarn.lock does not match package.json, and cannot be left as it is".to_owned();
+                    return Err(self.failed("was not run".into(), detail));
+                }
                 Ran::Mismatch => {
                     let text = "the lock file does not match package.json: installing by package.json".to_owned();
                     line(OutputLine { stream: Stream::Stderr, text });
@@ -237,9 +245,8 @@ impl Job {
         line: &mut impl FnMut(OutputLine),
     ) -> Result<Ran, InstallError> {
         let mut environment = around.environment.clone();
-        // No questions, no colours, no notices.
-        for (name, value) in [("CI", "1"), ("NO_COLOR", "1"), ("npm_config_update_notifier", "false")] {
-            environment.set_default(name, value);
+        for (name, value) in self.manager.environment() {
+            environment.set_default(*name, *value);
         }
         let command = Command::new(program, dir, environment).args(args.iter().copied());
         let spawned = around.init.spawn(command);

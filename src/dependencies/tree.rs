@@ -47,6 +47,7 @@ pub fn look(project_dir: &Path, app_dir: &Path) -> Result<Need, TreeError> {
         Some(lock) => read_regular(&dir.join(lock), MAX_LOCK)?,
         None => None,
     };
+    let manager = manager.refined(lock_bytes.as_deref().unwrap_or_default());
     let value: Value = package.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok()).unwrap_or_default();
     if package.is_none() || (lock_bytes.is_none() && !has_dependencies(&value)) {
         return Ok(Need::Nothing);
@@ -99,14 +100,21 @@ fn has_dependencies(package: &Value) -> bool {
 }
 
 /// Whether the tree comes out the same when it is made in a directory that holds nothing but package.json, lock file and
-/// .npmrc: no workspaces, no dependency on a directory of the project, no scripts of the project's own.
+/// the manager's configuration: no workspaces, no dependency on a directory of the project, no scripts of the project's own.
 fn can_be_staged(package: &Value, dir: &Path) -> bool {
     let scripts = ["preinstall", "install", "postinstall", "prepublish", "preprepare", "prepare", "postprepare"];
     let lists = ["dependencies", "devDependencies", "optionalDependencies"];
     let local = ["file:", "link:", "portal:", "workspace:", "patch:", ".", "/", "~"];
-    let elsewhere = ["pnpm-workspace.yaml", ".pnpmfile.cjs", ".yarnrc.yml", "bunfig.toml"];
+    let elsewhere = ["pnpm-workspace.yaml", ".pnpmfile.cjs", "bunfig.toml"];
+    // Yarn's configuration may name programs of the project's.
+    let yarnrc = read_regular(&dir.join(".yarnrc.yml"), MAX_PACKAGE_JSON).map(Option::unwrap_or_default);
+    let own_yarn = yarnrc.is_ok_and(|yarnrc| {
+        let yarnrc = String::from_utf8_lossy(&yarnrc);
+        ["yarnPath", "plugins", "./"].iter().any(|word| yarnrc.contains(word))
+    });
     let specs = lists.iter().flat_map(|list| entries(package, list)).filter_map(|(_, spec)| spec.as_str());
-    package.get("workspaces").is_none()
+    !own_yarn
+        && package.get("workspaces").is_none()
         && package.get("pnpm").is_none()
         && !entries(package, "scripts").iter().any(|(name, _)| scripts.contains(&name.as_str()))
         && !specs.into_iter().any(|spec| local.iter().any(|start| spec.starts_with(start)))
@@ -154,6 +162,14 @@ mod tests {
         ("yarn.lock", Manager::Yarn),
         ("bun.lock", Manager::Bun),
     ];
+
+    #[test]
+    fn the_newer_yarn_is_told_by_its_lock_file() {
+        let dir = tempfile::tempdir().expect("a directory");
+        write(dir.path().join("package.json"), "{}").expect("written");
+        write(dir.path().join("yarn.lock"), "# made by yarn\n\n__metadata:\n  version: 8\n").expect("written");
+        assert_eq!(job(dir.path()).expect("an install").manager, Manager::YarnBerry);
+    }
 
     #[test]
     fn the_key_follows_every_input_and_a_kept_key_means_nothing_to_do() {
