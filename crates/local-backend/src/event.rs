@@ -72,8 +72,7 @@ fn fits(text: &str, budget: &mut usize) -> bool {
         0..0x20 => 6,
         _ => 1,
     };
-    let Some(left) = text.bytes().try_fold(budget.saturating_add(0), |left, byte| left.checked_sub(escaped(byte)))
-    else {
+    let Some(left) = text.bytes().try_fold(*budget, |left, byte| left.checked_sub(escaped(byte))) else {
         return false;
     };
     *budget = left;

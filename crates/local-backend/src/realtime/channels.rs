@@ -1,3 +1,5 @@
+mod joining;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,12 +9,14 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::Realtime;
-use super::changes::{self, Subscription};
+use super::changes::Subscription;
 use super::frame::{Body, Incoming, Payload, Vsn, encode};
-use super::hub::{Cast, CastBody, Member, Topic};
-use super::join::{JoinConfig, Replay, pushed_token};
+use super::hub::{Cast, CastBody, Topic};
+use super::join::{JoinConfig, pushed_token};
 use super::queue::Queue;
-use crate::token::{Claims, TokenError};
+use crate::token::TokenError;
+
+use joining::expiry;
 
 /// Channels of one socket (the hosted service's quota).
 const MAX_CHANNELS: usize = 100;
@@ -113,109 +117,6 @@ impl Channels {
         let payload = json!({"message": "Server requested disconnect", "status": "ok", "extension": "system"});
         for name in self.joined.keys() {
             self.queue.push(encode(self.vsn, &Value::Null, &Value::Null, name, "system", &payload.to_string()));
-        }
-    }
-
-    fn join(&mut self, frame: &Incoming) -> Option<Late> {
-        let Payload::Json(payload) = &frame.payload else { return None };
-        let name = frame.topic.trim_start_matches("realtime:").to_owned();
-        let config = JoinConfig::parse(payload);
-        let claims = match self.admit(frame, &name, &config) {
-            Ok(claims) => claims,
-            Err(reason) => {
-                let response = json!({ "reason": reason }).to_string();
-                let frame = self.reply_frame(frame, &frame.join_ref, "error", &response);
-                return Some(Late { after: self.realtime.join_refusal_delay, frame });
-            }
-        };
-        let old = self.joined.remove(&frame.topic);
-        if let Some(old) = &old {
-            self.forget(old);
-        }
-        let (echo, subscribed) = changes::accept(&config.postgres_changes, &claims, &self.realtime.rights);
-        self.reply(frame, &frame.join_ref, "ok", &json!({ "postgres_changes": echo }).to_string());
-        if let Some(old) = old {
-            self.close(&old);
-        }
-        let now = Instant::now();
-        let topic = Topic { name: frame.topic.clone(), private: config.private };
-        let streams_from = now + self.realtime.stream_gap;
-        let member = Member {
-            id: self.realtime.next_id(),
-            vsn: self.vsn,
-            queue: self.queue.clone(),
-            streams_from,
-            heard: self.realtime.faults.deafened(),
-        };
-        let mut channel = Channel {
-            id: member.id,
-            join_ref: frame.join_ref.clone(),
-            may_send: !config.private || self.realtime.rights.may_send(&claims, &name),
-            token: config.access_token.clone().unwrap_or_else(|| self.apikey.clone()),
-            expires_at: expiry(&claims, now),
-            announcements: Vec::new(),
-            topic,
-            config,
-        };
-        self.realtime.hub.join(&channel.topic, member);
-        if let Some(Replay::From { since, limit }) = channel.config.replay {
-            let past = self.realtime.hub.replay(self.vsn, &channel.join_ref, &frame.topic, since, limit);
-            past.into_iter().for_each(|frame| self.queue.push(frame));
-        }
-        if channel.config.presence.is_some() {
-            let state = self.realtime.presence.state(&channel.topic);
-            self.queue.push(encode(
-                self.vsn,
-                &channel.join_ref,
-                &Value::Null,
-                &frame.topic,
-                "presence_state",
-                &state.to_string(),
-            ));
-            self.realtime.presence.watch(&channel.topic, channel.id, self.vsn, self.queue.clone());
-        }
-        if channel.config.replication_ready {
-            channel.announcements.push((streams_from, Announcement::Replication));
-        }
-        if !echo.is_empty() {
-            // A subscription that cannot be is told at once, one that can when it stands.
-            let after = if subscribed.is_ok() { self.realtime.postgres_changes_delay } else { Duration::ZERO };
-            channel.announcements.push((now + after, Announcement::Changes(subscribed)));
-        }
-        self.joined.insert(frame.topic.clone(), channel);
-        self.tick(now);
-        None
-    }
-
-    /// The claims to join with, or the reason of the refusal.
-    fn admit(&self, frame: &Incoming, name: &str, config: &JoinConfig) -> Result<Claims, String> {
-        if name.is_empty() {
-            return Err("TopicNameRequired: You must provide a topic name".into());
-        }
-        let token = config.access_token.as_ref().unwrap_or(&self.apikey);
-        let claims = self.realtime.keys.verify_live(token).map_err(|error| {
-            let code = match error {
-                TokenError::Malformed => "MalformedJWT",
-                TokenError::Signature | TokenError::Signer => "JwtSignatureError",
-                TokenError::Claims | TokenError::Expired(_) => "InvalidJWTToken",
-            };
-            format!("{code}: {error}")
-        })?;
-        if let Some(reason) = self.realtime.faults.roll(|all, _| all.refuse_joins.clone()) {
-            return Err(reason);
-        }
-        if self.joined.len() >= MAX_CHANNELS && !self.joined.contains_key(&frame.topic) {
-            return Err("ChannelRateLimitReached: Too many channels".into());
-        }
-        if config.private && !self.realtime.rights.may_join(&claims, name) {
-            return Err(format!("Unauthorized: {}", no_permission(name)));
-        }
-        match config.replay {
-            Some(Replay::Invalid) => Err("UnableToReplayMessages: Replay params are not valid".into()),
-            Some(_) if !config.private => {
-                Err("UnableToReplayMessages: Replay is not allowed for public channels".into())
-            }
-            _ => Ok(claims),
         }
     }
 
@@ -361,12 +262,4 @@ fn system<E: AsRef<str>>(outcome: &Result<&str, E>, extension: &str, topic: &Top
     };
     let channel = topic.name.trim_start_matches("realtime:");
     json!({"message": message, "status": status, "extension": extension, "channel": channel}).to_string()
-}
-
-/// Far tokens are looked at once a year, so that no sum of times overflows.
-fn expiry(claims: &Claims, now: Instant) -> Instant {
-    let left = jiff::Timestamp::from_second(i64::try_from(claims.expires_at()).unwrap_or(i64::MAX))
-        .map_or(i64::MAX, |at| at.as_millisecond())
-        .saturating_sub(jiff::Timestamp::now().as_millisecond());
-    now + Duration::from_millis(u64::try_from(left).unwrap_or(0)).min(Duration::from_secs(365 * 86400))
 }
