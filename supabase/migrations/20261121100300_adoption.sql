@@ -48,12 +48,10 @@ begin
   end loop;
 end $$;
 
--- A view over the table would hold its columns' types fast; ours is made anew below.
+-- A view of the older shape would hold its columns' types fast; ours is made below.
 do $$
 begin
-  if exists (select from public.project_files where revision is null)
-    or to_regclass('public.project_files_current') is not null
-      and coalesce(obj_description(to_regclass('public.project_files_current'), 'pg_class'), '') not like 'project_sync:%' then
+  if coalesce(obj_description(to_regclass('public.project_files_current'), 'pg_class'), '') not like 'project_sync:%' then
     drop view if exists public.project_files_current;
   end if;
 end $$;
@@ -89,12 +87,17 @@ begin
   end loop;
 end $$;
 
-alter table public.project_files
-  alter column file_path type text,
-  alter column file_type type text,
-  alter column content_hash type text,
-  alter column encoding type text,
-  alter column created_by drop not null;
+alter table public.project_files alter column created_by drop not null;
+do $$
+declare
+  short text;
+begin
+  for short in select a.attname from pg_attribute a where a.attrelid = 'public.project_files'::regclass
+      and a.attname in ('file_path', 'file_type', 'content_hash', 'encoding') and a.atttypid <> 'text'::regtype
+  loop
+    execute format('alter table public.project_files alter column %I type text', short);
+  end loop;
+end $$;
 
 -- The backfill. Triggers sleep meanwhile: this is no change of any project's files.
 do $$
@@ -105,9 +108,12 @@ declare
     else 'null' end;
   older_hash text := case when has_column ? 'checksum' then 'f.checksum' else 'null' end;
   fresh_projects boolean := not exists (select from public.projects);
+  -- The projects with rows that no counter has seen.
+  adopted uuid[] := array(select distinct f.project_id from public.project_files f where f.revision is null
+    or not exists (select from project_sync.counters c where c.project_id = f.project_id));
   orphans bigint;
 begin
-  if not exists (select from public.project_files where revision is null) then return; end if;
+  if adopted = '{}' then return; end if;
   alter table public.project_files disable trigger user;
 
   -- `path` and `type` of one of the older clients.
@@ -161,10 +167,10 @@ begin
   -- One row a path is current, and it has the highest version. Paths where that does not hold are numbered anew, the row
   -- that was current last.
   with crooked as (
-    select f.project_id, f.file_path from public.project_files f group by f.project_id, f.file_path
-    having bool_or(f.revision is null) and (count(f.version) < count(*) or min(f.version) < 1
-      or count(distinct f.version) < count(*)
-      or max(f.version) filter (where f.is_current_version) is distinct from max(f.version))
+    select f.project_id, f.file_path from public.project_files f where f.project_id = any(adopted)
+    group by f.project_id, f.file_path
+    having count(f.version) < count(*) or min(f.version) < 1 or count(distinct f.version) < count(*)
+      or max(f.version) filter (where f.is_current_version) is distinct from max(f.version)
   ), numbered as (
     select f.id, row_number() over (partition by f.project_id, f.file_path order by coalesce(f.is_current_version, false),
       f.version nulls first, f.updated_at nulls first, f.created_at nulls first, f.id) as version
@@ -173,17 +179,23 @@ begin
   update public.project_files f set version = n.version from numbered n where f.id = n.id and f.version is distinct from n.version;
   update public.project_files f set is_current_version = (f.version = newest.version)
     from (select project_id, file_path, max(version) as version from public.project_files group by project_id, file_path) newest
-    where f.revision is null and newest.project_id = f.project_id and newest.file_path = f.file_path
+    where f.project_id = any(adopted) and newest.project_id = f.project_id and newest.file_path = f.file_path
       and f.is_current_version is distinct from (f.version = newest.version);
 
-  -- What was there before is revision 1.
-  update public.project_files f set revision = 1, superseded_revision = case when f.is_current_version then null else 1 end
-    where f.revision is null;
-  insert into project_sync.counters (project_id, revision, digest)
-    select f.project_id, 1, coalesce(bit_xor(project_sync.file_digest(f.file_path, f.version, f.content_hash))
-      filter (where f.is_current_version and not f.is_deleted), repeat('0', 256)::bit(256))
-    from public.project_files f group by f.project_id
-    on conflict (project_id) do update
-      set revision = greatest(project_sync.counters.revision, excluded.revision), digest = excluded.digest;
+  -- What was there before is revision 1. Where there were revisions already, and the migrations were taken back in between, it
+  -- is the next one, and whoever knows an older one starts over.
+  insert into project_sync.counters (project_id, revision, tombstone_floor)
+    select f.project_id, coalesce(max(f.revision), 0) + 1, case when max(f.revision) > 0 then max(f.revision) + 1 else 0 end
+    from public.project_files f where f.project_id = any(adopted) group by f.project_id
+    on conflict (project_id) do update set revision = greatest(project_sync.counters.revision + 1, excluded.revision),
+      tombstone_floor = greatest(project_sync.counters.revision + 1, excluded.revision);
+  update public.project_files f set revision = coalesce(f.revision, c.revision),
+      superseded_revision = case when not f.is_current_version then coalesce(f.superseded_revision, c.revision) end
+    from project_sync.counters c where c.project_id = f.project_id and f.project_id = any(adopted)
+      and (f.revision is null or f.is_current_version <> (f.superseded_revision is null));
+  update project_sync.counters c set digest = (select coalesce(
+      bit_xor(project_sync.file_digest(f.file_path, f.version, f.content_hash)), repeat('0', 256)::bit(256))
+      from public.project_files f where f.project_id = c.project_id and f.is_current_version and not f.is_deleted)
+    where c.project_id = any(adopted);
   alter table public.project_files enable trigger user;
 end $$;

@@ -18,13 +18,16 @@ end $$;
 create or replace function project_sync.hold_counter(project uuid, out revision bigint, out version_floor integer)
 language plpgsql as $$
 declare
-  counter project_sync.counters;
+  counter record;
 begin
-  perform project_sync.enter_line(project);
-  select * into counter from project_sync.counters c where c.project_id = project for no key update;
-  if not found then
-    insert into project_sync.counters (project_id) values (project) on conflict do nothing;
-    select * into counter from project_sync.counters c where c.project_id = project for no key update;
+  -- A bulk comes here for each row: our own id on the row says that we hold it already.
+  select c.revision, c.version_floor, c.taken_by, c.taken_at, c.xmax = pg_current_xact_id()::xid as is_held into counter
+    from project_sync.counters c where c.project_id = project;
+  if counter.is_held is not true then
+    perform project_sync.enter_line(project);
+    if counter.revision is null then insert into project_sync.counters (project_id) values (project) on conflict do nothing; end if;
+    select c.revision, c.version_floor, c.taken_by, c.taken_at into counter
+      from project_sync.counters c where c.project_id = project for no key update;
   end if;
   version_floor := counter.version_floor;
   revision := counter.revision;

@@ -89,7 +89,8 @@ create function tests.events_are_dense(name text) returns boolean language sql a
 $$;
 
 -- Two projects: `one` with its people, `two` of somebody else.
-create procedure tests.people_and_projects() language sql as $$
+create procedure tests.people_and_projects() language plpgsql as $$
+begin
   insert into auth.users (id) select tests.person(who)
     from unnest(array['owner', 'editor', 'collaborator', 'stranger', 'other owner']) who on conflict do nothing;
   insert into public.user_profiles (id) select tests.person(who)
@@ -100,5 +101,5 @@ create procedure tests.people_and_projects() language sql as $$
   insert into public.project_members (project_id, user_id, role) values
     (tests.project('one'), tests.person('editor'), 'editor'),
     (tests.project('one'), tests.person('collaborator'), 'collaborator') on conflict do nothing;
-$$;
+end $$;
 grant usage on schema tests to public;
