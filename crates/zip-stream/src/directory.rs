@@ -129,5 +129,24 @@ fn end<R: BufRead>(source: &mut Source<R>, place: &Place, zip64: bool) -> Result
     if comment.windows(4).any(|four| four == END.to_le_bytes()) {
         return Err(Fault::TwoEnds.at(at));
     }
-    if source.peek(1)?.is_empty() { Ok(()) } else { Err(Fault::BytesAfterEnd.at(source.at())) }
+    padding(source)
+}
+
+/// Tools that come from tapes write whole blocks, the last one filled up with zeros, also into a pipe.
+pub(crate) const BLOCK: usize = 10_240;
+
+fn padding<R: BufRead>(source: &mut Source<R>) -> Result<(), ZipError> {
+    let end = source.at();
+    loop {
+        let at = source.at();
+        let chunk = source.chunk()?;
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        let count = chunk.len();
+        if chunk.iter().any(|byte| *byte != 0) || at - end + count as u64 >= BLOCK as u64 {
+            return Err(Fault::BytesAfterEnd.at(at));
+        }
+        source.consume(count);
+    }
 }

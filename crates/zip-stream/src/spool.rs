@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 
+use crate::directory::BLOCK;
 use crate::error::{Fault, ZipError};
 use crate::limits::Limits;
 use crate::record::{CENTRAL, Central, END, Fields, ZIP64_END, ZIP64_LOCATOR};
@@ -46,7 +47,8 @@ fn directory_at(file: &File, base: u64, length: u64) -> Result<u64, ZipError> {
     let ends_here = |at: &usize| {
         let found = &tail[*at..];
         let comment = usize::from(u16::from_le_bytes([found[20], found[21]]));
-        found.starts_with(&END.to_le_bytes()) && found.len() == END_LENGTH + comment
+        let after = found.get(END_LENGTH + comment..);
+        found.starts_with(&END.to_le_bytes()) && after.is_some_and(|after| after.iter().all(|byte| *byte == 0))
     };
     let last = tail.len().checked_sub(END_LENGTH);
     let end =
@@ -68,9 +70,9 @@ fn directory_at(file: &File, base: u64, length: u64) -> Result<u64, ZipError> {
     Ok(end.u64(48))
 }
 
-/// The last bytes, as many as the end with the longest comment and a locator can have.
+/// The last bytes, as many as a locator, the end with the longest comment and padding can have.
 fn tail(mut file: &File, length: u64) -> io::Result<Vec<u8>> {
-    let most = (LOCATOR_LENGTH + END_LENGTH + usize::from(u16::MAX)) as u64;
+    let most = (LOCATOR_LENGTH + END_LENGTH + usize::from(u16::MAX) + BLOCK) as u64;
     file.seek(io::SeekFrom::Start(length.saturating_sub(most)))?;
     let mut tail = Vec::new();
     file.take(most).read_to_end(&mut tail)?;
