@@ -7,9 +7,7 @@ mod writer;
 use std::sync::Arc;
 use std::time::Instant;
 
-use sync_core::{
-    Agent, Answer, Event, Hydration, Input, Options, Output, ReadError, ReadId, Renewal, RenewalError, Time,
-};
+use sync_core::{Agent, Answer, Event, Input, Options, Output, ReadError, ReadId, Renewal, RenewalError, Time};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::{error, info, warn};
