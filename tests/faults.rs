@@ -125,6 +125,7 @@ fn run(seed: u64) -> Duration {
 fn a_deaf_channel_is_noticed() {
     let world = World::new();
     let mut agent = world.agent();
+    agent.wait_for("catch_up");
     world.save("src/App.tsx", "everybody was told");
     agent.wait_until("the event", |event| event["event_type"] == "file_applied" && event["version"] == 2);
     world.backend().faults().deafen_joined();
