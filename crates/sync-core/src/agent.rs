@@ -13,8 +13,8 @@ use crate::renewal::Renewals;
 use crate::replica::Replica;
 use crate::rng::Rng;
 use crate::{
-    Answer, BatchId, ContentHash, Event, Op, ProjectPath, Read, ReadError, ReadId, Reason, Revision, TableDigest, Time,
-    Version, Written,
+    Answer, BatchId, ContentHash, Event, Op, ProjectPath, Read, ReadError, ReadId, Reason, Revision, Saved,
+    TableDigest, Time, Version, Written,
 };
 
 /// What an agent is told once, at its start.
@@ -47,6 +47,8 @@ pub struct Options {
 pub enum Input {
     /// The snapshot's files are verified and in place (or there was no snapshot: revision 0, no files).
     Hydrated(Hydration),
+    /// Instead of a snapshot: the directory was kept, and with it the state of an earlier agent.
+    Restored(Restored),
     /// Something about the websocket.
     Socket(SocketEvent),
     /// A read ended.
@@ -80,6 +82,16 @@ pub struct Hydration {
     /// From the manifest; none without one: counts as revision 0.
     pub revision: Option<Revision>,
     /// Every file that now lies in the project because of the snapshot.
+    pub files: Vec<HydratedFile>,
+}
+
+/// A directory that was kept, with state that [`Saved::decode`] accepted.
+#[derive(Debug, Clone)]
+pub struct Restored {
+    /// What the earlier agent had accepted.
+    pub saved: Saved,
+    /// Every file that the earlier agent owned and that is there, with the hash of what lies there now: also those
+    /// that the state does not know, since it may be older than the directory.
     pub files: Vec<HydratedFile>,
 }
 
@@ -217,6 +229,7 @@ impl Agent {
         let mut cx = cx!(self, now);
         match input {
             Input::Hydrated(hydration) => self.replica.hydrated(&mut cx, hydration),
+            Input::Restored(restored) => self.replica.restored(&mut cx, restored),
             Input::Socket(event) => self.channel.on_socket(&mut cx, event),
             Input::Read(id, result) => self.replica.on_read(&mut cx, id, result),
             Input::Written(id, written) => {
@@ -273,6 +286,11 @@ impl Agent {
             degraded: self.degraded.clone(),
             token_left: self.renewals.left(now),
         }
+    }
+
+    /// What a later agent can start from: to be written after the renames that it speaks of. None before hydration.
+    pub fn saved(&self) -> Option<Saved> {
+        self.replica.saved(&self.options.project_id)
     }
 
     /// What one part said is heard by the others, until none has anything more to say.

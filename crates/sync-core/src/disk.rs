@@ -104,6 +104,11 @@ impl Disk {
         self.owned.contains_key(path)
     }
 
+    /// What lies in the project because of the snapshot or the database.
+    pub fn paths(&self) -> impl Iterator<Item = &ProjectPath> {
+        self.owned.keys()
+    }
+
     pub fn owned(&self) -> usize {
         self.owned.len()
     }

@@ -24,13 +24,14 @@ mod read;
 mod renewal;
 mod replica;
 mod rng;
+mod saved;
 mod status_channel;
 mod table;
 mod time;
 mod timestamp;
 
 pub use agent::{
-    Agent, HydratedFile, Hydration, Input, Options, Output, Phase, Renewal, RenewalError, SocketEvent, Status,
+    Agent, HydratedFile, Hydration, Input, Options, Output, Phase, Renewal, RenewalError, Restored, SocketEvent, Status,
 };
 pub use content_hash::{ContentHash, NotAHash};
 pub use digest::TableDigest;
@@ -38,6 +39,7 @@ pub use event::{Event, Reason};
 pub use op::{BatchId, Content, Op, Outcome, StageId, Written};
 pub use path::{PathError, ProjectPath};
 pub use read::{Answer, Read, ReadError, ReadId};
+pub use saved::{Saved, SavedError, SavedRow};
 pub use time::Time;
 
 /// A project's state number: each committed transaction that changes files is one revision.

@@ -9,8 +9,12 @@ const RENEW_AT_PERCENT: u32 = 80;
 const RETRY_LEAST: Duration = Duration::from_millis(250);
 const RETRY_BASE: Duration = Duration::from_secs(1);
 const RETRY_CAP: Duration = Duration::from_secs(60);
-/// A new token that is refused at once is not asked for again before this: whoever refuses it has another reason.
-const SETTLE: Duration = Duration::from_secs(5);
+/// A token that is refused within this time of its receipt is refused for another reason than its age: then the next
+/// one is asked for ever more slowly.
+const YOUNG: Duration = Duration::from_secs(60);
+const YOUNG_LEAST: Duration = Duration::from_secs(1);
+const YOUNG_BASE: Duration = Duration::from_secs(5);
+const YOUNG_CAP: Duration = Duration::from_secs(300);
 
 /// Keeps the token young. Its life is counted from its receipt on the monotonic clock, so that a wrong wall clock
 /// does no harm; one renewal runs at a time.
@@ -19,11 +23,16 @@ pub(crate) struct Renewals {
     possible: bool,
     refused: bool,
     in_flight: bool,
-    /// Asked for because somebody was refused: the channel and the reads wait for it.
+    /// When the next renewal is to begin.
     due: Option<Time>,
+    /// Somebody was refused, and `due` is for their sake.
+    asked: bool,
     expires: Option<Time>,
-    received: Time,
+    /// When the newest renewed token came.
+    received: Option<Time>,
     backoff: Backoff,
+    /// Of tokens that were refused while young.
+    young: Backoff,
 }
 
 impl Renewals {
@@ -33,9 +42,11 @@ impl Renewals {
             refused: false,
             in_flight: false,
             due: None,
+            asked: false,
             expires: None,
-            received: now,
+            received: None,
             backoff: Backoff::new(RETRY_LEAST, RETRY_BASE, RETRY_CAP),
+            young: Backoff::new(YOUNG_LEAST, YOUNG_BASE, YOUNG_CAP),
         };
         renewals.set_life(options.token_lifetime.filter(|_| options.live), now);
         renewals
@@ -46,11 +57,18 @@ impl Renewals {
         if !self.possible || self.refused {
             return cx.degrade(Reason::TokenExpired, "the token was refused and cannot be renewed");
         }
-        if self.in_flight || self.backoff.attempts() > 0 {
+        if self.in_flight || self.asked {
             return;
         }
-        let settled = if self.received == Time::default() { cx.now } else { self.received.after(SETTLE) };
-        self.due = Some(settled.max(cx.now));
+        self.asked = true;
+        let wait = match self.received {
+            Some(received) if cx.now.since(received) < YOUNG => self.young.next(cx.rng),
+            _ => {
+                self.young.reset();
+                Duration::ZERO
+            }
+        };
+        self.due = Some(cx.now.after(wait));
         self.tick(cx);
     }
 
@@ -82,8 +100,9 @@ impl Renewals {
         match result {
             Ok(Renewal { token: Some(life) }) => {
                 self.backoff.reset();
-                self.received = cx.now;
+                self.received = Some(cx.now);
                 self.due = None;
+                self.asked = false;
                 self.set_life(life, cx.now);
                 cx.event(Event::TokenRenewed);
                 cx.recover(Reason::TokenExpired);

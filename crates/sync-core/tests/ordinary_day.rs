@@ -4,7 +4,10 @@ mod common;
 
 use common::{Desk, hash, update};
 use serde_json::json;
-use sync_core::{Answer, Event, Op, Outcome, Output, Read, ReadError, Reason, StageId, TableDigest};
+use sync_core::{
+    Answer, Event, HydratedFile, Input, Op, Outcome, Output, ProjectPath, Read, ReadError, Reason, Restored, Saved,
+    StageId, TableDigest,
+};
 
 #[test]
 fn joins_catches_up_and_writes_an_event_in_the_same_call() {
@@ -343,4 +346,58 @@ fn later_changes_of_a_path_gather_while_a_batch_is_under_way() {
     let outputs = desk.written(*batch, first, |_| Outcome::Changed { created: true, bytes: 1 });
     let ops = Desk::ops_of(&outputs);
     assert!(matches!(&ops[..], [Op::Write { version: Some(9), .. }]), "only the newest is written: {ops:?}");
+}
+
+/// Found by the simulator: a backup restored between two pages made a listing that was never true.
+#[test]
+fn pages_that_do_not_fit_together_are_listed_once_more_before_the_database_is_blamed() {
+    let mut desk = Desk::new();
+    let outputs = desk.hydrate(0, &[]);
+    let mut digest = TableDigest::default();
+    digest.toggle("a", 1, &hash("a"));
+    let row = |path: &str, revision: u64| json!({"file_path": path, "version": 1, "revision": revision, "content": path, "content_hash": hash(path).to_string()});
+    let page = |complete: bool, files: serde_json::Value| json!({"head_revision": 5, "complete": complete, "digest": digest.to_string(), "files": files});
+    let outputs = desk.answer(Desk::read_of(&outputs).0, page(false, json!([row("b", 4)])));
+    let outputs = desk.answer(Desk::read_of(&outputs).0, page(true, json!([row("c", 5)])));
+    let (id, read) = Desk::read_of(&outputs);
+    assert!(matches!(read, Read::Changes { since: 0, .. }));
+    assert!(!desk.agent.status(desk.now).degraded.contains(&Reason::DigestWrong));
+    desk.answer(id, page(true, json!([row("a", 3)])));
+    let status = desk.agent.status(desk.now);
+    assert_eq!((status.digest, status.files), (digest, 1));
+}
+
+#[test]
+fn a_kept_directory_is_compared_with_its_state_once_the_table_is_up_to_date() {
+    let mut desk = Desk::new();
+    desk.start(5, &[("same", 1, "s"), ("damaged", 1, "d"), ("missing", 1, "m"), ("gone", 1, "g")]);
+    let saved = desk.agent.saved().expect("state").encode();
+
+    let mut desk = Desk::new();
+    let file = |path: &str, content: &str| HydratedFile {
+        path: ProjectPath::parse(path).unwrap(),
+        version: None,
+        hash: hash(content),
+        size: 1,
+    };
+    let files =
+        vec![file("same", "s"), file("damaged", "?"), file("gone", "g"), file("younger", "y"), file("draft", "x")];
+    let saved = Saved::decode(saved.as_bytes(), common::PROJECT).expect("what was written");
+    let outputs = desk.handle(Input::Restored(Restored { saved, files }));
+    assert_eq!(Desk::ops_of(&outputs), [], "nothing is known yet of what came after the state");
+    let (id, read) = Desk::read_of(&outputs);
+    assert!(matches!(read, Read::Changes { since: 5, .. }));
+    let outputs = desk.answer(id, json!({"head_revision": 7, "complete": true, "files": [
+        {"file_path": "younger", "version": 1, "revision": 6, "content": "y", "content_hash": hash("y").to_string()},
+        {"file_path": "gone", "version": 2, "revision": 7, "is_deleted": true},
+    ]}));
+    let mut paths: Vec<String> = Desk::ops_of(&outputs).iter().map(|op| op.path().to_string()).collect();
+    paths.sort();
+    assert_eq!(paths, ["draft", "gone"], "what no row knows goes, what is already there is not written");
+    let fetched: Vec<&Read> =
+        outputs.iter().filter_map(|o| if let Output::Read(_, read) = o { Some(read) } else { None }).collect();
+    assert_eq!(
+        fetched,
+        [&Read::File { path: "damaged".into(), version: 1 }, &Read::File { path: "missing".into(), version: 1 }]
+    );
 }

@@ -6,9 +6,8 @@ use super::{Purpose, Replica};
 use crate::answer::{Changes, Listed};
 use crate::backoff::Backoff;
 use crate::cx::{Cx, clip};
-use crate::digest::TableDigest;
 use crate::disk::Origin;
-use crate::table::{Row, RowState};
+use crate::table::Row;
 use crate::{Answer, Content, Event, Read, ReadError, ReadId, Reason, Revision, Time};
 
 /// Rows asked for in one page with content; the database ends a page earlier at 1 MB.
@@ -16,9 +15,9 @@ const PAGE_ROWS: u32 = 1_000;
 /// Rows asked for in one page without content.
 const PAGE_ROWS_BARE: u32 = 10_000;
 /// More pages than any project has: whoever sends more does not end.
-const MAX_PAGES: u32 = 10_000;
+pub(super) const MAX_PAGES: u32 = 10_000;
 /// More paths than any project has, over all pages.
-const MAX_ROWS: usize = 500_000;
+pub(super) const MAX_ROWS: usize = 500_000;
 /// Waits between attempts of a read.
 const RETRY_LEAST: Duration = Duration::from_millis(100);
 const RETRY_BASE: Duration = Duration::from_millis(500);
@@ -33,24 +32,24 @@ pub(super) fn backoff() -> Backoff {
 /// A catch-up under way: one runs at a time.
 #[derive(Debug)]
 pub(super) struct CatchUp {
-    cause: &'static str,
-    kind: Kind,
-    from: Revision,
+    pub cause: &'static str,
+    pub kind: Kind,
+    pub from: Revision,
     /// The next page begins above it.
-    since: Revision,
-    pub(super) started: Time,
-    pages: u32,
-    rows: usize,
+    pub since: Revision,
+    pub started: Time,
+    pub pages: u32,
+    pub rows: usize,
     /// An answer that removes over half of the owned files was asked for again: obey now.
-    confirming: bool,
+    pub confirming: bool,
     /// The page that is under way.
-    read: Option<ReadId>,
+    pub read: Option<ReadId>,
     /// When the next page is to be asked for.
-    at: Time,
+    pub at: Time,
 }
 
 #[derive(Debug)]
-enum Kind {
+pub(super) enum Kind {
     /// What is above the known revision.
     Changes,
     /// The full state, from 0: what is not named is gone. A repair looks at rows only when all are there.
@@ -106,7 +105,7 @@ impl Replica {
         self.send_page(cx);
     }
 
-    fn begin(&mut self, cx: &mut Cx, cause: &'static str, kind: Kind, confirming: bool) {
+    pub(super) fn begin(&mut self, cx: &mut Cx, cause: &'static str, kind: Kind, confirming: bool) {
         let since = if let Kind::Changes = kind { self.known } else { 0 };
         self.catch_up = Some(CatchUp {
             cause,
@@ -122,7 +121,7 @@ impl Replica {
         });
     }
 
-    fn send_page(&mut self, cx: &mut Cx) {
+    pub(super) fn send_page(&mut self, cx: &mut Cx) {
         let Some(catch_up) = self.catch_up.as_ref().filter(|c| c.read.is_none() && c.at <= cx.now) else { return };
         // Without a snapshot there is nothing yet that content could be compared with.
         let bare = match &catch_up.kind {
@@ -180,7 +179,7 @@ impl Replica {
     }
 
     /// The page is asked for again later.
-    fn page_failed(&mut self, cx: &mut Cx, error: String, least: Option<Duration>) {
+    pub(super) fn page_failed(&mut self, cx: &mut Cx, error: String, least: Option<Duration>) {
         let Some(catch_up) = &mut self.catch_up else { return };
         let retry_after = self.catch_up_backoff.next(cx.rng).max(least.unwrap_or_default());
         catch_up.at = cx.now.after(retry_after);
@@ -192,7 +191,7 @@ impl Replica {
     }
 
     /// The whole catch-up begins again later.
-    fn restart(&mut self, cx: &mut Cx, error: &str) {
+    pub(super) fn restart(&mut self, cx: &mut Cx, error: &str) {
         cx.rejected("pages", error);
         if let Some(catch_up) = &mut self.catch_up {
             catch_up.pages = 0;
@@ -240,7 +239,7 @@ impl Replica {
     }
 
     /// Rows are facts of their own: each is taken where it is newer than what is there.
-    fn put_listed(&mut self, cx: &mut Cx, mut files: Vec<Listed>) {
+    pub(super) fn put_listed(&mut self, cx: &mut Cx, mut files: Vec<Listed>) {
         files.sort_by_key(|file| file.row.revision);
         for change in files.chunk_by_mut(|a, b| a.row.revision == b.row.revision) {
             let revision = change.first().map(|file| file.row.revision);
@@ -261,207 +260,5 @@ impl Replica {
                 self.disk.end_group(group);
             }
         }
-    }
-
-    /// The last page came: only now it is a state.
-    fn complete(&mut self, cx: &mut Cx, head: Revision, digest: Option<TableDigest>) {
-        let Some(mut catch_up) = self.catch_up.take() else { return };
-        let full = match &mut catch_up.kind {
-            Kind::Full { named, .. } => Some(std::mem::take(named)),
-            _ => None,
-        };
-        if let Some(named) = &full {
-            let gone = self.unnamed(named, |row| row.revision <= head);
-            if self.asks_again(cx, &mut catch_up, &gone) {
-                let repair = matches!(catch_up.kind, Kind::Full { repair: true, .. });
-                return self.begin(cx, catch_up.cause, Kind::Full { named: BTreeMap::new(), repair }, true);
-            }
-            for path in gone {
-                let version = self.table.get(&path).and_then(|row| row.version);
-                self.put_row(cx, &path, Some(Row { version, revision: head, state: RowState::Tombstone }));
-            }
-            for (path, row) in named {
-                let old = self.table.get(path);
-                if old.is_none_or(|old| old.revision <= head && !old.says_the_same(row)) {
-                    self.put_row(cx, path, Some(*row));
-                }
-            }
-        }
-        self.known = self.known.max(head);
-        self.finished(cx, catch_up, head, digest, full.is_some());
-    }
-
-    /// The answer replaces the table, tombstones included, also downwards.
-    fn on_reset(&mut self, cx: &mut Cx, changes: Changes) {
-        let Changes { head, digest, files, .. } = changes;
-        let Some(mut catch_up) = self.catch_up.take() else { return };
-        let named: BTreeMap<String, Row> = files.into_iter().map(|file| (file.path, file.row)).collect();
-        // A head below ours is a restored backup: what we know above it does not exist any more.
-        let downwards = catch_up.since > head;
-        let replaced = |row: &Row| downwards || row.revision <= head;
-        let gone = self.unnamed(&named, replaced);
-        if self.asks_again(cx, &mut catch_up, &gone) {
-            let kind = std::mem::replace(&mut catch_up.kind, Kind::Changes);
-            let since = catch_up.since;
-            self.begin(cx, catch_up.cause, kind, true);
-            if let Some(catch_up) = &mut self.catch_up {
-                catch_up.since = since;
-            }
-            return;
-        }
-        let unnamed: Vec<String> = self
-            .table
-            .iter()
-            .filter(|(path, row)| !named.contains_key(*path) && replaced(row))
-            .map(|(path, _)| path.to_owned())
-            .collect();
-        for path in unnamed {
-            self.put_row(cx, &path, None);
-        }
-        for (path, row) in &named {
-            if self.table.get(path).is_none_or(|old| replaced(old) && old != row) {
-                self.put_row(cx, path, Some(*row));
-            }
-        }
-        if downwards {
-            self.known = head;
-            self.held = Default::default();
-            self.wish_catch_up(cx.now, "reset");
-        }
-        self.known = self.known.max(head);
-        self.finished(cx, catch_up, head, digest, true);
-    }
-
-    fn finished(&mut self, cx: &mut Cx, catch_up: CatchUp, head: Revision, digest: Option<TableDigest>, listed: bool) {
-        self.head = Some(self.known.max(head));
-        self.catch_up_backoff.reset();
-        cx.recover(Reason::ReadsFailing);
-        self.head_poll.caught_up(self.known);
-        // Before the word is out that the catch-up ended, its files are under way.
-        self.disk.flush(cx);
-        let CatchUp { cause, from, started, rows, .. } = catch_up;
-        cx.event(Event::CatchUp { cause, from, to: self.known, files: rows, took: cx.now.since(started) });
-        self.settle_provisional(cx, started);
-        self.drop_unreachable(cx);
-        if let Some(stored) = digest {
-            self.compare_digest(cx, head, stored, listed);
-        }
-        self.drain_held(cx);
-    }
-
-    /// Revisions equal and digests different: something is wrong with a row, ours or the database's digest.
-    pub(super) fn compare_digest(&mut self, cx: &mut Cx, head: Revision, stored: TableDigest, listed: bool) {
-        if self.known != head || self.older.is_some() {
-            return;
-        }
-        if self.table.digest() == stored {
-            self.digest_wrong = None;
-            return cx.recover(Reason::DigestWrong);
-        }
-        if listed {
-            self.digest_wrong = Some((head, stored));
-            return cx.degrade(Reason::DigestWrong, format!("the database's digest {stored} is not that of its files"));
-        }
-        if self.digest_wrong != Some((head, stored)) && self.catch_up.is_none() {
-            self.begin(cx, "digest", Kind::Full { named: BTreeMap::new(), repair: true }, false);
-        }
-    }
-
-    /// Live paths of the table that a full listing does not name as live.
-    fn unnamed(&self, named: &BTreeMap<String, Row>, replaced: impl Fn(&Row) -> bool) -> Vec<String> {
-        let gone = |path: &str, row: &Row| {
-            row.is_live() && replaced(row) && named.get(path).is_none_or(|listed| !listed.is_live())
-        };
-        self.table.iter().filter(|(path, row)| gone(path, row)).map(|(path, _)| path.to_owned()).collect()
-    }
-
-    /// An answer that would remove over half of the owned files is asked for twice.
-    fn asks_again(&self, cx: &mut Cx, catch_up: &mut CatchUp, gone: &[String]) -> bool {
-        let owned = |path: &&String| crate::ProjectPath::parse(path).is_ok_and(|path| self.disk.owns(&path));
-        let removed = gone.iter().filter(owned).count();
-        if catch_up.confirming || removed * 2 <= self.disk.owned() {
-            return false;
-        }
-        cx.skipped("removal_asked_again");
-        true
-    }
-
-    /// Replaces a row without regard to its revision.
-    fn put_row(&mut self, cx: &mut Cx, path: &str, row: Option<Row>) {
-        match row {
-            Some(row) => self.table.put(path, row),
-            None => self.table.remove(path),
-        }
-        let origin = Origin { received: cx.now, sent_at_ms: None, group: None };
-        self.follow_row(cx, path, None, origin);
-    }
-
-    fn found_older(&mut self, cx: &mut Cx) {
-        let cause = self.catch_up.take().map_or("older", |catch_up| catch_up.cause);
-        cx.degrade(Reason::OlderDatabase, "the database has no list_project_changes");
-        self.older = Some(super::Older::new());
-        self.begin(cx, cause, Kind::Older { named: BTreeMap::new(), after: String::new() }, false);
-        self.send_page(cx);
-        self.drain_held(cx);
-    }
-
-    fn on_older_page(&mut self, cx: &mut Cx, files: Vec<Listed>) {
-        let Some(catch_up) = &mut self.catch_up else { return };
-        let Kind::Older { named, after } = &mut catch_up.kind else { return };
-        catch_up.pages += 1;
-        catch_up.rows += files.len();
-        catch_up.at = cx.now;
-        let Some(last) = files.last().map(|file| file.path.clone()) else {
-            let named = std::mem::take(named);
-            return self.complete_older(cx, named);
-        };
-        let before = named.len();
-        named.extend(files.into_iter().map(|file| (file.path, file.row)));
-        *after = last;
-        if named.len() == before {
-            return self.restart(cx, "a page of list_current_files brings nothing further");
-        }
-        if catch_up.pages > MAX_PAGES || catch_up.rows > MAX_ROWS {
-            return self.restart(cx, "the pages of list_current_files do not end");
-        }
-        self.send_page(cx);
-    }
-
-    fn complete_older(&mut self, cx: &mut Cx, named: BTreeMap<String, Row>) {
-        let Some(mut catch_up) = self.catch_up.take() else { return };
-        let settled = |replica: &Replica, path: &str| {
-            replica.older.as_ref().is_none_or(|older| older.is_settled(path, catch_up.started))
-        };
-        let mut gone = self.unnamed(&named, |_| true);
-        gone.retain(|path| settled(self, path));
-        let mut news: Vec<(&String, Row)> = Vec::new();
-        for (path, row) in &named {
-            let old = self.table.get(path);
-            let revision = old.map_or(self.known, |old| old.revision);
-            let newer = old.is_none_or(|old| old.version < row.version || !old.is_live());
-            if newer && old.is_none_or(|old| old.version < row.version)
-                || old.is_some_and(|old| !old.says_the_same(row) && settled(self, path))
-            {
-                news.push((path, Row { revision, ..*row }));
-            }
-        }
-        if self.asks_again(cx, &mut catch_up, &gone) {
-            let kind = Kind::Older { named: BTreeMap::new(), after: String::new() };
-            return self.begin(cx, catch_up.cause, kind, true);
-        }
-        for path in gone {
-            let old = self.table.get(&path).copied();
-            let version = old.and_then(|row| row.version);
-            let revision = old.map_or(self.known, |row| row.revision);
-            self.put_row(cx, &path, Some(Row { version, revision, state: RowState::Tombstone }));
-        }
-        for (path, row) in news {
-            self.put_row(cx, path, Some(row));
-        }
-        if let Some(older) = &mut self.older {
-            older.compared(cx.now);
-        }
-        let known = self.known;
-        self.finished(cx, catch_up, known, None, true);
     }
 }

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::reads::describe;
+use super::state::Seen;
 use super::{Purpose, Replica};
 use crate::answer::Head;
 use crate::backoff::Backoff;
@@ -121,7 +122,7 @@ impl Replica {
             // Below what we knew when we asked: a restored backup. The listing says so with a reset.
             self.start_catch_up(cx, "head_below");
         } else if self.catch_up.is_none() {
-            self.compare_digest(cx, head, digest, false);
+            self.compare_digest(cx, head, digest, Seen::Changes);
         }
     }
 

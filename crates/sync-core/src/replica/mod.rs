@@ -7,6 +7,8 @@ mod head_poll;
 mod older;
 mod provisional;
 mod reads;
+mod restore;
+mod state;
 
 use std::collections::BTreeMap;
 
@@ -53,6 +55,8 @@ pub(crate) struct Replica {
     /// When the newest token was taken in use: reads sent before may fail for the old one's sake.
     token_since: Time,
     in_sync: bool,
+    /// The directory was kept: after the first catch-up every path is compared with the table.
+    reconcile: bool,
 }
 
 /// What a read was sent for.
@@ -84,6 +88,7 @@ impl Replica {
             next_read: 1,
             token_since: Time::default(),
             in_sync: false,
+            reconcile: false,
         }
     }
 

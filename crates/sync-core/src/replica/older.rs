@@ -3,9 +3,13 @@ use std::time::Duration;
 
 use super::Replica;
 use super::accept::row_of;
+use super::catch_up::{Kind, MAX_PAGES, MAX_ROWS};
+use super::state::Seen;
+use crate::answer::Listed;
 use crate::change::{Change, EntryKind, read_row};
 use crate::cx::Cx;
-use crate::{ContentHash, Time};
+use crate::table::{Row, RowState};
+use crate::{ContentHash, Reason, Time};
 
 /// Between two comparisons with the older listing.
 const COMPARE_EVERY: Duration = Duration::from_secs(300);
@@ -95,5 +99,74 @@ impl Replica {
             },
             None,
         );
+    }
+
+    pub(super) fn found_older(&mut self, cx: &mut Cx) {
+        let cause = self.catch_up.take().map_or("older", |catch_up| catch_up.cause);
+        cx.degrade(Reason::OlderDatabase, "the database has no list_project_changes");
+        self.older = Some(Older::new());
+        self.begin(cx, cause, Kind::Older { named: BTreeMap::new(), after: String::new() }, false);
+        self.send_page(cx);
+        self.drain_held(cx);
+    }
+
+    pub(super) fn on_older_page(&mut self, cx: &mut Cx, files: Vec<Listed>) {
+        let Some(catch_up) = &mut self.catch_up else { return };
+        let Kind::Older { named, after } = &mut catch_up.kind else { return };
+        catch_up.pages += 1;
+        catch_up.rows += files.len();
+        catch_up.at = cx.now;
+        let Some(last) = files.last().map(|file| file.path.clone()) else {
+            let named = std::mem::take(named);
+            return self.complete_older(cx, named);
+        };
+        let before = named.len();
+        named.extend(files.into_iter().map(|file| (file.path, file.row)));
+        *after = last;
+        if named.len() == before {
+            return self.restart(cx, "a page of list_current_files brings nothing further");
+        }
+        if catch_up.pages > MAX_PAGES || catch_up.rows > MAX_ROWS {
+            return self.restart(cx, "the pages of list_current_files do not end");
+        }
+        self.send_page(cx);
+    }
+
+    fn complete_older(&mut self, cx: &mut Cx, named: BTreeMap<String, Row>) {
+        let Some(mut catch_up) = self.catch_up.take() else { return };
+        let settled = |replica: &Replica, path: &str| {
+            replica.older.as_ref().is_none_or(|older| older.is_settled(path, catch_up.started))
+        };
+        let mut gone = self.unnamed(&named, |_| true);
+        gone.retain(|path| settled(self, path));
+        let mut news: Vec<(&String, Row)> = Vec::new();
+        for (path, row) in &named {
+            let old = self.table.get(path);
+            let revision = old.map_or(self.known, |old| old.revision);
+            let newer = old.is_none_or(|old| old.version < row.version || !old.is_live());
+            if newer && old.is_none_or(|old| old.version < row.version)
+                || old.is_some_and(|old| !old.says_the_same(row) && settled(self, path))
+            {
+                news.push((path, Row { revision, ..*row }));
+            }
+        }
+        if self.asks_again(cx, &mut catch_up, &gone) {
+            let kind = Kind::Older { named: BTreeMap::new(), after: String::new() };
+            return self.begin(cx, catch_up.cause, kind, true);
+        }
+        for path in gone {
+            let old = self.table.get(&path).copied();
+            let version = old.and_then(|row| row.version);
+            let revision = old.map_or(self.known, |row| row.revision);
+            self.put_row(cx, &path, Some(Row { version, revision, state: RowState::Tombstone }));
+        }
+        for (path, row) in news {
+            self.put_row(cx, path, Some(row));
+        }
+        if let Some(older) = &mut self.older {
+            older.compared(cx.now);
+        }
+        let known = self.known;
+        self.finished(cx, catch_up, known, None, Seen::State);
     }
 }

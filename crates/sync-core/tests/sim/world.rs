@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sync_core::frame::{ProtocolVersion, Push, project_topic};
 use sync_core::{
     Agent, Answer, ContentHash, Event, HydratedFile, Hydration, Input, Options, Output, ProjectPath, Read, ReadError,
-    ReadId, Renewal, RenewalError, SocketEvent, Time,
+    ReadId, Renewal, RenewalError, Restored, Saved, SocketEvent, Time,
 };
 
 use crate::database::Database;
@@ -95,6 +95,8 @@ pub struct World {
     pub database: Database,
     backup: Database,
     pub tree: Tree,
+    /// The state file, as it was last written.
+    saved: Option<String>,
     socket: u64,
     open: bool,
     joined: Option<u64>,
@@ -125,6 +127,7 @@ impl World {
             backup: database.clone(),
             database,
             tree: Tree::default(),
+            saved: None,
             socket: 0,
             open: false,
             joined: None,
@@ -280,6 +283,9 @@ impl World {
     }
 
     fn strike(&mut self) {
+        if self.dice.percent(10) {
+            self.saved = self.agent.saved().map(|saved| saved.encode()).or(self.saved.take());
+        }
         let long = 1_000 + self.dice.below(40_000);
         if self.strikes(self.faults.cut, "cut") {
             self.close(1006);
@@ -323,7 +329,7 @@ impl World {
         }
     }
 
-    /// The agent dies; a new one finds the directory and no state.
+    /// The agent dies; a new one finds the directory, and older state or none.
     fn restart(&mut self) {
         self.life += 1;
         self.open = false;
@@ -336,9 +342,17 @@ impl World {
             hash: ContentHash::of(content.as_bytes()),
             size: content.len() as u64,
         });
-        let hydration = Hydration { revision: None, files: files.collect() };
+        let files = files.collect();
         self.agent = Agent::new(options(self.dice.next()), self.now);
-        self.later(100, Due::Input(self.life, Input::Hydrated(hydration)));
+        let saved = self.saved.as_ref().filter(|_| self.dice.percent(70));
+        let input = match saved.map(|saved| Saved::decode(saved.as_bytes(), PROJECT)) {
+            Some(saved) => {
+                *self.counts.entry("restored").or_default() += 1;
+                Input::Restored(Restored { saved: saved.expect("the state that was written"), files })
+            }
+            None => Input::Hydrated(Hydration { revision: None, files }),
+        };
+        self.later(100, Due::Input(self.life, input));
     }
 
     fn close(&mut self, code: u16) {
@@ -420,7 +434,7 @@ impl World {
 
     fn hear(&mut self, event: Event) {
         match event {
-            Event::CatchUp { cause: "digest", .. } => self.count("repairs"),
+            Event::CatchUp { cause: "digest" | "digest_again", .. } => self.count("repairs"),
             Event::CatchUp { .. } => self.count("catch_ups"),
             Event::ChannelJoined { .. } => self.count("joins"),
             Event::Skipped { reason: "removal_asked_again" } => self.count("removals_asked_again"),
