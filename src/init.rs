@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 pub use children::Exit;
 #[cfg(target_os = "linux")]
-pub(crate) use children::is_awaited;
+pub(crate) use children::is_known;
 pub use signals::{Shutdown, Signals};
 
 use crate::process::{Command, OutputLine, Process};
@@ -31,6 +31,8 @@ impl Init {
     pub fn start() -> io::Result<Init> {
         let signals = Signals::listen()?;
         let mut child_ended = signal(SignalKind::child())?;
+        #[cfg(target_os = "linux")]
+        children::note_inherited();
         adopt_orphans();
         tokio::spawn(async move {
             loop {
@@ -49,6 +51,8 @@ impl Init {
     pub fn spawn(&self, command: Command) -> io::Result<Process> {
         let (lines, output) = mpsc::channel::<OutputLine>(MAX_LINES);
         let (pid, exit, pipes) = children::spawn(command.into_std())?;
+        #[cfg(target_os = "linux")]
+        prefer_for_oom(pid);
         pipes.read_into(lines)?;
         Ok(Process::new(pid, exit, output))
     }
@@ -57,6 +61,14 @@ impl Init {
     pub fn signals(&self) -> Signals {
         self.signals.clone()
     }
+}
+
+/// When memory runs out, a child is to go before us. It hands the score on to whatever it starts.
+#[cfg(target_os = "linux")]
+fn prefer_for_oom(child: rustix::process::Pid) {
+    const SCORE: &str = "500";
+    // A child that has ended already needs none; raising it needs no right.
+    let _ = std::fs::write(format!("/proc/{}/oom_score_adj", child.as_raw_nonzero()), SCORE);
 }
 
 /// Processes whose parent died come to us rather than to PID 1, so that they can be reaped, and stopped.

@@ -20,6 +20,8 @@ pub(crate) use output::Pipes;
 pub use output::{MAX_LINE, MAX_LINES, OutputLine, Stream};
 #[cfg(target_os = "linux")]
 pub use strays::kill_strays;
+#[cfg(target_os = "linux")]
+pub(crate) use strays::living_children;
 
 use crate::init::Exit;
 

@@ -92,6 +92,14 @@ async fn a_program_that_is_not_there_is_an_error() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_child_goes_before_us_when_memory_runs_out() {
+    let init = Init::start().expect("signal handlers");
+    let mut child = shell(&init, "while ! grep -q 500 /proc/self/oom_score_adj; do sleep 0.01; done");
+    assert!(tokio::time::timeout(PATIENCE, child.wait()).await.expect("it is raised").success());
+}
+
 #[tokio::test]
 async fn stopping_takes_the_whole_group() {
     let init = Init::start().expect("signal handlers");
@@ -151,4 +159,36 @@ async fn as_pid_1() {
     assert_eq!(std::process::id(), 1);
     statuses_are_kept(200).await;
     orphans_are_reaped(1000).await;
+}
+
+/// `something & exec preview-agent`, as entrypoint scripts do: the agent stops what its own children left, not that.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_was_there_before_is_not_a_stray() {
+    let init = Init::start().expect("signal handlers");
+    let itself = std::env::current_exe().expect("a path");
+    let inner = "--ignored --exact after_an_exec --nocapture --test-threads=1";
+    let mut process = shell(&init, &format!("sleep 601 & exec {} {inner}", itself.display()));
+    let status = tokio::time::timeout(PATIENCE, process.wait()).await.expect("an end");
+    let mut printed = String::new();
+    process.stop(Duration::ZERO).await;
+    process.rest(|line| printed += &(line.text + "\n")).await;
+    assert!(status.success() && printed.contains("1 passed"), "{status}\n{printed}");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+#[ignore = "run in place of a shell by what_was_there_before_is_not_a_stray"]
+async fn after_an_exec() {
+    let init = Init::start().expect("signal handlers");
+    // Held until the orphan has left the group, with which it would be killed.
+    let mut leader = shell(&init, "setsid sleep 600 &");
+    assert!(leader.wait().await.success());
+    let started = Instant::now();
+    while sleepers() < 2 {
+        assert!(started.elapsed() < PATIENCE, "the orphan did not come");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(preview_agent::process::kill_strays(PATIENCE).await, 1);
+    assert_eq!(sleepers(), 1, "the one from before lives");
 }

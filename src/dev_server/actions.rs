@@ -13,6 +13,8 @@ pub(super) enum Action {
     Install,
 }
 
+use Action::{Install, Nothing, Restart};
+
 /// What several changed paths ask for together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Work {
@@ -29,8 +31,6 @@ impl Work {
         Work { restart: self.restart || other.restart, install: self.install || other.install }
     }
 }
-
-use Action::{Install, Nothing, Restart};
 
 /// File name patterns (`*` stands for anything), with what they ask for where Vite runs directly, and elsewhere. They
 /// count in the app's directory and those above it; what is not named asks for nothing.

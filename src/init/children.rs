@@ -49,10 +49,23 @@ pub(super) fn spawn(mut command: Command) -> io::Result<(Pid, Exit, Pipes)> {
     Ok((pid, Exit(receiver), Pipes { stdout: child.stdout.take(), stderr: child.stderr.take() }))
 }
 
-/// Whether `pid` was spawned here and still runs (or is not reaped yet).
+/// Children that the program had when it became an init: not ours to stop.
 #[cfg(target_os = "linux")]
-pub(crate) fn is_awaited(pid: i32) -> bool {
-    lock().contains_key(&pid)
+static INHERITED: std::sync::OnceLock<Vec<i32>> = std::sync::OnceLock::new();
+
+/// Takes note of the children that are there already; only the first call counts.
+#[cfg(target_os = "linux")]
+pub(super) fn note_inherited() {
+    INHERITED.get_or_init(|| {
+        let awaited = lock();
+        crate::process::living_children().into_iter().filter(|pid| !awaited.contains_key(pid)).collect()
+    });
+}
+
+/// Whether `pid` was spawned here and is not reaped yet, or was there before.
+#[cfg(target_os = "linux")]
+pub(crate) fn is_known(pid: i32) -> bool {
+    INHERITED.get().is_some_and(|inherited| inherited.contains(&pid)) || lock().contains_key(&pid)
 }
 
 /// Reaps what has ended; true where there may be more.

@@ -3,10 +3,11 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, getpid, kill_process};
 use tokio::time::{Instant, sleep};
 
-use crate::init::is_awaited;
+use crate::init::is_known;
 
 /// Kills the processes that came to us when their parents died, and those that come while we do, for at most `within`.
-/// They left their process group, so stopping that did not reach them. Returns how many were killed.
+/// They left their process group, so stopping that did not reach them. Children from before the agent (of a script that
+/// `exec`ed it) are none of its business. Returns how many were killed.
 pub async fn kill_strays(within: Duration) -> usize {
     let deadline = Instant::now() + within;
     let mut killed = 0;
@@ -21,12 +22,16 @@ pub async fn kill_strays(within: Duration) -> usize {
     }
 }
 
-/// Our living children that nobody here spawned.
 fn strays() -> Vec<Pid> {
+    living_children().into_iter().filter(|pid| !is_known(*pid)).filter_map(Pid::from_raw).collect()
+}
+
+/// Our children that run, whoever spawned them.
+pub(crate) fn living_children() -> Vec<i32> {
     let ours = getpid().as_raw_nonzero().get();
     let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
-    let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|pid| is_living_child(*pid, ours) && !is_awaited(*pid)).filter_map(Pid::from_raw).collect()
+    let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| is_living_child(*pid, ours)).collect()
 }
 
 fn is_living_child(pid: i32, parent: i32) -> bool {
