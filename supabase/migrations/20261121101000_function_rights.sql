@@ -23,6 +23,6 @@ begin
 end $$;
 
 -- What the policies call, with the rights of who asks. Nobody may call them by name: the schema is closed.
-grant execute on function project_sync.claims(), project_sync.caller_id(), project_sync.readable_projects(),
+grant execute on function project_sync.caller_id(), project_sync.readable_projects(),
   project_sync.writable_projects(), project_sync.projects_owned_by(uuid), project_sync.as_project(text),
   project_sync.flag_is_on(text, uuid) to authenticated, preview_agent, service_role;

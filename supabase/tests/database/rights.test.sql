@@ -59,6 +59,9 @@ select is(tests.act(who, format('with d as (delete from public.project_files whe
 select is(tests.code('owner', format('update public.project_files set project_id = %L where project_id = %L returning 1', tests.project('two'), tests.project('one'))), '0A000', 'no file moves to another project');
 select is(tests.code(who, 'truncate public.project_files'), case when who = 'service' then '0A000' else '42501' end, who || ' truncates') from tests.people;
 
+-- Who wrote a row is not the writer's to say.
+select is(tests.act('editor', format('insert into public.project_files (project_id, file_path, content, created_by, last_modified_by) values (%L, ''forged.txt'', ''x'', %2$L, %2$L) returning created_by', tests.project('one'), tests.person('owner'))), tests.person('editor')::text, 'nobody writes in another''s name');
+
 -- Members and projects.
 select is(tests.code(who, format('insert into public.project_members values (%L, %L, ''editor'') returning 1', tests.project('one'), tests.person('stranger'))),
   case when who in ('owner', 'service') then 'ok' else '42501' end, who || ' adds an editor') from tests.people where who <> 'service';
