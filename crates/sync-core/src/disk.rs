@@ -1,19 +1,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::backoff::Backoff;
 use crate::cx::{Cx, clip, earliest};
+use crate::wish::{Group, Have, Origin, Pending, Want};
 use crate::{
-    BatchId, Content, ContentHash, Event, Op, Outcome, Output, ProjectPath, ReadId, Revision, Time, Version, Written,
-    plan,
+    BatchId, Content, ContentHash, Event, Op, Outcome, Output, ProjectPath, ReadId, Revision, Time, Written, plan,
 };
 
 /// The longest that a bulk waits for omitted content before the rest of it is renamed.
 const BULK_PATIENCE: Duration = Duration::from_secs(5);
-/// Waits between attempts at what failed. The first is short: often only an order of operations was unlucky.
-const RETRY_LEAST: Duration = Duration::from_millis(50);
-const RETRY_BASE: Duration = Duration::from_millis(200);
-const RETRY_CAP: Duration = Duration::from_secs(30);
 /// Between attempts at content that does not match its hash: only a new row, or a repaired one, can help.
 const UNVERIFIABLE_RETRY: Duration = Duration::from_secs(60);
 /// The most bytes of content that wait in memory; beyond it content is let go and fetched again.
@@ -41,57 +36,6 @@ pub(crate) struct Disk {
     /// When `flush` last looked: later times are still to come.
     looked: Time,
     applied: Option<Duration>,
-}
-
-/// What a path should hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Want {
-    /// None: no file.
-    pub hash: Option<ContentHash>,
-    pub size: Option<u64>,
-    pub version: Option<Version>,
-    pub revision: Option<Revision>,
-}
-
-/// Where a wish came from, for the log.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Origin {
-    pub received: Time,
-    pub sent_at_ms: Option<u64>,
-    pub group: Option<u64>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Pending {
-    pub want: Want,
-    content: Have,
-    origin: Origin,
-    /// Not before.
-    at: Time,
-    trouble: Option<(&'static str, String)>,
-    backoff: Backoff,
-    /// What the last read that disagreed with its hash hashed to.
-    wrong: Option<ContentHash>,
-    /// Its content is known to lie in storage.
-    pub in_storage: bool,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-enum Have {
-    Nothing,
-    Asked(ReadId),
-    Content(Content),
-}
-
-/// The paths of one change, for its patience and its log line.
-#[derive(Debug)]
-struct Group {
-    revision: Option<Revision>,
-    bulk: bool,
-    patient_until: Time,
-    files: usize,
-    left: usize,
-    changed: usize,
 }
 
 impl Disk {
@@ -159,19 +103,7 @@ impl Disk {
             group.files += 1;
             group.left += 1;
         }
-        self.put_pending(
-            path,
-            Pending {
-                want,
-                content: content.map_or(Have::Nothing, Have::Content),
-                origin,
-                at: cx.now,
-                trouble,
-                backoff: Backoff::new(RETRY_LEAST, RETRY_BASE, RETRY_CAP),
-                wrong: None,
-                in_storage: false,
-            },
-        );
+        self.put_pending(path, Pending { trouble, ..Pending::new(cx.now, want, content, origin) });
     }
 
     /// Nothing has to be done for `want`: the disk is so and nothing under way changes it.
@@ -317,12 +249,18 @@ impl Disk {
 
     /// A bulk goes together, until its patience ends.
     fn ready(&self, now: Time) -> Vec<ProjectPath> {
-        let lacks = |pending: &Pending| pending.want.hash.is_some() && !matches!(pending.content, Have::Content(_));
         let patient = |group: u64| self.groups.get(&group).is_some_and(|group| group.patient_until > now);
-        let waiting: BTreeSet<u64> =
-            self.pending.values().filter(|p| lacks(p)).filter_map(|p| p.origin.group).filter(|g| patient(*g)).collect();
+        let waiting: BTreeSet<u64> = self
+            .pending
+            .values()
+            .filter(|p| p.lacks_content())
+            .filter_map(|p| p.origin.group)
+            .filter(|g| patient(*g))
+            .collect();
         let ready = |pending: &Pending| {
-            !lacks(pending) && pending.at <= now && pending.origin.group.is_none_or(|group| !waiting.contains(&group))
+            !pending.lacks_content()
+                && pending.at <= now
+                && pending.origin.group.is_none_or(|group| !waiting.contains(&group))
         };
         self.pending.iter().filter(|(_, p)| ready(p)).map(|(path, _)| path.clone()).take(MAX_BATCH).collect()
     }
@@ -399,7 +337,7 @@ impl Disk {
 
     fn put_pending(&mut self, path: ProjectPath, mut pending: Pending) {
         self.dirty = true;
-        let bytes = bytes_of(&pending.content);
+        let bytes = pending.content.bytes();
         // One file alone is always taken, however large.
         if self.held_bytes > 0 && self.held_bytes + bytes > MAX_CONTENT {
             pending.content = Have::Nothing;
@@ -413,7 +351,7 @@ impl Disk {
     /// The wish, with its content.
     fn take_pending(&mut self, path: &ProjectPath) -> Option<Pending> {
         let pending = self.pending.remove(path)?;
-        self.held_bytes -= bytes_of(&pending.content);
+        self.held_bytes -= pending.content.bytes();
         Some(pending)
     }
 
@@ -452,13 +390,6 @@ impl Disk {
     /// Whether something failed and was not made good yet.
     pub fn has_trouble(&self) -> bool {
         self.pending.values().any(|pending| pending.trouble.is_some())
-    }
-}
-
-fn bytes_of(content: &Have) -> usize {
-    match content {
-        Have::Content(Content::Bytes(bytes)) => bytes.len(),
-        _ => 0,
     }
 }
 

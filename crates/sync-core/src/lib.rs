@@ -16,7 +16,9 @@ mod event;
 pub mod frame;
 mod heartbeat;
 mod held;
+mod input;
 mod op;
+mod output;
 mod path;
 mod plan;
 mod publisher;
@@ -29,14 +31,15 @@ mod status_channel;
 mod table;
 mod time;
 mod timestamp;
+mod wish;
 
-pub use agent::{
-    Agent, HydratedFile, Hydration, Input, Options, Output, Phase, Renewal, RenewalError, Restored, SocketEvent, Status,
-};
+pub use agent::Agent;
 pub use content_hash::{ContentHash, NotAHash};
 pub use digest::TableDigest;
 pub use event::{Event, Reason};
+pub use input::{HydratedFile, Hydration, Input, Options, Phase, Renewal, RenewalError, Restored, SocketEvent};
 pub use op::{BatchId, Content, Op, Outcome, StageId, Written};
+pub use output::{Output, Status};
 pub use path::{PathError, ProjectPath};
 pub use read::{Answer, Read, ReadError, ReadId};
 pub use saved::{Saved, SavedError, SavedRow};

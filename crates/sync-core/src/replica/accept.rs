@@ -3,8 +3,8 @@ use bytes::Bytes;
 use super::Replica;
 use crate::change::{Change, Entry, EntryKind};
 use crate::cx::{Cx, Signal};
-use crate::disk::Origin;
 use crate::table::{Row, RowState};
+use crate::wish::Origin;
 use crate::{Content, ContentHash, Revision, Time};
 
 impl Replica {

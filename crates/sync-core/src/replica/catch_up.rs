@@ -6,8 +6,8 @@ use super::{Purpose, Replica};
 use crate::answer::{Changes, Listed};
 use crate::backoff::Backoff;
 use crate::cx::{Cx, clip};
-use crate::disk::Origin;
 use crate::table::Row;
+use crate::wish::Origin;
 use crate::{Answer, Content, Event, Read, ReadError, ReadId, Reason, Revision, Time};
 
 /// Rows asked for in one page with content; the database ends a page earlier at 1 MB.

@@ -16,9 +16,10 @@ use crate::backoff::Backoff;
 use crate::change::{Told, read_event};
 use crate::cx::{Cx, earliest};
 use crate::digest::TableDigest;
-use crate::disk::{Disk, Origin, Want};
+use crate::disk::Disk;
 use crate::held::Held;
 use crate::table::{Row, RowState, Table};
+use crate::wish::{Origin, Want};
 use crate::{BatchId, Content, Event, Hydration, ProjectPath, Read, ReadId, Reason, Revision, Time, Written};
 
 use catch_up::CatchUp;

@@ -4,7 +4,7 @@ use super::Replica;
 use super::accept::verified;
 use crate::change::{Change, Entry, EntryKind};
 use crate::cx::{Cx, earliest};
-use crate::disk::{Origin, Want};
+use crate::wish::{Origin, Want};
 use crate::{Content, ContentHash, ProjectPath, Time, Version};
 
 /// After it an optimistic sender has saved, or has not: the read that decides is sent then.

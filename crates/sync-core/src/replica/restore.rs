@@ -2,8 +2,8 @@ use std::collections::BTreeSet;
 
 use super::Replica;
 use crate::cx::Cx;
-use crate::disk::Origin;
 use crate::table::{Row, RowState};
+use crate::wish::Origin;
 use crate::{Restored, Saved, SavedRow};
 
 impl Replica {

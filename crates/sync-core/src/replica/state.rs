@@ -7,8 +7,8 @@ use super::catch_up::{CatchUp, Kind};
 use crate::answer::Changes;
 use crate::cx::Cx;
 use crate::digest::TableDigest;
-use crate::disk::Origin;
 use crate::table::{Row, RowState};
+use crate::wish::Origin;
 use crate::{Event, Reason, Revision};
 
 /// How much of the database was looked at before its digest is compared with ours.

@@ -414,7 +414,8 @@ impl World {
                             written.iter().filter(|w| matches!(w.outcome, sync_core::Outcome::Failed { .. })).count();
                         *self.counts.entry("disk").or_default() += failed as u64;
                     }
-                    let ms = 1 + self.dice.below(20);
+                    let slow = if self.strikes(self.faults.delay, "slow_write") { 5_000 } else { 20 };
+                    let ms = 1 + self.dice.below(slow);
                     self.later(ms, Due::Input(self.life, Input::Written(batch, written)));
                 }
                 Output::Discard(stage) => {
