@@ -1,6 +1,5 @@
 //! Local mode: backend, agent and dev server for a folder on this machine.
 
-mod belongs;
 mod env_file;
 mod folder;
 mod local;
@@ -24,7 +23,6 @@ use rustix::process::{Signal, getpid, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
-pub use belongs::belongs;
 pub use folder::{Folder, MAX_FILE};
 pub use mirror::{Mirror, OpenError, Opened, SENDER};
 pub use news::{News, Tell};

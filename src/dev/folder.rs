@@ -7,8 +7,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, Metadata, OpenOptions, Permissions};
 use sync_core::{ContentHash, ProjectPath};
 
-use super::belongs;
-use crate::snapshot::walk::TEMPORARY;
+use crate::snapshot::walk::{TEMPORARY, belongs};
 
 /// The largest file that is taken along: a snapshot could not carry more.
 pub const MAX_FILE: u64 = 50 * 1024 * 1024;
@@ -93,7 +92,7 @@ impl Folder {
     /// what does not belong to the project, and for a name that is no UTF-8.
     pub fn relative(&self, path: &Path) -> Option<String> {
         let relative = path.strip_prefix(&self.path).ok()?.to_str()?.to_owned();
-        (relative.is_empty() || belongs(&relative)).then_some(relative)
+        (relative.is_empty() || belongs(&relative, false)).then_some(relative)
     }
 
     /// What stands at `path`.
@@ -101,12 +100,13 @@ impl Folder {
         if path.is_empty() {
             return Ok(Found::Directory);
         }
-        if !belongs(path) {
+        if !belongs(path, false) {
             return Ok(Found::Nothing);
         }
         match self.metadata(path) {
             Ok(found) if found.is_file() && found.len() > MAX_FILE => Ok(Found::TooLarge(found.len())),
             Ok(found) if found.is_file() => Ok(Found::File),
+            Ok(found) if found.is_dir() && !belongs(path, true) => Ok(Found::Nothing),
             Ok(found) if found.is_dir() => Ok(Found::Directory),
             Ok(_) => Ok(Found::Special),
             Err(error) if is_absent(&error) => Ok(Found::Nothing),
@@ -141,7 +141,7 @@ impl Folder {
             };
             let path = if directory.is_empty() { name } else { format!("{directory}/{name}") };
             let kind = entry.file_type()?;
-            if !belongs(&path) {
+            if !belongs(&path, !kind.is_file()) {
                 continue;
             }
             if let Err(error) = ProjectPath::parse(&path) {

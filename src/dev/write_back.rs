@@ -1,12 +1,13 @@
-use local_backend::{Change, ChangedFile};
 use std::time::Instant;
+
+use local_backend::{Change, ChangedFile};
 use sync_core::{ContentHash, ProjectPath};
 
-use super::belongs;
 use super::folder::{Content, Replaced};
 use super::mirror::{Known, Work};
 use super::news::News;
 use super::settle::Touch;
+use crate::snapshot::walk::belongs;
 
 impl Work {
     /// Brings a commit of somebody else into the folder. New content first, then what goes, so that a rename never
@@ -50,7 +51,7 @@ impl Work {
         sender: &str,
     ) -> Option<Option<ContentHash>> {
         let path = match ProjectPath::parse(&file.path) {
-            Ok(path) if belongs(path.as_str()) => path,
+            Ok(path) if belongs(path.as_str(), false) => path,
             Ok(_) => {
                 self.warn(&file.path, "it is no part of the project and was not written back".into());
                 return None;
