@@ -71,9 +71,6 @@ impl Replica {
             self.start_catch_up(cx, "behind");
             self.deaf(cx);
         }
-        if self.head_poll.behind.is_none() && self.head.is_none_or(|head| head <= self.known) {
-            cx.recover(Reason::Behind);
-        }
         if self.head_poll.in_flight || self.head_poll.next.is_none_or(|next| next > cx.now) {
             return;
         }

@@ -247,6 +247,9 @@ impl Replica {
             cx.recover(Reason::Debts);
         }
         let behind = self.head.is_some_and(|head| head > self.known) && self.older.is_none();
+        if !behind {
+            cx.recover(Reason::Behind);
+        }
         let current = self.is_current();
         // What is just being written is no reason to cry.
         let parted = behind || self.disk.has_trouble() || !self.provisional.is_empty();
