@@ -140,8 +140,13 @@ impl Replica {
         if let Some(catch_up) = &mut self.catch_up {
             catch_up.read = Some(id);
         }
-        // The answer covers whatever is wished for by now.
-        self.wished = self.wished.filter(|(at, _)| *at > cx.now);
+        // The answer covers whatever is wished for by now; but a later page of the older listing says nothing of the
+        // paths before it.
+        let covers = self.catch_up.as_ref().is_none_or(|catch_up| match &catch_up.kind {
+            Kind::Older { after, .. } => after.is_empty(),
+            Kind::Changes | Kind::Full { .. } => true,
+        });
+        self.wished = self.wished.filter(|(at, _)| !covers || *at > cx.now);
         self.held.read_sent();
     }
 

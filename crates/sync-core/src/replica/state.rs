@@ -25,6 +25,12 @@ pub(super) enum Seen {
 /// The cause of a listing that repeats one whose pages may not fit together.
 const AGAIN: &str = "digest_again";
 
+/// A row that an event brought after the listing was made stands above it. One above the known revision was never
+/// accepted: it is left of pages whose catch-up did not come to its end.
+fn yields_to_listing(row: &Row, head: Revision, known: Revision) -> bool {
+    row.revision <= head || row.revision > known
+}
+
 impl Replica {
     /// The last page came: only now it is a state.
     pub(super) fn complete(&mut self, cx: &mut Cx, head: Revision, digest: Option<TableDigest>) {
@@ -33,8 +39,10 @@ impl Replica {
             Kind::Full { named, .. } => Some(std::mem::take(named)),
             _ => None,
         };
+        let known = self.known;
+        let replaced = |row: &Row| yields_to_listing(row, head, known);
         if let Some(named) = &full {
-            let gone = self.unnamed(named, |row| row.revision <= head);
+            let gone = self.unnamed(named, replaced);
             if self.asks_again(cx, &mut catch_up, &gone) {
                 let repair = matches!(catch_up.kind, Kind::Full { repair: true, .. });
                 return self.begin(cx, catch_up.cause, Kind::Full { named: BTreeMap::new(), repair }, true);
@@ -45,7 +53,7 @@ impl Replica {
             }
             for (path, row) in named {
                 let old = self.table.get(path);
-                if old.is_none_or(|old| old.revision <= head && !old.says_the_same(row)) {
+                if old.is_none_or(|old| replaced(old) && !old.says_the_same(row)) {
                     self.put_row(cx, path, Some(*row));
                 }
             }
@@ -66,7 +74,8 @@ impl Replica {
         let named: BTreeMap<String, Row> = files.into_iter().map(|file| (file.path, file.row)).collect();
         // A head below ours is a restored backup: what we know above it does not exist any more.
         let downwards = catch_up.since > head;
-        let replaced = |row: &Row| downwards || row.revision <= head;
+        let known = self.known;
+        let replaced = |row: &Row| downwards || yields_to_listing(row, head, known);
         let gone = self.unnamed(&named, replaced);
         if self.asks_again(cx, &mut catch_up, &gone) {
             let kind = std::mem::replace(&mut catch_up.kind, Kind::Changes);
