@@ -40,6 +40,7 @@ pub struct Cli {
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "one is made, once")]
 pub enum Command {
     /// The container's entrypoint: hydrate the project, run its dev server, apply every change of the database
     #[command(after_long_help = SECRETS)]
