@@ -18,20 +18,20 @@ check_tools() {
 }
 
 # initdb and the server refuse to run as root.
+server_user=$(id -un)
+[ "$server_user" != root ] || { server_user=nobody; id postgres >/dev/null 2>&1 && server_user=postgres; }
 as_server_user() {
-  if [ "$(id -u)" != 0 ]; then "$@"; return; fi
-  local user=nobody
-  id postgres >/dev/null 2>&1 && user=postgres
-  (cd / && runuser -u "$user" -- "$@")
+  if [ "$server_user" = "$(id -un)" ]; then "$@"; else (cd / && runuser -u "$server_user" -- "$@"); fi
 }
 
 start_server() {
   home=$(mktemp -d "${TMPDIR:-/tmp}/project-sync-tests.XXXXXX")
-  chmod 777 "$home"
+  chown "$server_user" "$home"
   export PGHOST=$home PGPORT=5432 PGUSER=supabase_admin PGOPTIONS='-c client_min_messages=warning'
   unset PGDATABASE PGPASSWORD PGSERVICE
   as_server_user "$bin/initdb" -D "$home/data" -U supabase_admin -A trust -E UTF8 --locale=C.UTF-8 >"$home/initdb.log" 2>&1 ||
     { cat "$home/initdb.log"; return 1; }
+  # Logical decoding, for the order in which commits reach the log.
   as_server_user "$bin/pg_ctl" -D "$home/data" -w -l "$home/server.log" start -o "-c listen_addresses='' \
     -c unix_socket_directories='$home' -c wal_level=logical -c max_connections=120 -c shared_buffers=256MB \
     -c max_wal_size=4GB -c log_min_messages=error -c deadlock_timeout=200ms" >/dev/null || { cat "$home/server.log"; return 1; }
