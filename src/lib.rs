@@ -17,6 +17,7 @@ pub mod report;
 pub mod run;
 pub mod scrub;
 pub mod snapshot;
+pub mod state;
 pub mod status;
 pub mod token;
 pub mod workspace;

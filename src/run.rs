@@ -1,13 +1,16 @@
 //! The one select loop: what happens outside goes into the core, what the core answers goes out.
 
 mod hydrate;
+mod keeper;
 mod resume;
 mod writer;
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use sync_core::{Agent, Answer, Event, Input, Options, Output, ReadError, ReadId, Renewal, RenewalError, Time};
+use sync_core::{
+    Agent, Answer, Event, Hydration, Input, Options, Output, ReadError, ReadId, Renewal, RenewalError, Time,
+};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::{error, info, warn};
@@ -21,11 +24,13 @@ use crate::net::Net;
 use crate::process::{Environment, KILL_WAIT, kill_strays};
 use crate::realtime::Realtime;
 use crate::report::{millis, report, report_dev_server};
+use crate::state::StateFile;
 use crate::status::{self, Board, Phase};
 use crate::token::{Kind, TokenCell};
 use crate::workspace::{Stage, Workspace};
 
-use hydrate::{Hydrated, Hydrating};
+use hydrate::{First, Hydrated, Hydrating};
+use keeper::Keeper;
 use resume::SleepWatch;
 use writer::Writer;
 
@@ -54,6 +59,7 @@ struct Running {
     renewal: Option<JoinHandle<Result<Renewal, RenewalError>>>,
     hydrating: Option<JoinHandle<Result<Hydrated, Exit>>>,
     writer: Writer,
+    keeper: Keeper,
     dev_server: DevServer,
     stage: Arc<Stage>,
     dev_events: mpsc::Receiver<DevServerEvent>,
@@ -81,6 +87,7 @@ enum Woken {
     DevServer(DevServerEvent),
     Signal(Shutdown),
     Tick,
+    Save,
 }
 
 impl Running {
@@ -95,12 +102,13 @@ impl Running {
             .await
             .map_err(|error| Exit::unavailable(format!("cannot serve status on {}: {error}", config.status_addr)))?;
         info!(event_type = "status_listening", addr = %bound, "status on http://{bound}/status");
-        let workspace =
-            Workspace::open(&config.project_dir, &config.state_dir).map_err(|error| Exit::disk(chain(&error)))?;
+        let workspace = Workspace::open(&config.project_dir, &config.state_dir, &config.project_id)
+            .map_err(|error| Exit::disk(chain(&error)))?;
         if !workspace.keeps_state() {
             let dir = config.state_dir.display();
             warn!(event_type = "degraded", reason = "state_not_kept", "no state is kept: {dir} cannot be made");
         }
+        let state = workspace.keeps_state().then(|| StateFile::in_dir(&config.state_dir));
         let net = Net::new(config.extra_ca_file.as_deref()).map_err(Exit::unavailable)?;
         let http = net.http_client().map_err(Exit::fault)?;
         let api = net.api_client().map_err(Exit::fault)?;
@@ -136,6 +144,7 @@ impl Running {
             http,
             workspace,
             renewer: renewer.clone(),
+            state: state.clone(),
             live: database.is_some(),
         };
         Ok(Running {
@@ -150,6 +159,7 @@ impl Running {
             renewal: None,
             hydrating: Some(tokio::spawn(hydrating.run())),
             writer: Writer::default(),
+            keeper: Keeper::new(state),
             stage,
             dev_server,
             dev_events,
@@ -170,6 +180,7 @@ impl Running {
             match woken {
                 Woken::Input(input) => self.agent.handle(now, input),
                 Woken::Tick => self.agent.tick(now),
+                Woken::Save => self.keeper.save(self.agent.saved()),
                 Woken::DevServer(event) => self.dev_server_says(event),
                 Woken::Hydrated(Ok(hydrated)) => self.hydrated(hydrated),
                 Woken::Hydrated(Err(exit)) => return self.fail(exit).await,
@@ -185,6 +196,7 @@ impl Running {
             signal = signals.next() => Woken::Signal(signal),
             (batch, written) = self.writer.next() => {
                 self.dev_server.changed(writer::changed(&written));
+                self.keeper.changed();
                 Woken::Input(Input::Written(batch, written))
             }
             event = next_of(&mut self.realtime) => Woken::Input(Input::Socket(event)),
@@ -197,6 +209,7 @@ impl Running {
             Some(event) = self.dev_events.recv() => Woken::DevServer(event),
             () = self.sleep.resumed() => Woken::Input(Input::Resumed),
             () = sleep_until(deadline) => Woken::Tick,
+            () = self.keeper.due() => Woken::Save,
         }
     }
 
@@ -260,9 +273,14 @@ impl Running {
 
     fn hydrated(&mut self, hydrated: Hydrated) {
         self.writer.start(hydrated.workspace);
-        self.agent.handle(Time(self.started.elapsed()), Input::Hydrated(hydrated.hydration));
-        self.first_state =
-            if hydrated.from_snapshot { FirstState::Placed } else { FirstState::Read { caught_up: false } };
+        let (input, first_state) = match hydrated.first {
+            First::Snapshot(hydration) => (Input::Hydrated(hydration), FirstState::Placed),
+            First::Kept(restored) => (Input::Restored(restored), FirstState::Placed),
+            First::Database => (Input::Hydrated(Hydration::default()), FirstState::Read { caught_up: false }),
+        };
+        self.first_state = first_state;
+        self.agent.handle(Time(self.started.elapsed()), input);
+        self.keeper.changed();
     }
 
     /// The dev server starts once the snapshot is in place, or, without one, once the first state was read and written.
@@ -318,6 +336,7 @@ impl Running {
         self.board.set_phase(Phase::Stopping);
         info!(event_type = "shutdown", signal = signal.name(), "stopping ({})", signal.name());
         self.realtime.iter_mut().for_each(Realtime::disconnect);
+        self.keeper.finish(|| self.agent.saved()).await;
         tokio::select! {
             () = self.dev_server.clone().stop() => {}
             _ = signals.next() => warn!(event_type = "shutdown_hurried", "a second signal: not waiting any longer"),

@@ -5,6 +5,7 @@
 //! can lead a write elsewhere.
 
 mod apply;
+mod owned;
 mod stage;
 mod takeover;
 mod walk;
@@ -15,10 +16,13 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use sync_core::HydratedFile;
+
 pub use stage::Stage;
 pub use takeover::Takeover;
 
 use crate::snapshot::ExtractedFile;
+use owned::Owned;
 
 /// The project's directory, open, and the staging directory beside it.
 #[derive(Debug)]
@@ -27,6 +31,7 @@ pub struct Workspace {
     dir: PathBuf,
     state_dir: Option<PathBuf>,
     stage: Arc<Stage>,
+    owned: Owned,
 }
 
 /// Why the workspace cannot be used; it names the operation and the path.
@@ -52,10 +57,11 @@ impl WorkspaceError {
 impl Workspace {
     /// Opens (and makes) the project's directory, and finds a place to stage in: the state directory, or, where that
     /// cannot be made or a rename from it would cross filesystems, `node_modules/.preview-stage` in the project.
+    /// Remembers what an earlier agent of the same project wrote.
     ///
     /// # Errors
     /// The project's directory cannot be made or opened, or there is no place to stage.
-    pub fn open(project_dir: &Path, state_dir: &Path) -> Result<Workspace, WorkspaceError> {
+    pub fn open(project_dir: &Path, state_dir: &Path, project_id: &str) -> Result<Workspace, WorkspaceError> {
         std::fs::create_dir_all(project_dir).map_err(WorkspaceError::new("create", project_dir))?;
         let root = File::open(project_dir).map_err(WorkspaceError::new("open", project_dir))?;
         let kept = std::fs::create_dir_all(state_dir).is_ok();
@@ -63,7 +69,9 @@ impl Workspace {
             .then(|| Stage::open(&state_dir.join("stage"), project_dir))
             .and_then(Result::ok)
             .map_or_else(|| Stage::open_inside(project_dir), Ok)?;
+        let owned = if kept { Owned::open(state_dir, project_id) } else { Ok(Owned::default()) };
         Ok(Workspace {
+            owned: owned.map_err(WorkspaceError::new("keep the list of written files in", state_dir))?,
             root: root.into(),
             dir: project_dir.to_owned(),
             state_dir: kept.then(|| state_dir.to_owned()),
@@ -89,6 +97,12 @@ impl Workspace {
         self.stage
             .make_dir(takeover::HYDRATE)
             .map_err(WorkspaceError::new("create a directory to extract into, beside", &self.dir))
+    }
+
+    /// What an earlier agent of this project wrote and what lies there now, with its hash. A file that cannot be read is
+    /// left out: it will be written again.
+    pub fn owned_files(&self) -> Vec<HydratedFile> {
+        self.owned.paths().filter_map(|path| self.look_at(path)).collect()
     }
 
     /// Moves an extracted and verified snapshot into the project. What stood there and is not of the snapshot is put

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sync_core::{HydratedFile, Hydration, RenewalError};
+use sync_core::{HydratedFile, Hydration, RenewalError, Restored};
 use tracing::{info, warn};
 
 use crate::database::{Renewer, Want};
@@ -9,6 +9,7 @@ use crate::exit::{Exit, chain};
 use crate::progress;
 use crate::report::millis;
 use crate::snapshot::{self, Extracted, Limits, SnapshotError, Source};
+use crate::state::StateFile;
 use crate::workspace::Workspace;
 
 /// New URLs and rebuilds asked for before the snapshot is given up.
@@ -23,6 +24,7 @@ pub(super) struct Hydrating {
     pub(super) http: reqwest::Client,
     pub(super) workspace: Workspace,
     pub(super) renewer: Option<Arc<Renewer>>,
+    pub(super) state: Option<StateFile>,
     /// The database can be read where the snapshot cannot.
     pub(super) live: bool,
 }
@@ -30,15 +32,33 @@ pub(super) struct Hydrating {
 /// What there is to go on with.
 pub(super) struct Hydrated {
     pub(super) workspace: Workspace,
-    pub(super) hydration: Hydration,
-    pub(super) from_snapshot: bool,
+    pub(super) first: First,
+}
+
+/// Where the first state comes from.
+pub(super) enum First {
+    /// A snapshot that is in place.
+    Snapshot(Hydration),
+    /// A directory that was kept: only the difference is asked for.
+    Kept(Restored),
+    /// The database, file by file.
+    Database,
 }
 
 impl Hydrating {
     /// The snapshot in place; or, where that cannot be had and the database can be read, an empty start at revision 0.
     pub(super) async fn run(mut self) -> Result<Hydrated, Exit> {
-        let Some(source) = self.source.take() else { return Ok(self.from_nothing()) };
         let started = Instant::now();
+        if let Some(restored) = self.kept() {
+            let (files, revision) = (restored.files.len(), restored.saved.revision);
+            let duration_ms = millis(started.elapsed());
+            info!(
+                event_type = "hydrate_kept",
+                duration_ms, files, revision, "{files} files were kept from revision {revision}"
+            );
+            return Ok(Hydrated { workspace: self.workspace, first: First::Kept(restored) });
+        }
+        let Some(source) = self.source.take() else { return Ok(self.from_nothing()) };
         info!(event_type = "hydrate_start", "hydrating from the snapshot");
         let extracted = match self.extract(source).await {
             Ok(extracted) => extracted,
@@ -66,7 +86,24 @@ impl Hydrating {
     }
 
     fn from_nothing(self) -> Hydrated {
-        Hydrated { workspace: self.workspace, hydration: Hydration::default(), from_snapshot: false }
+        Hydrated { workspace: self.workspace, first: First::Database }
+    }
+
+    /// The directory of an earlier agent with its state, where the database can say what has changed since. Where most
+    /// of the files are gone, a snapshot is the shorter way.
+    fn kept(&self) -> Option<Restored> {
+        let state = self.state.as_ref().filter(|_| self.live)?;
+        let saved = match state.load(&self.project_id) {
+            Ok(saved) => saved?,
+            Err(error) => {
+                let error = chain(&error);
+                warn!(event_type = "state_refused", error, "a fresh start: {error}");
+                return None;
+            }
+        };
+        let files = self.workspace.owned_files();
+        let live = saved.rows.iter().filter(|row| row.hash.is_some()).count();
+        (live > 0 && files.len() * 2 >= live).then_some(Restored { saved, files })
     }
 
     /// A URL that is no longer good is renewed; a snapshot that keeps failing its checks is built anew.
@@ -135,6 +172,6 @@ impl Hydrating {
         };
         let hydration =
             Hydration { revision: extracted.revision, files: extracted.files.into_iter().map(file).collect() };
-        Ok(Hydrated { workspace, hydration, from_snapshot: true })
+        Ok(Hydrated { workspace, first: First::Snapshot(hydration) })
     }
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
-use sync_core::{Content, ContentHash, Op, Outcome, ProjectPath, Written};
+use sync_core::{Content, ContentHash, HydratedFile, Op, Outcome, ProjectPath, Written};
 
 use super::stage::Staged;
 use super::{Workspace, walk};
@@ -26,6 +26,12 @@ impl Workspace {
     /// Carries out a batch; the answer has one entry an operation, in its order. One that fails does not stop the rest.
     pub fn apply(&mut self, ops: Vec<Op>) -> Vec<Written> {
         let prepared: Vec<_> = ops.iter().map(|op| self.prepare(op)).collect();
+        if let Err(error) = self.record(&ops, &prepared) {
+            return ops
+                .iter()
+                .map(|op| Written { path: op.path().clone(), outcome: failed(op.path(), "record", &error) })
+                .collect();
+        }
         let mut outcomes: Vec<_> =
             ops.iter().zip(&prepared).map(|(op, prepared)| self.carry_out(op.path(), prepared)).collect();
         // A file that becomes a directory (or the other way round) finds its place only once the batch's deletes are done.
@@ -40,7 +46,27 @@ impl Workspace {
                 self.stage.remove(staged);
             }
         }
+        let gone = ops.iter().zip(&outcomes).filter(|(op, outcome)| is_gone(op, outcome)).map(|(op, _)| op.path());
+        if let Err(error) = self.owned.remove(gone) {
+            tracing::warn!(event_type = "state_not_kept", %error, "a delete is not recorded: {error}");
+        }
         ops.iter().zip(outcomes).map(|(op, outcome)| Written { path: op.path().clone(), outcome }).collect()
+    }
+
+    /// Records what is about to be made as owned, so that a crash between two renames leaves nothing unknown.
+    fn record(&mut self, ops: &[Op], prepared: &[Prepared]) -> io::Result<()> {
+        let made = ops
+            .iter()
+            .zip(prepared)
+            .filter(|(_, prepared)| !matches!(prepared, Prepared::Delete | Prepared::Done(Outcome::Failed { .. })));
+        self.owned.add(made.map(|(op, _)| op.path()))
+    }
+
+    /// What lies at `path` now, if it is a file.
+    pub(super) fn look_at(&self, path: &ProjectPath) -> Option<HydratedFile> {
+        let (mut file, size) = self.open_file(path).ok()?;
+        let hash = hash_of(&mut file).ok()?;
+        Some(HydratedFile { path: path.clone(), version: None, hash, size })
     }
 
     fn prepare(&self, op: &Op) -> Prepared {
@@ -138,19 +164,33 @@ impl Workspace {
 
     /// What stands at `path` now: exactly the content that is to be written, or something else with this mode.
     fn standing(&self, path: &ProjectPath, content: &Content, hash: ContentHash) -> Result<Standing, Errno> {
+        let (mut file, size) = match self.open_file(path) {
+            Err(Errno::ISDIR) => return Ok(Standing::Other(None)),
+            other => other?,
+        };
+        let mode = rustix::fs::fstat(&file)?.st_mode as u32 & 0o777;
+        let same = match content {
+            Content::Bytes(bytes) => size == bytes.len() as u64 && holds(&mut file, bytes),
+            Content::Staged(_) => hash_of(&mut file).is_ok_and(|standing| standing == hash),
+        };
+        Ok(if same { Standing::Same } else { Standing::Other(Some(mode)) })
+    }
+
+    /// The regular file at `path` and its size; `ISDIR` for anything else that can be opened.
+    pub(super) fn open_file(&self, path: &ProjectPath) -> Result<(File, u64), Errno> {
         let parent = walk::parent(self.root.as_fd(), path, false)?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file: OwnedFd = rustix::fs::openat(&parent, path.file_name(), flags, Mode::empty())?;
         let stat = rustix::fs::fstat(&file)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Ok(Standing::Other(None));
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Ok((file.into(), stat.st_size as u64)),
+            _ => Err(Errno::ISDIR),
         }
-        let same = match content {
-            Content::Bytes(bytes) => stat.st_size as usize == bytes.len() && holds(&mut File::from(file), bytes),
-            Content::Staged(_) => hash_of(&mut File::from(file)).is_ok_and(|standing| standing == hash),
-        };
-        Ok(if same { Standing::Same } else { Standing::Other(Some(stat.st_mode as u32 & 0o777)) })
     }
+}
+
+fn is_gone(op: &Op, outcome: &Outcome) -> bool {
+    matches!(op, Op::Delete { .. }) && !matches!(outcome, Outcome::Failed { .. })
 }
 
 enum Standing {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
-use rustix::fs::{AtFlags, FileType};
+use rustix::fs::AtFlags;
 use rustix::io::Errno;
 use sync_core::ProjectPath;
 
@@ -44,7 +44,12 @@ struct Mover<'a> {
     done: Vec<Moved>,
 }
 
-pub(super) fn take_over(workspace: &Workspace, files: &[ExtractedFile]) -> Result<Takeover, WorkspaceError> {
+pub(super) fn take_over(workspace: &mut Workspace, files: &[ExtractedFile]) -> Result<Takeover, WorkspaceError> {
+    workspace
+        .owned
+        .add(files.iter().map(|file| &file.path))
+        .map_err(WorkspaceError::new("record as written what comes into", &workspace.dir))?;
+    let workspace = &*workspace;
     let failed = |operation: &'static str| WorkspaceError::new(operation, &workspace.dir);
     let hydrate = workspace.stage.open_dir(HYDRATE).map_err(failed("open what was extracted for"))?;
     let mut mover = Mover { workspace, hydrate, found: None, done: Vec::new() };
@@ -107,14 +112,12 @@ impl Mover<'_> {
     }
 
     fn same(&self, file: &ExtractedFile) -> Result<bool, Errno> {
-        let parent = walk::parent(self.workspace.root.as_fd(), &file.path, false)?;
-        let stat = rustix::fs::statat(&parent, file.path.file_name(), AtFlags::SYMLINK_NOFOLLOW)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_size as u64 != file.size {
-            return Ok(false);
-        }
-        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC;
-        let open = rustix::fs::openat(&parent, file.path.file_name(), flags, rustix::fs::Mode::empty())?;
-        Ok(apply::hash_of(&mut open.into()).is_ok_and(|hash| hash == file.hash))
+        let (mut standing, size) = match self.workspace.open_file(&file.path) {
+            // A symlink, a pipe: something that differs.
+            Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => return Ok(false),
+            other => other?,
+        };
+        Ok(size == file.size && apply::hash_of(&mut standing).is_ok_and(|hash| hash == file.hash))
     }
 
     fn put_aside(&mut self, path: &ProjectPath) -> io::Result<()> {

@@ -15,7 +15,7 @@ struct Place {
 impl Place {
     fn new() -> Place {
         let temp = tempfile::tempdir().unwrap();
-        let workspace = Workspace::open(&temp.path().join("project"), &temp.path().join("state")).unwrap();
+        let workspace = Workspace::open(&temp.path().join("project"), &temp.path().join("state"), "p").unwrap();
         Place { temp, workspace }
     }
 
@@ -173,7 +173,7 @@ fn stages_in_the_project_where_there_is_no_other_place() {
     let temp = tempfile::tempdir().unwrap();
     fs::write(temp.path().join("state"), "a file where the directory should be").unwrap();
     let project = temp.path().join("project");
-    let mut workspace = Workspace::open(&project, &temp.path().join("state")).unwrap();
+    let mut workspace = Workspace::open(&project, &temp.path().join("state"), "p").unwrap();
     assert!(!workspace.keeps_state());
     workspace.apply(vec![write("a", "1")]);
     fs::remove_dir_all(project.join("node_modules")).unwrap();
