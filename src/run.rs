@@ -21,7 +21,7 @@ use crate::dev_server::{self, DevServer, DevServerEvent};
 use crate::exit::{Exit, chain};
 use crate::init::{Init, Shutdown, Signals};
 use crate::net::Net;
-use crate::process::{Environment, KILL_WAIT, kill_strays};
+use crate::process::Environment;
 use crate::realtime::Realtime;
 use crate::report::{millis, report, report_dev_server};
 use crate::state::StateFile;
@@ -337,12 +337,15 @@ impl Running {
         info!(event_type = "shutdown", signal = signal.name(), "stopping ({})", signal.name());
         self.realtime.iter_mut().for_each(Realtime::disconnect);
         self.keeper.finish(|| self.agent.saved()).await;
+        let mut stopped = std::pin::pin!(self.dev_server.clone().stop());
         tokio::select! {
-            () = self.dev_server.clone().stop() => {}
-            _ = signals.next() => warn!(event_type = "shutdown_hurried", "a second signal: not waiting any longer"),
+            () = &mut stopped => {}
+            _ = signals.next() => {
+                warn!(event_type = "shutdown_hurried", "a second signal: not waiting any longer");
+                self.dev_server.hurry();
+                stopped.await;
+            }
         }
-        // What left the process group, or was not waited for.
-        kill_strays(KILL_WAIT).await;
         info!(event_type = "shutdown_done", uptime_ms = millis(self.started.elapsed()), "stopped");
         Exit::signal(signal.number())
     }
