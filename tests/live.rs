@@ -226,7 +226,7 @@ fn junk_on_the_channel_is_refused_and_changes_nothing_else() {
     }
     world.save("src/App.tsx", "still alive");
     world.in_sync(&agent);
-    assert!(!agent.temp.path().join("evil.txt").exists());
+    assert!(!agent.dir().join("evil.txt").exists());
     assert!(!std::path::Path::new("/tmp/evil-of-preview-agent.txt").exists());
     assert!(!agent.project().join("node_modules/evil.js").exists());
     agent.read_on();

@@ -65,7 +65,7 @@ struct Fixture {
 impl Fixture {
     fn new(url: &str) -> Fixture {
         let dir = tempfile::tempdir().unwrap();
-        let workspace = Workspace::open(&dir.path().join("project"), &dir.path().join("state")).unwrap();
+        let workspace = Workspace::open(&dir.path().join("project"), &dir.path().join("state"), "p").unwrap();
         let database = Database::new(
             Net::new(None).unwrap().api_client().unwrap(),
             url.parse().unwrap(),
@@ -87,7 +87,7 @@ impl Fixture {
     /// Bytes of the staged files that are there.
     fn staged(&self) -> Vec<Vec<u8>> {
         let mut found = Vec::new();
-        let mut dirs = vec![self.dir.path().join("state")];
+        let mut dirs = vec![self.dir.path().join("state/stage")];
         while let Some(dir) = dirs.pop() {
             for entry in std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
                 if entry.is_dir() {

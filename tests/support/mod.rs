@@ -21,7 +21,7 @@ pub struct Agent {
     lines: Receiver<String>,
     /// Everything read so far.
     pub seen: Vec<Value>,
-    pub temp: tempfile::TempDir,
+    temp: Option<tempfile::TempDir>,
     status: Option<String>,
 }
 
@@ -64,6 +64,12 @@ impl Start {
         self
     }
 
+    /// In a directory that is there already.
+    pub fn in_dir(mut self, temp: tempfile::TempDir) -> Start {
+        self.temp = temp;
+        self
+    }
+
     pub fn project(&self) -> PathBuf {
         self.temp.path().join("project")
     }
@@ -85,13 +91,22 @@ impl Start {
         let (sender, lines) = channel();
         let out = BufReader::new(child.stdout.take().unwrap());
         std::thread::spawn(move || out.lines().map_while(Result::ok).all(|line| sender.send(line).is_ok()));
-        Agent { child, lines, seen: Vec::new(), temp: self.temp, status: None }
+        Agent { child, lines, seen: Vec::new(), temp: Some(self.temp), status: None }
     }
 }
 
 impl Agent {
+    pub fn dir(&self) -> &Path {
+        self.temp.as_ref().unwrap().path()
+    }
+
     pub fn project(&self) -> PathBuf {
-        self.temp.path().join("project")
+        self.dir().join("project")
+    }
+
+    /// Kills it, as a crash would, and leaves its directory to another.
+    pub fn crash(mut self) -> tempfile::TempDir {
+        self.temp.take().unwrap()
     }
 
     /// The next event of this type.
