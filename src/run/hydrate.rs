@@ -58,7 +58,7 @@ impl Hydrating {
             );
             return Ok(Hydrated { workspace: self.workspace, first: First::Kept(restored) });
         }
-        let Some(source) = self.source.take() else { return Ok(self.from_nothing()) };
+        let Some(source) = self.source.take() else { return Ok(self.without_snapshot()) };
         info!(event_type = "hydrate_start", "hydrating from the snapshot");
         let extracted = match self.extract(source).await {
             Ok(extracted) => extracted,
@@ -69,7 +69,7 @@ impl Hydrating {
                     event_type = "hydrate_fallback",
                     error, "no snapshot ({error}): reading every file from the database"
                 );
-                return Ok(self.from_nothing());
+                return Ok(self.without_snapshot());
             }
             Err(error) => return Err(Exit::unavailable(chain(&error))),
         };
@@ -85,7 +85,7 @@ impl Hydrating {
         Ok(hydrated)
     }
 
-    fn from_nothing(self) -> Hydrated {
+    fn without_snapshot(self) -> Hydrated {
         Hydrated { workspace: self.workspace, first: First::Database }
     }
 
