@@ -208,7 +208,7 @@ async fn binary_content_lies_in_storage() {
         file["content_hash"].as_str().expect("a hash"),
     );
     let session = backend.session();
-    let request = reqwest::Client::new().get(url).header("apikey", session.anon_key);
+    let request = common::http().get(url).header("apikey", session.anon_key);
     let response = request.bearer_auth(session.realtime_token).send().await.expect("an answer");
     assert_eq!(response.bytes().await.expect("a body").to_vec(), [0, 159, 146, 150]);
 }
@@ -227,7 +227,7 @@ async fn each_right_is_checked() {
     assert_eq!(rpc(&backend, &agent, "delete_project_file", arguments).await.1["code"], "42501");
     let empty = backend.sign(&json!({"exp": 4_000_000_000u64}));
     assert_eq!(rpc(&backend, &empty, "project_head", head).await.1["code"], "PGRST301");
-    let without_key = reqwest::Client::new().post(format!("{}/rest/v1/rpc/project_head", backend.url()));
+    let without_key = common::http().post(format!("{}/rest/v1/rpc/project_head", backend.url()));
     assert_eq!(without_key.bearer_auth(agent).send().await.expect("an answer").status(), 401);
 }
 
@@ -251,7 +251,7 @@ async fn the_older_listing_is_cut_at_a_thousand_rows_and_paged() {
     let session = backend.session();
     let list = async |query: &str| {
         let url = format!("{}/rest/v1/rpc/list_current_files?{query}", backend.url());
-        let request = reqwest::Client::new().post(url).header("apikey", &session.anon_key);
+        let request = common::http().post(url).header("apikey", &session.anon_key);
         let request = request.bearer_auth(&session.realtime_token).json(&json!({"project_uuid": PROJECT}));
         let response = request.send().await.expect("an answer");
         (response.status().as_u16(), response.json::<Value>().await.expect("JSON"))

@@ -263,7 +263,7 @@ async fn a_burst_of_ten_thousand_arrives_whole_and_in_order() {
 #[tokio::test]
 async fn the_switchboard_answers_over_http() {
     let backend = backend().await;
-    let (url, http) = (format!("{}/_local/faults", backend.url()), reqwest::Client::new());
+    let (url, http) = (format!("{}/_local/faults", backend.url()), common::http());
     let post = async |body: Value| {
         let response = http.post(&url).json(&body).send().await.expect("an answer");
         (response.status().as_u16(), response.json::<Value>().await.expect("JSON"))

@@ -153,7 +153,7 @@ impl Replay {
             let mut message = http.clone();
             message["topic"] = json!(format!("project:{PROJECT}"));
             let url = format!("{}/realtime/v1/api/broadcast", self.backend.url());
-            let request = reqwest::Client::new().post(url).header("apikey", &self.tokens["anon"]);
+            let request = common::http().post(url).header("apikey", &self.tokens["anon"]);
             let request = request.bearer_auth(&self.tokens["service"]).json(&json!({"messages": [message]}));
             assert_eq!(request.send().await.expect("an answer").status(), 202);
         } else if save.is_object() {

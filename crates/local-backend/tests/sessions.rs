@@ -23,13 +23,12 @@ async fn started() -> (Backend, Session) {
 }
 
 async fn get(url: &str, headers: &[(&str, &str)]) -> Response {
-    let request =
-        headers.iter().fold(reqwest::Client::new().get(url), |request, (name, value)| request.header(*name, *value));
+    let request = headers.iter().fold(common::http().get(url), |request, (name, value)| request.header(*name, *value));
     request.send().await.expect("an answer")
 }
 
 async fn renew(session: &Session, token: &str, body: Value) -> (u16, Value) {
-    let request = reqwest::Client::new().post(&session.session_url).bearer_auth(token).json(&body);
+    let request = common::http().post(&session.session_url).bearer_auth(token).json(&body);
     let response = request.send().await.expect("an answer");
     (response.status().as_u16(), response.json().await.expect("JSON"))
 }
