@@ -15,12 +15,12 @@ pub enum Output {
     Send(ClientMessage),
     /// Ask the database.
     Read(ReadId, Read),
-    /// Change the directory; answered by [`Input::Written`].
+    /// Change the directory; answered by [`crate::Input::Written`].
     Write(BatchId, Vec<Op>),
     /// Remove a file from the staging directory: it will not be written. A batch takes over what it names, whatever
     /// becomes of it.
     Discard(crate::StageId),
-    /// `POST SESSION_URL` for a token; answered by [`Input::Renewed`].
+    /// `POST SESSION_URL` for a token; answered by [`crate::Input::Renewed`].
     Renew,
     /// Tell the world.
     Event(Event),
