@@ -41,7 +41,7 @@ pub fn compare(rounds: usize) {
 type Start = fn(&Path, &Backend) -> Child;
 
 fn measure(runtime: &tokio::runtime::Runtime, start: Start) -> Vec<f64> {
-    let temp = tempfile::tempdir().expect("a directory");
+    let temp = super::scratch();
     let backend = runtime.block_on(Backend::start(Options::default())).expect("a backend");
     let store = backend.store();
     let mut client = start(temp.path(), &backend);

@@ -20,7 +20,7 @@ pub fn compare(rounds: usize) {
     let url = serve(archive);
     let (mut agent, mut node, mut bsdtar) = (Vec::new(), Vec::new(), Vec::new());
     // Removed at the end: a big removal makes the disk slow for the next run.
-    let temp = tempfile::tempdir().expect("a directory");
+    let temp = super::scratch();
     for round in 0..=rounds {
         let dir = |name: &str| {
             let dir = temp.path().join(format!("{name}-{round}"));

@@ -20,6 +20,13 @@ pub fn install_node_client() {
     assert!(status.expect("npm runs").success(), "npm ci failed in benches/node-client");
 }
 
+/// A directory on tmpfs where there is one, so that the disk's moods stay out; else where TMPDIR says.
+pub fn scratch() -> tempfile::TempDir {
+    let shm = Path::new("/dev/shm");
+    let made = if shm.is_dir() { tempfile::tempdir_in(shm) } else { tempfile::tempdir() };
+    made.expect("a directory")
+}
+
 /// The value below which `share` of the sorted values lie.
 pub fn percentile(sorted: &[f64], share: f64) -> f64 {
     let at = ((sorted.len() as f64 * share).ceil() as usize).clamp(1, sorted.len());

@@ -35,6 +35,8 @@ pub struct Takeover {
 enum Moved {
     Placed(ProjectPath),
     Aside(ProjectPath),
+    /// Everything below a name at the top.
+    Tree(String),
 }
 
 struct Mover<'a> {
@@ -76,11 +78,38 @@ impl Mover<'_> {
                 takeover.found += 1;
             }
         }
+        let whole = self.place_whole_trees()?;
         for file in files {
+            if file.path.as_str().split('/').next().is_some_and(|top| whole.contains(top)) {
+                takeover.placed += 1;
+                continue;
+            }
             let placed = self.place(file, standing.contains(&file.path), &mut takeover);
             placed.map_err(|error| (file.path.to_string(), error))?;
         }
         Ok(takeover)
+    }
+
+    /// Moves what stands at the top of the snapshot and not in the project, each in one rename, with all that is in it:
+    /// into an empty project a snapshot goes in a few renames, however many files it has.
+    fn place_whole_trees(&mut self) -> Result<BTreeSet<String>, (String, io::Error)> {
+        let failed = |error| (String::new(), error);
+        let mut whole = BTreeSet::new();
+        for entry in self.hydrate.entries().map_err(failed)? {
+            // A name that is no UTF-8 is not of the snapshot's.
+            let Ok(name) = entry.map_err(failed)?.file_name().into_string() else { continue };
+            match rustix::fs::statat(&self.workspace.root, &name, AtFlags::SYMLINK_NOFOLLOW) {
+                Err(Errno::NOENT) => {
+                    let moved = rustix::fs::renameat(&self.hydrate, &name, &self.workspace.root, &name);
+                    moved.map_err(|error| (name.clone(), error.into()))?;
+                    self.done.push(Moved::Tree(name.clone()));
+                    whole.insert(name);
+                }
+                // What stands in the way is seen to file by file.
+                _ => continue,
+            }
+        }
+        Ok(whole)
     }
 
     fn place(&mut self, file: &ExtractedFile, stands: bool, takeover: &mut Takeover) -> io::Result<()> {
@@ -153,15 +182,19 @@ impl Mover<'_> {
 
     /// Undoes what was done, last first. What cannot be undone stays where it is: there is no better place for it.
     fn take_back(&mut self) {
+        let root = self.workspace.root.as_fd();
         for moved in std::mem::take(&mut self.done).into_iter().rev() {
-            let (Moved::Placed(path) | Moved::Aside(path)) = &moved;
-            let Ok(parent) = walk::parent(self.workspace.root.as_fd(), path, true) else { continue };
-            match (&moved, &self.found) {
-                (Moved::Placed(_), _) => {
-                    let _ = rustix::fs::unlinkat(&parent, path.file_name(), AtFlags::empty());
-                    walk::prune(self.workspace.root.as_fd(), path);
+            match (moved, &self.found) {
+                (Moved::Tree(name), _) => {
+                    let _ = rustix::fs::renameat(root, &name, &self.hydrate, &name);
                 }
-                (Moved::Aside(_), Some(found)) => {
+                (Moved::Placed(path), _) => {
+                    let Ok(parent) = walk::parent(root, &path, false) else { continue };
+                    let _ = rustix::fs::unlinkat(&parent, path.file_name(), AtFlags::empty());
+                    walk::prune(root, &path);
+                }
+                (Moved::Aside(path), Some(found)) => {
+                    let Ok(parent) = walk::parent(root, &path, true) else { continue };
                     let _ = rustix::fs::renameat(found, path.as_str(), &parent, path.file_name());
                 }
                 (Moved::Aside(_), None) => {}
