@@ -2,6 +2,7 @@
 
 mod hydrate;
 mod keeper;
+mod reminders;
 mod resume;
 mod writer;
 

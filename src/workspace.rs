@@ -15,8 +15,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use sync_core::HydratedFile;
+use sync_core::{HydratedFile, ProjectPath};
 
 pub use stage::Stage;
 pub use takeover::Takeover;
@@ -97,6 +98,14 @@ impl Workspace {
         self.stage
             .make_dir(takeover::HYDRATE)
             .map_err(WorkspaceError::new("create a directory to extract into, beside", &self.dir))
+    }
+
+    /// Gives a file the present as its time, so that a watcher looks again. Nothing happens where there is no file.
+    pub fn touch(&self, path: &ProjectPath) {
+        if let Ok((file, _)) = self.open_file(path) {
+            // Fails for a file that the project's code has made its own: then its change is not ours to announce.
+            let _ = file.set_modified(SystemTime::now());
+        }
     }
 
     /// What an earlier agent of this project wrote and what lies there now, with its hash. A file that cannot be read is

@@ -5,6 +5,8 @@ use tokio::task::JoinHandle;
 
 use crate::workspace::Workspace;
 
+use super::reminders::Reminders;
+
 /// A batch up to this size is written where it stands: handing it to a thread and back costs more than the writing.
 const INLINE_OPS: usize = 8;
 /// As [`INLINE_OPS`], in bytes of content.
@@ -15,6 +17,7 @@ const INLINE_BYTES: usize = 256 * 1024;
 pub(super) struct Writer {
     state: State,
     queue: VecDeque<(BatchId, Vec<Op>)>,
+    reminders: Reminders,
 }
 
 #[derive(Debug, Default)]
@@ -45,7 +48,9 @@ impl Writer {
             && let Some((batch, ops)) = self.queue.pop_front()
         {
             if is_small(&ops) {
-                return (batch, workspace.apply(ops));
+                let written = workspace.apply(ops);
+                self.reminders.note(&written);
+                return (batch, written);
             }
             let State::Idle(mut workspace) = std::mem::take(&mut self.state) else { unreachable!("it was idle") };
             self.state = State::Writing(tokio::task::spawn_blocking(move || {
@@ -57,11 +62,13 @@ impl Writer {
             State::Writing(task) => match task.await {
                 Ok((workspace, batch, written)) => {
                     self.state = State::Idle(workspace);
+                    self.reminders.note(&written);
                     (batch, written)
                 }
                 Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
             },
-            State::Waiting | State::Idle(_) => std::future::pending().await,
+            State::Idle(workspace) => self.reminders.remind(workspace).await,
+            State::Waiting => std::future::pending().await,
         }
     }
 }
