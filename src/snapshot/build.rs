@@ -1,7 +1,7 @@
 //! A folder written as a snapshot.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Read};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use sync_core::ProjectPath;
@@ -37,13 +37,19 @@ enum BuildError {
 /// A folder that cannot be a snapshot (69) and a file that cannot be written (74).
 pub fn write(args: &SnapshotArgs) -> Exit {
     match build(args) {
-        Ok(()) => Exit::fine(),
+        Ok((files, bytes, id)) => {
+            let out = args.out.display();
+            // A reader that has gone away does not make the snapshot any worse.
+            let _ = writeln!(std::io::stdout(), "wrote {out}: {files} files, {bytes} bytes, snapshot {id}");
+            Exit::fine()
+        }
         Err(error @ (BuildError::Write(..) | BuildError::Zip(WriteError::Io(_)))) => Exit::disk(chain(&error)),
         Err(error) => Exit::unavailable(chain(&error)),
     }
 }
 
-fn build(args: &SnapshotArgs) -> Result<(), BuildError> {
+/// How many files went in, how many bytes came out, and the snapshot's id.
+fn build(args: &SnapshotArgs) -> Result<(usize, u64, String), BuildError> {
     let files = read_all(&args.dir, &args.out)?;
     let project_id = args.project_id.to_string();
     let about = About { project_id: &project_id, revision: args.revision, created_at: args.source_date_epoch };
@@ -51,13 +57,14 @@ fn build(args: &SnapshotArgs) -> Result<(), BuildError> {
 
     let temporary = Temporary::beside(&args.out).map_err(failed)?;
     let files = files.iter().map(|(path, bytes)| (path.as_str(), bytes, 1));
-    write_snapshot(BufWriter::new(&temporary.file), about, files)?;
+    let manifest = write_snapshot(BufWriter::new(&temporary.file), about, files)?;
     let size = temporary.file.metadata().map_err(failed)?.len();
     let allowed = Limits::default().compressed;
     if size > allowed {
         return Err(BuildError::TooLargeZip(size, allowed));
     }
-    temporary.rename_to(&args.out).map_err(failed)
+    temporary.rename_to(&args.out).map_err(failed)?;
+    Ok((manifest.files.len(), size, manifest.snapshot_id))
 }
 
 /// The bytes of every file but `out` itself, which may lie in the folder from the last time.
