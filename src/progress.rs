@@ -4,18 +4,21 @@ use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing::info;
 
 use crate::snapshot::Progress;
 
 /// Log events come at most this often.
 const LOGGED_EVERY: Duration = Duration::from_secs(1);
+/// What is over sooner needs no bar.
+const WORTH_A_BAR: Duration = Duration::from_millis(300);
 
 /// Shows progress until it is dropped.
 #[derive(Debug)]
 pub struct Shown {
     bar: Option<ProgressBar>,
+    started: Instant,
     logged: Mutex<Instant>,
 }
 
@@ -24,15 +27,18 @@ impl Shown {
     pub fn start() -> Shown {
         let bar = std::io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}");
-            let bar = ProgressBar::no_length().with_message("hydrating");
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()).with_message("hydrating");
             style.map_or(bar.clone(), |style| bar.with_style(style))
         });
-        Shown { bar, logged: Mutex::new(Instant::now()) }
+        Shown { bar, started: Instant::now(), logged: Mutex::new(Instant::now()) }
     }
 
     /// Takes in how far it is.
     pub fn update(&self, progress: Progress) {
         if let Some(bar) = &self.bar {
+            if bar.is_hidden() && self.started.elapsed() >= WORTH_A_BAR {
+                bar.set_draw_target(ProgressDrawTarget::stderr());
+            }
             if let Some(total) = progress.total {
                 bar.set_length(total);
             }

@@ -248,6 +248,7 @@ impl Running {
         report(event);
         match event {
             Event::ChannelJoined { .. } => self.board.mark("channel_joined"),
+            Event::FileApplied { path, revision, lag, .. } => self.board.set_applied(path, *revision, *lag),
             Event::InSync { current: true, .. } => self.board.mark("in_sync"),
             Event::CatchUp { .. } => {
                 if let FirstState::Read { caught_up } = &mut self.first_state {

@@ -156,6 +156,9 @@ fn status_health_and_metrics_tell_what_is() {
     let status = agent.status();
     assert_eq!(status["revision"], world.store().head().0);
     assert_eq!(status["connection"]["state"], "joined");
+    world.save("src/App.tsx", "seen in the status");
+    agent.wait_until("file_applied", |event| event["version"] == 2);
+    eventually("the status names it", || agent.status()["last_applied"]["file_path"] == "src/App.tsx");
     // The dev server of this test never answers.
     let (ready, body) = agent.get("/readyz");
     assert_eq!(ready, 503, "{body}");

@@ -1,9 +1,10 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use metrics::gauge;
 use serde_json::{Value, json};
+use sync_core::{ProjectPath, Revision};
 
 use crate::dev_server::{DevServer, StateName};
 use crate::report::millis;
@@ -60,6 +61,7 @@ struct Shown {
     hydrated: bool,
     boot: Vec<(&'static str, u64)>,
     errors: VecDeque<String>,
+    applied: Option<Value>,
 }
 
 impl Board {
@@ -75,6 +77,7 @@ impl Board {
             hydrated: false,
             boot: Vec::new(),
             errors: VecDeque::new(),
+            applied: None,
         })))
     }
 
@@ -119,6 +122,12 @@ impl Board {
         }
     }
 
+    /// The file that came to disk last, and how long that took from its receipt.
+    pub fn set_applied(&self, path: &ProjectPath, revision: Option<Revision>, lag: Duration) {
+        let applied = json!({"file_path": path.as_str(), "revision": revision, "lag_ms": lag.as_secs_f64() * 1000.0});
+        self.lock().applied = Some(applied);
+    }
+
     /// Keeps an error for `/status`.
     pub fn error(&self, error: String) {
         let mut shown = self.lock();
@@ -161,6 +170,7 @@ impl Board {
             "current": core.current,
             "files": core.files,
             "held_events": core.held,
+            "last_applied": shown.applied,
             "debts": {"count": core.debts.len(), "first": debts},
             "connection": {"state": core.channel, "token_left_ms": core.token_left.map(millis)},
             "dev_server": shown.dev_server.as_ref().map(DevServer::status),

@@ -86,7 +86,6 @@ impl Channel {
     }
 
     pub fn start(&mut self, cx: &mut Cx) {
-        cx.degrade(Reason::ChannelDown, "not joined yet");
         self.connect(cx);
     }
 
