@@ -89,7 +89,7 @@ async fn a_broken_config_is_shown_and_repaired_by_an_edit() {
     rig.edit("vite.config.js", "import x from './nowhere.js'\nexport default {{");
     rig.status_until(|status| status.reason == Some(Reason::ConfigError)).await;
     assert!(get(rig.port, "/").await.contains("200 OK"));
-    rig.edit("vite.config.js", &good);
+    rig.edit_again("vite.config.js", &good).await;
     rig.status_until(|status| status.reason.is_none() && status.state == StateName::Serving).await;
     assert_eq!(rig.server.status().pid, pid, "Vite restarts by itself");
     rig.stop().await;

@@ -10,6 +10,8 @@ use crate::workspace::Workspace;
 /// Vite's watcher takes a second change of a file within 50 ms for an echo of the first, and the page stays stale for
 /// good (seen with Vite 8: gaps up to 45 ms were lost, from 55 ms on none was).
 const DEAF: Duration = Duration::from_millis(60);
+/// The same for the files that Vite restarts for: what changes while it restarts is lost to it.
+const RESTARTS: Duration = Duration::from_secs(1);
 
 /// Files that changed twice within the time that a watcher is deaf, to be touched once it hears again.
 #[derive(Debug, Default)]
@@ -23,10 +25,10 @@ impl Reminders {
     /// Takes in what was just written.
     pub(super) fn note(&mut self, written: &[Written]) {
         let now = Instant::now();
-        self.changed.retain(|_, at| *at + DEAF > now);
+        self.changed.retain(|path, at| *at + deaf(path) > now);
         for written in written.iter().filter(|written| matches!(written.outcome, Outcome::Changed { .. })) {
             if self.changed.insert(written.path.clone(), now).is_some() {
-                self.due.insert(written.path.clone(), now + DEAF);
+                self.due.insert(written.path.clone(), now + deaf(&written.path));
             }
         }
     }
@@ -50,6 +52,12 @@ impl Reminders {
     }
 }
 
+fn deaf(path: &ProjectPath) -> Duration {
+    let name = path.file_name();
+    let restarts = name.starts_with("vite.config.") || name == ".env" || name.starts_with(".env.");
+    if restarts { RESTARTS } else { DEAF }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,6 +79,10 @@ mod tests {
         tokio::time::advance(Duration::from_millis(61)).await;
         reminders.note(&changed("b"));
         assert_eq!(reminders.due.len(), 1, "b came late enough to be heard");
+        reminders.note(&changed("vite.config.ts"));
+        tokio::time::advance(Duration::from_millis(500)).await;
+        reminders.note(&changed("vite.config.ts"));
+        assert_eq!(reminders.due.len(), 2, "Vite may still be restarting");
     }
 
     #[tokio::test]

@@ -65,6 +65,15 @@ impl Rig {
         self.server.changed(vec![ProjectPath::parse(name).expect("a good path")]);
     }
 
+    /// As [`Rig::edit`], for a path that was edited a moment ago, with what the run loop does then: Vite loses what
+    /// changes while it restarts, so it is reminded a second later (`src/run/reminders.rs`).
+    pub async fn edit_again(&self, name: &str, content: &str) {
+        self.edit(name, content);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let file = std::fs::File::open(self.path(name)).expect("the file");
+        file.set_modified(std::time::SystemTime::now()).expect("touched");
+    }
+
     /// The first event that `pick` takes.
     pub async fn until<T>(&mut self, mut pick: impl FnMut(DevServerEvent) -> Option<T>) -> T {
         let mut seen = Vec::new();
