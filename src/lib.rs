@@ -1,5 +1,6 @@
 //! The shells around [`sync_core`]: each touches one part of the outside world, and [`run`] wires them together.
 
+pub mod clock;
 pub mod config;
 pub mod database;
 pub mod dependencies;

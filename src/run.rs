@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::{error, info, warn};
 
+use crate::clock::unix_ms;
 use crate::config::Config;
 use crate::database::{Database, Renewer, Want};
 use crate::dev_server::{self, DevServer, DevServerEvent};
@@ -375,11 +376,6 @@ fn options(config: &Config, started: Instant) -> Options {
         can_renew: config.session_url.is_some(),
         seed: seed(started),
     }
-}
-
-/// 0 for a clock before 1970: the number is for people.
-fn unix_ms() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, millis)
 }
 
 /// For jitter: different on each machine and at each start, so that a fleet does not come back all at once.

@@ -1,4 +1,4 @@
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -182,9 +182,4 @@ pub struct LogLine {
 pub enum Source {
     DevServer,
     Install,
-}
-
-pub(super) fn unix_ms() -> u64 {
-    // A clock before 1970 gives 0: the number is for people.
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

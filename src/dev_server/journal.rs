@@ -3,8 +3,8 @@ use std::sync::Mutex;
 
 use tokio::sync::mpsc;
 
-use super::event::unix_ms;
 use super::{DevServerEvent, LogLine, Source};
+use crate::clock::unix_ms;
 use crate::process::OutputLine;
 
 /// Lines kept for `/logs` ...

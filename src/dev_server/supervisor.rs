@@ -11,13 +11,13 @@ use tokio::time::{Instant, sleep_until};
 
 use super::budget::Budget;
 use super::diagnosis::{Diagnosis, config_detail, config_news};
-use super::event::unix_ms;
 use super::plan::{Plan, plan};
 use super::running::{Did, Running, hurried};
 use super::{
     Asked, Config, DevServerEvent, DevServerStatus, LastExit, PlanError, Reason, Shared, Source, StateName, Work,
     probe, project,
 };
+use crate::clock::unix_ms;
 use crate::dependencies::{InstallError, Installed, Job, Need, Surroundings, look};
 use crate::init::Init;
 use crate::process::{OutputLine, Stopped};

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use sync_core::{Content, ContentHash, HydratedFile, Op, Outcome, ProjectPath, Written};
 
@@ -64,9 +64,9 @@ impl Workspace {
 
     /// What lies at `path` now, if it is a file.
     pub(super) fn look_at(&self, path: &ProjectPath) -> Option<HydratedFile> {
-        let (mut file, size) = self.open_file(path).ok()?;
+        let (mut file, stat) = self.open_file(path).ok()?;
         let hash = hash_of(&mut file).ok()?;
-        Some(HydratedFile { path: path.clone(), version: None, hash, size })
+        Some(HydratedFile { path: path.clone(), version: None, hash, size: stat.st_size as u64 })
     }
 
     fn prepare(&self, op: &Op) -> Prepared {
@@ -163,27 +163,27 @@ impl Workspace {
     }
 
     /// What stands at `path` now: exactly the content that is to be written, or something else with this mode.
+    #[allow(clippy::unnecessary_cast, reason = "a mode has 16 bits on macOS")]
     fn standing(&self, path: &ProjectPath, content: &Content, hash: ContentHash) -> Result<Standing, Errno> {
-        let (mut file, size) = match self.open_file(path) {
+        let (mut file, stat) = match self.open_file(path) {
             Err(Errno::ISDIR) => return Ok(Standing::Other(None)),
             other => other?,
         };
-        let mode = rustix::fs::fstat(&file)?.st_mode as u32 & 0o777;
         let same = match content {
-            Content::Bytes(bytes) => size == bytes.len() as u64 && holds(&mut file, bytes),
+            Content::Bytes(bytes) => stat.st_size as usize == bytes.len() && holds(&mut file, bytes),
             Content::Staged(_) => hash_of(&mut file).is_ok_and(|standing| standing == hash),
         };
-        Ok(if same { Standing::Same } else { Standing::Other(Some(mode)) })
+        Ok(if same { Standing::Same } else { Standing::Other(Some(stat.st_mode as u32 & 0o777)) })
     }
 
-    /// The regular file at `path` and its size; `ISDIR` for anything else that can be opened.
-    pub(super) fn open_file(&self, path: &ProjectPath) -> Result<(File, u64), Errno> {
+    /// The regular file at `path` and what the system says of it; `ISDIR` for anything else that can be opened.
+    pub(super) fn open_file(&self, path: &ProjectPath) -> Result<(File, Stat), Errno> {
         let parent = walk::parent(self.root.as_fd(), path, false)?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file: OwnedFd = rustix::fs::openat(&parent, path.file_name(), flags, Mode::empty())?;
         let stat = rustix::fs::fstat(&file)?;
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => Ok((file.into(), stat.st_size as u64)),
+            FileType::RegularFile => Ok((file.into(), stat)),
             _ => Err(Errno::ISDIR),
         }
     }

@@ -137,7 +137,7 @@ impl Stage {
         self.dir.lock().expect("no panic while held").remove_dir_all(name)
     }
 
-    /// Where the project's own files are put aside if there is no state directory.
+    /// A directory of the stage, by its name.
     pub(super) fn open_dir(&self, name: &str) -> io::Result<Dir> {
         self.dir.lock().expect("no panic while held").open_dir(name)
     }

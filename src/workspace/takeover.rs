@@ -141,12 +141,12 @@ impl Mover<'_> {
     }
 
     fn same(&self, file: &ExtractedFile) -> Result<bool, Errno> {
-        let (mut standing, size) = match self.workspace.open_file(&file.path) {
+        let (mut standing, stat) = match self.workspace.open_file(&file.path) {
             // A symlink, a pipe: something that differs.
             Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => return Ok(false),
             other => other?,
         };
-        Ok(size == file.size && apply::hash_of(&mut standing).is_ok_and(|hash| hash == file.hash))
+        Ok(stat.st_size as u64 == file.size && apply::hash_of(&mut standing).is_ok_and(|hash| hash == file.hash))
     }
 
     fn put_aside(&mut self, path: &ProjectPath) -> io::Result<()> {
