@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-pub use writer::Flush;
+pub use writer::{Flush, dropped};
 
 use crate::config::{Config, LogArgs, LogFormat, colours_allowed};
 
@@ -47,12 +47,24 @@ pub fn start(args: &LogArgs, origin: Origin, started: Instant) -> Result<Flush, 
     let filter = EnvFilter::try_new(&args.log_level).map_err(|error| format!("LOG_LEVEL: {error}"))?;
     let terminal = std::io::stdout().is_terminal();
     let format = args.log_format.unwrap_or(if terminal { LogFormat::Pretty } else { LogFormat::Json });
-    let (lines, flush) = writer::start();
     let registry = tracing_subscriber::registry().with(filter);
     // A second start within one process (a test) keeps the first.
-    let _ = match format {
-        LogFormat::Json => registry.with(json::JsonLines::new(lines, origin, started)).try_init(),
-        LogFormat::Pretty => registry.with(pretty::PrettyLines::new(lines, terminal && colours_allowed())).try_init(),
+    let (flush, _) = match format {
+        LogFormat::Json => {
+            let form = json::Form::new(origin, started);
+            let dropped = form.clone();
+            let (lines, flush) = writer::start(move |lines| dropped.dropped(lines));
+            (flush, registry.with(json::JsonLines::new(lines, form)).try_init())
+        }
+        LogFormat::Pretty => {
+            let form = pretty::Form::new(terminal && colours_allowed());
+            let (lines, flush) = writer::start(move |lines| form.dropped(lines));
+            (flush, registry.with(pretty::PrettyLines::new(lines, form)).try_init())
+        }
     };
     Ok(flush)
+}
+
+fn dropped_words(lines: u64) -> String {
+    format!("{lines} log lines were dropped: nobody read them fast enough")
 }

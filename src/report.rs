@@ -8,6 +8,7 @@ use tracing::{debug, info, warn};
 
 use crate::dev_server::DevServerEvent;
 use crate::process::Stream;
+use crate::status::count;
 
 /// Lag beyond which the sender's clock is taken to be wrong rather than the event late.
 const CLOCK_SKEW: Duration = Duration::from_secs(300);
@@ -30,11 +31,13 @@ pub fn report(event: &Event) {
         }
         Event::FileApplied { path, version, revision, bytes, deleted, lag, sent_at_ms, .. } => {
             let action = if *deleted { "deleted" } else { "updated" };
-            counter!("preview_agent_files_applied_total", "action" => action).increment(1);
+            count("preview_agent_files_applied_total", action);
             histogram!("preview_agent_apply_seconds").record(*lag);
             let sent = since_sent(*sent_at_ms);
-            if let Some(sent) = sent {
-                histogram!("preview_agent_event_lag_seconds").record(sent);
+            match (sent, sent_at_ms) {
+                (Some(sent), _) => histogram!("preview_agent_event_lag_seconds").record(sent),
+                (None, Some(_)) => counter!("preview_agent_clock_skew_total").increment(1),
+                (None, None) => {}
             }
             info!(
                 event_type = "file_applied",
@@ -57,7 +60,7 @@ pub fn report(event: &Event) {
             );
         }
         Event::CatchUp { cause, from, to, files, took } => {
-            counter!("preview_agent_catch_ups_total", "cause" => *cause).increment(1);
+            count("preview_agent_catch_ups_total", cause);
             let duration_ms = millis(*took);
             info!(
                 event_type = "catch_up",
@@ -65,17 +68,17 @@ pub fn report(event: &Event) {
             );
         }
         Event::CatchUpFailed { cause, error, retry_after } => {
-            counter!("preview_agent_catch_up_failures_total", "cause" => *cause).increment(1);
+            count("preview_agent_catch_up_failures_total", cause);
             let retry_ms = millis(*retry_after);
             warn!(event_type = "catch_up_failed", cause, error, retry_ms, "cannot read what was missed: {error}");
         }
         Event::Rejected { reason, detail } => {
-            counter!("preview_agent_rejected_total", "reason" => *reason).increment(1);
+            count("preview_agent_rejected_total", reason);
             warn!(event_type = "rejected", reason, detail, "refused: {detail}");
         }
-        Event::Skipped { reason } => counter!("preview_agent_skipped_total", "reason" => *reason).increment(1),
+        Event::Skipped { reason } => count("preview_agent_skipped_total", reason),
         Event::DebtAdded { path, reason, error } => {
-            counter!("preview_agent_debts_total", "reason" => *reason).increment(1);
+            count("preview_agent_debts_total", reason);
             warn!(event_type = "debt_added", file_path = path, reason, error, "not on disk yet: {path}: {error}");
         }
         Event::DebtPaid { path } => info!(event_type = "debt_paid", file_path = path, "on disk now: {path}"),
@@ -84,6 +87,7 @@ pub fn report(event: &Event) {
             info!(event_type = "token_renewed", "token renewed");
         }
         Event::Degraded { reason, detail } => {
+            count("preview_agent_degradations_total", reason.code());
             warn!(event_type = "degraded", reason = reason.code(), detail, "{}: {detail}", reason.code());
         }
         Event::Recovered { reason } => {
@@ -123,7 +127,7 @@ pub fn report_dev_server(event: &DevServerEvent) {
             info!(event_type = "dev_server_ready", duration_ms = millis(*duration), "dev server ready");
         }
         DevServerEvent::Exited { code, signal, reason, detail } => {
-            counter!("preview_agent_dev_server_exits_total", "reason" => reason.code()).increment(1);
+            count("preview_agent_dev_server_exits_total", reason.code());
             warn!(
                 event_type = "dev_server_exit",
                 code,
@@ -141,10 +145,11 @@ pub fn report_dev_server(event: &DevServerEvent) {
                 "the dev server cannot start: {detail}"
             );
         }
-        DevServerEvent::RestartIn { delay, attempt } => {
-            counter!("preview_agent_dev_server_restarts_total").increment(1);
+        DevServerEvent::RestartIn { reason, delay, attempt } => {
+            count("preview_agent_dev_server_restarts_total", reason.code());
             info!(
                 event_type = "dev_server_restart",
+                reason = reason.code(),
                 attempt,
                 delay_ms = millis(*delay),
                 "starting the dev server again"
@@ -168,14 +173,10 @@ pub fn report_dev_server(event: &DevServerEvent) {
 }
 
 /// From the sender's clock to ours, where both seem to go alike.
-fn since_sent(sent_at_ms: Option<u64>) -> Option<Duration> {
+pub fn since_sent(sent_at_ms: Option<u64>) -> Option<Duration> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
     let sent = Duration::from_millis(sent_at_ms?);
-    let lag = now.checked_sub(sent).filter(|lag| *lag < CLOCK_SKEW);
-    if lag.is_none() {
-        counter!("preview_agent_clock_skew_total").increment(1);
-    }
-    lag
+    now.checked_sub(sent).filter(|lag| *lag < CLOCK_SKEW)
 }
 
 /// Whole milliseconds, as every duration is logged.

@@ -22,10 +22,11 @@ use crate::database::{Database, Renewer, Want};
 use crate::dev_server::{self, DevServer, DevServerEvent};
 use crate::exit::{Exit, chain};
 use crate::init::{Init, Shutdown, Signals};
+use crate::logs::Origin;
 use crate::net::Net;
 use crate::process::Environment;
 use crate::realtime::Realtime;
-use crate::report::{millis, report, report_dev_server};
+use crate::report::{millis, report, report_dev_server, since_sent};
 use crate::state::StateFile;
 use crate::status::{self, Board, Phase};
 use crate::token::{Kind, TokenCell};
@@ -38,7 +39,7 @@ use writer::Writer;
 
 /// Runs the agent until a signal comes or nothing can work.
 pub async fn run(config: Config, init: Init, started: Instant) -> Exit {
-    let board = Board::new(config.project_id.clone(), config.session_id.clone(), started);
+    let board = Board::new(Origin::of(&config), started);
     board.mark("config");
     let signals = init.signals();
     let mut running = match Running::start(config, init, board, started).await {
@@ -249,7 +250,9 @@ impl Running {
         report(event);
         match event {
             Event::ChannelJoined { .. } => self.board.mark("channel_joined"),
-            Event::FileApplied { path, revision, lag, .. } => self.board.set_applied(path, *revision, *lag),
+            Event::FileApplied { path, revision, lag, sent_at_ms, .. } => {
+                self.board.set_applied(path, *revision, *lag, since_sent(*sent_at_ms));
+            }
             Event::InSync { current: true, .. } => self.board.mark("in_sync"),
             Event::CatchUp { .. } => {
                 if let FirstState::Read { caught_up } = &mut self.first_state {
@@ -257,7 +260,14 @@ impl Running {
                 }
             }
             Event::Degraded { detail, .. } => self.board.error(detail.clone()),
-            Event::Rejected { detail, .. } => self.board.error(detail.clone()),
+            Event::Rejected { reason, detail } => {
+                self.board.error(detail.clone());
+                if *reason == "pages" {
+                    self.board.limit_hit("pages");
+                }
+            }
+            Event::Skipped { reason: "held_too_many" } => self.board.limit_hit("held_events"),
+            Event::Skipped { reason: "provisional_too_many" } => self.board.limit_hit("provisional_events"),
             _ => {}
         }
     }
@@ -323,9 +333,12 @@ impl Running {
                 self.board.set_phase(Phase::Serving);
                 self.board.error(reason);
             }
-            DevServerEvent::StartFailed { detail, .. }
-            | DevServerEvent::GaveUp { detail, .. }
-            | DevServerEvent::Exited { detail, .. } => {
+            DevServerEvent::GaveUp { detail, .. } => {
+                self.board.set_phase(Phase::Serving);
+                self.board.limit_hit("restart_budget");
+                self.board.error(detail);
+            }
+            DevServerEvent::StartFailed { detail, .. } | DevServerEvent::Exited { detail, .. } => {
                 self.board.set_phase(Phase::Serving);
                 self.board.error(detail);
             }

@@ -19,6 +19,7 @@ mod tree;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use cap_std::fs::Dir;
 use secrecy::SecretString;
@@ -58,6 +59,8 @@ pub struct Extracted {
     pub expanded_bytes: u64,
     /// Requests made for it; 1 if all went well.
     pub attempts: u32,
+    /// Until its first byte came. Extraction goes on from there.
+    pub waited: Duration,
 }
 
 /// A file that now lies in the stage.
@@ -91,6 +94,7 @@ pub async fn hydrate(
     limits: &Limits,
     progress: impl Fn(Progress) + Send + 'static,
 ) -> Result<Extracted, SnapshotError> {
+    let started = Instant::now();
     let meter = Arc::new(Meter::default());
     let _stop = meter.stop_on_drop();
     let job = Job { project_id, stage, limits, meter: meter.clone() };
@@ -110,7 +114,8 @@ pub async fn hydrate(
         }
     };
     progress(meter.now());
-    result
+    let waited = meter.first_byte().map_or(Duration::ZERO, |first| first.duration_since(started));
+    result.map(|extracted| Extracted { waited, ..extracted })
 }
 
 struct Job<'a> {

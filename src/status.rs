@@ -1,6 +1,9 @@
 //! Health, readiness, metrics, status and logs over HTTP.
 
+pub mod codes;
+
 mod board;
+mod metrics;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -10,16 +13,15 @@ use axum::extract::{ConnectInfo, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::PrometheusHandle;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 
 pub use board::{Board, Phase};
+pub use metrics::count;
 
-/// Bounds of the buckets that durations are counted in, in seconds: from a local write to a slow download.
-const SECONDS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 /// Lines of `/logs` where the request names no number.
 const LOG_TAIL: usize = 200;
 
@@ -36,7 +38,7 @@ struct Shown {
 pub async fn serve(addr: SocketAddr, token: Option<SecretString>, board: Board) -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind(addr).await?;
     let bound = listener.local_addr()?;
-    let shown = Arc::new(Shown { board, metrics: recorder(), token });
+    let shown = Arc::new(Shown { board, metrics: metrics::start(), token });
     let app = Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
@@ -53,12 +55,6 @@ pub async fn serve(addr: SocketAddr, token: Option<SecretString>, board: Board) 
     Ok(bound)
 }
 
-/// None where a recorder stands already: the second agent of one process (a test).
-fn recorder() -> Option<PrometheusHandle> {
-    let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS).ok()?;
-    builder.install_recorder().ok()
-}
-
 async fn readyz(State(shown): State<Arc<Shown>>) -> Response {
     let (ready, body) = shown.board.readiness();
     (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(body)).into_response()
@@ -66,10 +62,7 @@ async fn readyz(State(shown): State<Arc<Shown>>) -> Response {
 
 async fn metrics_text(State(shown): State<Arc<Shown>>) -> Response {
     shown.board.set_gauges();
-    let text = shown.metrics.as_ref().map(|handle| {
-        handle.run_upkeep();
-        handle.render()
-    });
+    let text = shown.metrics.as_ref().map(PrometheusHandle::render);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text.unwrap_or_default()).into_response()
 }
 

@@ -44,6 +44,7 @@ pub enum DevServerEvent {
         detail: String,
     },
     RestartIn {
+        reason: Reason,
         delay: Duration,
         attempt: u32,
     },
@@ -75,6 +76,18 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every one of them.
+    pub const ALL: [Reason; 8] = [
+        Reason::PortInUse,
+        Reason::ConfigError,
+        Reason::DependencyMissing,
+        Reason::Crashed,
+        Reason::OomKilled,
+        Reason::Hung,
+        Reason::Exited,
+        Reason::InstallFailed,
+    ];
+
     /// The code itself.
     pub fn code(self) -> &'static str {
         match self {

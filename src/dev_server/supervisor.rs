@@ -300,7 +300,11 @@ impl Supervisor {
         match self.restarts.take(now, &self.config.limits, jitter()) {
             Some(delay) => {
                 self.retry = Some(now + delay);
-                self.event(DevServerEvent::RestartIn { delay, attempt: self.restarts.taken() });
+                self.event(DevServerEvent::RestartIn {
+                    reason: diagnosis.reason,
+                    delay,
+                    attempt: self.restarts.taken(),
+                });
             }
             None => self.give_up(&diagnosis),
         }
@@ -381,7 +385,7 @@ impl Supervisor {
         match delay {
             Some(delay) => {
                 self.retry = Some(now + delay);
-                self.event(DevServerEvent::RestartIn { delay, attempt: self.installs.taken() });
+                self.event(DevServerEvent::RestartIn { reason: fault.reason, delay, attempt: self.installs.taken() });
             }
             None if tree_exists => {}
             None => self.give_up(&fault),

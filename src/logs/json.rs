@@ -2,22 +2,28 @@ use std::time::Instant;
 
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
 use super::Origin;
 use super::writer::Lines;
 
-/// One flat JSON object a line: the contract's fields first, then the event's own.
+/// One flat JSON object a line.
 pub(super) struct JsonLines {
     lines: Lines,
+    form: Form,
+}
+
+/// How a line looks: the contract's fields first, then the event's own.
+#[derive(Debug, Clone)]
+pub(super) struct Form {
     origin: Origin,
     started: Instant,
 }
 
 impl JsonLines {
-    pub(super) fn new(lines: Lines, origin: Origin, started: Instant) -> JsonLines {
-        JsonLines { lines, origin, started }
+    pub(super) fn new(lines: Lines, form: Form) -> JsonLines {
+        JsonLines { lines, form }
     }
 }
 
@@ -25,11 +31,28 @@ impl<S: Subscriber> Layer<S> for JsonLines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let message = fields.0.remove("message").unwrap_or_default();
-        let event_type = fields.0.remove("event_type").unwrap_or_else(|| "log".into());
+        self.lines.write(self.form.line(*event.metadata().level(), fields.0));
+    }
+}
+
+impl Form {
+    pub(super) fn new(origin: Origin, started: Instant) -> Form {
+        Form { origin, started }
+    }
+
+    /// Makes the line that says how many were lost.
+    pub(super) fn dropped(&self, lines: u64) -> String {
+        let message = super::dropped_words(lines);
+        let fields = [("message", message.into()), ("event_type", "logs_dropped".into()), ("lines", lines.into())];
+        self.line(Level::WARN, fields.map(|(name, value)| (name.to_owned(), value)).into_iter().collect())
+    }
+
+    fn line(&self, level: Level, mut fields: Map<String, Value>) -> String {
+        let message = fields.remove("message").unwrap_or_default();
+        let event_type = fields.remove("event_type").unwrap_or_else(|| "log".into());
         let first = [
             ("timestamp", timestamp().into()),
-            ("level", event.metadata().level().as_str().to_ascii_lowercase().into()),
+            ("level", level.as_str().to_ascii_lowercase().into()),
             ("message", message),
             ("event_type", event_type),
             ("project_id", self.origin.project_id.clone().into()),
@@ -37,7 +60,7 @@ impl<S: Subscriber> Layer<S> for JsonLines {
             ("container_id", self.origin.container_id.clone().into()),
             ("uptime_ms", (self.started.elapsed().as_millis() as u64).into()),
         ];
-        self.lines.write(object(&first, &fields.0));
+        object(&first, &fields)
     }
 }
 

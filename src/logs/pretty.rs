@@ -7,16 +7,18 @@ use super::writer::Lines;
 /// One calm line for people: the time, the message, and nothing that the message says already.
 pub(super) struct PrettyLines {
     lines: Lines,
+    form: Form,
+}
+
+/// How a line looks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Form {
     colours: bool,
 }
 
 impl PrettyLines {
-    pub(super) fn new(lines: Lines, colours: bool) -> PrettyLines {
-        PrettyLines { lines, colours }
-    }
-
-    fn paint(&self, code: &str, text: &str) -> String {
-        if self.colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    pub(super) fn new(lines: Lines, form: Form) -> PrettyLines {
+        PrettyLines { lines, form }
     }
 }
 
@@ -26,15 +28,34 @@ impl<S: Subscriber> Layer<S> for PrettyLines {
         event.record(&mut fields);
         let text = |name: &str| fields.0.get(name).and_then(|value| value.as_str()).map(printable);
         let message = text("message").unwrap_or_default();
+        let of_the_dev_server = text("stream").is_some();
+        self.lines.write(self.form.line(*event.metadata().level(), of_the_dev_server, &message));
+    }
+}
+
+impl Form {
+    pub(super) fn new(colours: bool) -> Form {
+        Form { colours }
+    }
+
+    /// Makes the line that says how many were lost.
+    pub(super) fn dropped(self, lines: u64) -> String {
+        self.line(Level::WARN, false, &super::dropped_words(lines))
+    }
+
+    fn line(self, level: Level, of_the_dev_server: bool, message: &str) -> String {
         let time = jiff::Zoned::now().strftime("%H:%M:%S").to_string();
         let time = self.paint("2", &time);
-        let line = match (text("stream"), *event.metadata().level()) {
-            (Some(_), _) => format!("{time} {} {message}", self.paint("36", "|")),
-            (None, Level::ERROR) => format!("{time} {} {message}", self.paint("31", "error:")),
-            (None, Level::WARN) => format!("{time} {} {message}", self.paint("33", "warning:")),
-            (None, _) => format!("{time} {message}"),
-        };
-        self.lines.write(line);
+        match (of_the_dev_server, level) {
+            (true, _) => format!("{time} {} {message}", self.paint("36", "|")),
+            (false, Level::ERROR) => format!("{time} {} {message}", self.paint("31", "error:")),
+            (false, Level::WARN) => format!("{time} {} {message}", self.paint("33", "warning:")),
+            (false, _) => format!("{time} {message}"),
+        }
+    }
+
+    fn paint(self, code: &str, text: &str) -> String {
+        if self.colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 }
 

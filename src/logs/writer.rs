@@ -1,5 +1,4 @@
 use std::io::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
@@ -7,12 +6,17 @@ use std::thread::JoinHandle;
 /// Lines waiting for a slow reader; what comes beyond is dropped and counted.
 const QUEUE: usize = 4096;
 
+/// Lines dropped in the life of this process.
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+
+/// Lines that were dropped until now, since nobody read them.
+pub fn dropped() -> u64 {
+    DROPPED.load(Ordering::Relaxed)
+}
+
 /// Where formatted lines go.
 #[derive(Debug, Clone)]
-pub(super) struct Lines {
-    queue: SyncSender<Message>,
-    dropped: Arc<AtomicU64>,
-}
+pub(super) struct Lines(SyncSender<Message>);
 
 #[derive(Debug)]
 enum Message {
@@ -27,19 +31,18 @@ pub struct Flush {
     thread: Option<JoinHandle<()>>,
 }
 
-pub(super) fn start() -> (Lines, Flush) {
+/// `say_dropped` makes the line that says how many were lost before it.
+pub(super) fn start(say_dropped: impl Fn(u64) -> String + Send + 'static) -> (Lines, Flush) {
     let (queue, waiting) = sync_channel(QUEUE);
-    let dropped = Arc::new(AtomicU64::new(0));
-    let counter = dropped.clone();
-    let thread = std::thread::Builder::new().name("logs".into()).spawn(move || write_all(waiting, &counter)).ok();
-    (Lines { queue: queue.clone(), dropped }, Flush { queue, thread })
+    let thread = std::thread::Builder::new().name("logs".into()).spawn(move || write_all(waiting, say_dropped)).ok();
+    (Lines(queue.clone()), Flush { queue, thread })
 }
 
 impl Lines {
     /// Queues a line without its line break.
     pub(super) fn write(&self, line: String) {
-        if let Err(TrySendError::Full(_)) = self.queue.try_send(Message::Line(line)) {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+        if let Err(TrySendError::Full(_)) = self.0.try_send(Message::Line(line)) {
+            DROPPED.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -55,13 +58,15 @@ impl Drop for Flush {
 }
 
 /// A line that cannot be written (standard output closed) is lost: there is nowhere left to say so.
-fn write_all(waiting: Receiver<Message>, dropped: &AtomicU64) {
+fn write_all(waiting: Receiver<Message>, say_dropped: impl Fn(u64) -> String) {
     let mut out = std::io::stdout();
+    let mut said = 0;
     while let Ok(Message::Line(line)) = waiting.recv() {
         let _ = writeln!(out, "{line}");
-        let lost = dropped.swap(0, Ordering::Relaxed);
-        if lost > 0 {
-            let _ = writeln!(out, r#"{{"level":"warn","event_type":"logs_dropped","lines":{lost}}}"#);
+        let lost = dropped();
+        if lost > said {
+            let _ = writeln!(out, "{}", say_dropped(lost - said));
+            said = lost;
         }
     }
     let _ = out.flush();

@@ -75,13 +75,31 @@ impl Hydrating {
         };
         let (files, bytes, attempts) = (extracted.files.len(), extracted.expanded_bytes, extracted.attempts);
         let revision = extracted.revision;
+        let (waited, unpacked) = (extracted.waited, started.elapsed());
         let hydrated = self.take_over(extracted).await?;
-        let duration_ms = millis(started.elapsed());
+        let total = started.elapsed();
+        let parts = [
+            ("wait", waited),
+            ("extract", unpacked.saturating_sub(waited)),
+            ("place", total - unpacked),
+            ("total", total),
+        ];
+        for (phase, took) in parts {
+            metrics::histogram!("preview_agent_hydration_seconds", "phase" => phase).record(took);
+        }
+        let [wait_ms, extract_ms, place_ms, duration_ms] = parts.map(|(_, took)| millis(took));
         info!(
             event_type = "hydrate_done",
-            duration_ms, files, bytes, revision, attempts, "hydrated: {files} files, {bytes} bytes in {duration_ms} ms"
+            duration_ms,
+            wait_ms,
+            extract_ms,
+            place_ms,
+            files,
+            bytes,
+            revision,
+            attempts,
+            "hydrated: {files} files, {bytes} bytes in {duration_ms} ms"
         );
-        metrics::histogram!("preview_agent_hydration_seconds").record(started.elapsed());
         Ok(hydrated)
     }
 

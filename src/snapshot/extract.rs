@@ -79,6 +79,7 @@ impl Extraction {
             compressed_bytes,
             expanded_bytes,
             attempts: 1,
+            waited: std::time::Duration::ZERO,
         })
     }
 }

@@ -1,6 +1,6 @@
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 /// How often progress is told.
 pub(super) const EVERY: Duration = Duration::from_millis(100);
@@ -24,6 +24,7 @@ pub(super) struct Meter {
     total: AtomicU64,
     files: AtomicU64,
     stopped: AtomicBool,
+    first_byte: OnceLock<Instant>,
 }
 
 /// Tells the blocking thread that nobody waits for it any more.
@@ -36,7 +37,13 @@ impl Meter {
     }
 
     pub fn add_bytes(&self, bytes: usize) {
+        self.first_byte.get_or_init(Instant::now);
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// When the first byte of all came, be it of a download that broke.
+    pub fn first_byte(&self) -> Option<Instant> {
+        self.first_byte.get().copied()
     }
 
     pub fn add_file(&self) {

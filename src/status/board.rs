@@ -1,12 +1,14 @@
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use metrics::gauge;
+use metrics::{counter, gauge};
 use serde_json::{Value, json};
-use sync_core::{ProjectPath, Revision};
+use sync_core::{ProjectPath, Reason, Revision};
 
-use crate::dev_server::{DevServer, StateName};
+use super::metrics::{count, resident_memory};
+use crate::dev_server::{DevServer, DevServerStatus, StateName};
+use crate::logs;
 use crate::report::millis;
 
 /// Last errors kept for `/status`.
@@ -33,6 +35,10 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Every one of them.
+    const ALL: [Phase; 6] =
+        [Phase::Starting, Phase::Hydrating, Phase::Installing, Phase::Serving, Phase::Stopping, Phase::Failed];
+
     /// As the contract spells it.
     pub fn name(self) -> &'static str {
         match self {
@@ -55,28 +61,32 @@ struct Shown {
     started: Instant,
     project_id: String,
     session_id: String,
+    container_id: Option<String>,
     phase: Phase,
     core: sync_core::Status,
     dev_server: Option<DevServer>,
     hydrated: bool,
     boot: Vec<(&'static str, u64)>,
     errors: VecDeque<String>,
+    limits: BTreeMap<&'static str, u64>,
     applied: Option<Value>,
 }
 
 impl Board {
     /// An agent that has just started.
-    pub fn new(project_id: String, session_id: String, started: Instant) -> Board {
+    pub fn new(origin: logs::Origin, started: Instant) -> Board {
         Board(Arc::new(Mutex::new(Shown {
             started,
-            project_id,
-            session_id,
+            project_id: origin.project_id,
+            session_id: origin.session_id,
+            container_id: origin.container_id,
             phase: Phase::Starting,
             core: Default::default(),
             dev_server: None,
             hydrated: false,
             boot: Vec::new(),
             errors: VecDeque::new(),
+            limits: BTreeMap::new(),
             applied: None,
         })))
     }
@@ -122,10 +132,13 @@ impl Board {
         }
     }
 
-    /// The file that came to disk last, and how long that took from its receipt.
-    pub fn set_applied(&self, path: &ProjectPath, revision: Option<Revision>, lag: Duration) {
-        let applied = json!({"file_path": path.as_str(), "revision": revision, "lag_ms": lag.as_secs_f64() * 1000.0});
-        self.lock().applied = Some(applied);
+    /// The file that came to disk last, and how long that took from its receipt, and from its sending where the
+    /// clocks agree.
+    pub fn set_applied(&self, path: &ProjectPath, revision: Option<Revision>, lag: Duration, sent: Option<Duration>) {
+        let lag_ms = lag.as_secs_f64() * 1000.0;
+        let (path, since_sent_ms) = (path.as_str(), sent.map(millis));
+        self.lock().applied =
+            Some(json!({"file_path": path, "revision": revision, "lag_ms": lag_ms, "since_sent_ms": since_sent_ms}));
     }
 
     /// Keeps an error for `/status`.
@@ -137,12 +150,17 @@ impl Board {
         }
     }
 
+    /// A bound of [`codes::LIMITS`](super::codes::LIMITS) was reached.
+    pub fn limit_hit(&self, limit: &'static str) {
+        count("preview_agent_limits_hit_total", limit);
+        *self.lock().limits.entry(limit).or_default() += 1;
+    }
+
     /// Whether traffic may come, and the body that says why not.
     pub fn readiness(&self) -> (bool, Value) {
         let shown = self.lock();
         let dev_server = shown.dev_server.as_ref().map(DevServer::status);
-        let answers = dev_server.as_ref().is_some_and(|status| status.state == StateName::Serving);
-        let ready = shown.hydrated && answers && shown.phase == Phase::Serving;
+        let ready = shown.ready(dev_server.as_ref());
         let mut reasons = shown.reasons();
         reasons.extend(dev_server.and_then(|status| status.reason).map(|reason| reason.code().to_owned()));
         (ready, json!({"phase": shown.phase.name(), "ready": ready, "reasons": reasons, "current": shown.core.current}))
@@ -162,6 +180,7 @@ impl Board {
             "version": env!("CARGO_PKG_VERSION"),
             "project_id": shown.project_id,
             "session_id": shown.session_id,
+            "container_id": shown.container_id,
             "uptime_ms": millis(shown.started.elapsed()),
             "phase": shown.phase.name(),
             "degraded": shown.reasons(),
@@ -175,6 +194,7 @@ impl Board {
             "connection": {"state": core.channel, "token_left_ms": core.token_left.map(millis)},
             "dev_server": shown.dev_server.as_ref().map(DevServer::status),
             "boot_ms": shown.boot.iter().map(|(step, at)| (step.to_string(), json!(at))).collect::<serde_json::Map<_, _>>(),
+            "limits_hit": shown.limits_hit(),
             "last_errors": shown.errors,
             // The dev server runs as the agent's own user.
             "isolation": "none",
@@ -192,16 +212,31 @@ impl Board {
     pub fn set_gauges(&self) {
         let shown = self.lock();
         let core = &shown.core;
+        let dev_server = shown.dev_server.as_ref().map(DevServer::status);
+        gauge!("preview_agent_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+        gauge!("preview_agent_uptime_seconds").set(shown.started.elapsed().as_secs_f64());
+        for phase in Phase::ALL {
+            gauge!("preview_agent_phase", "phase" => phase.name()).set(yes(phase == shown.phase));
+        }
+        gauge!("preview_agent_ready").set(yes(shown.ready(dev_server.as_ref())));
+        for reason in Reason::ALL {
+            gauge!("preview_agent_degraded", "reason" => reason.code()).set(yes(core.degraded.contains(&reason)));
+        }
+        gauge!("preview_agent_channel_joined").set(yes(core.channel == "joined"));
         gauge!("preview_agent_revision").set(core.revision as f64);
         gauge!("preview_agent_head_revision").set(core.head.unwrap_or(core.revision) as f64);
-        gauge!("preview_agent_in_sync").set(f64::from(u8::from(core.current)));
+        gauge!("preview_agent_in_sync").set(yes(core.current));
         gauge!("preview_agent_debts").set(core.debts.len() as f64);
         gauge!("preview_agent_held_events").set(core.held as f64);
         gauge!("preview_agent_files").set(core.files as f64);
-        gauge!("preview_agent_uptime_seconds").set(shown.started.elapsed().as_secs_f64());
         if let Some(left) = core.token_left {
             gauge!("preview_agent_token_left_seconds").set(left.as_secs_f64());
         }
+        if let Some(bytes) = resident_memory() {
+            gauge!("preview_agent_resident_memory_bytes").set(bytes as f64);
+        }
+        gauge!("preview_agent_dev_server_up").set(yes(dev_server.is_some_and(|status| answers(&status))));
+        counter!("preview_agent_limits_hit_total", "limit" => "log_lines").absolute(logs::dropped());
     }
 }
 
@@ -209,4 +244,24 @@ impl Shown {
     fn reasons(&self) -> Vec<String> {
         self.core.degraded.iter().map(|reason| reason.code().to_owned()).collect()
     }
+
+    fn ready(&self, dev_server: Option<&DevServerStatus>) -> bool {
+        self.hydrated && self.phase == Phase::Serving && dev_server.is_some_and(answers)
+    }
+
+    fn limits_hit(&self) -> BTreeMap<&'static str, u64> {
+        let mut limits = self.limits.clone();
+        if logs::dropped() > 0 {
+            limits.insert("log_lines", logs::dropped());
+        }
+        limits
+    }
+}
+
+fn answers(dev_server: &DevServerStatus) -> bool {
+    dev_server.state == StateName::Serving
+}
+
+fn yes(holds: bool) -> f64 {
+    f64::from(u8::from(holds))
 }

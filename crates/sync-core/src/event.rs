@@ -102,6 +102,20 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every one of them.
+    pub const ALL: [Reason; 10] = [
+        Reason::ChannelDown,
+        Reason::Behind,
+        Reason::Debts,
+        Reason::DigestWrong,
+        Reason::ReadsFailing,
+        Reason::OlderDatabase,
+        Reason::RenewalRefused,
+        Reason::TokenExpired,
+        Reason::StateNotKept,
+        Reason::NoLiveUpdates,
+    ];
+
     /// The code used in status, logs and metrics.
     pub fn code(self) -> &'static str {
         match self {
