@@ -38,6 +38,9 @@ pub struct Backend {
 impl Backend {
     /// Binds the address, seeds the table and serves. An error names the operation that failed.
     pub async fn start(options: Options) -> io::Result<Backend> {
+        if options.database_url.is_some() {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "this backend lives in memory only"));
+        }
         let listener = TcpListener::bind(options.listen)
             .await
             .map_err(|error| io::Error::new(error.kind(), format!("listening on {}: {error}", options.listen)))?;

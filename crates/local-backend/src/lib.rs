@@ -7,6 +7,7 @@ mod arguments;
 mod backend;
 mod chance;
 mod control;
+mod database_url;
 mod digest;
 mod download;
 mod event;
@@ -30,11 +31,14 @@ mod snapshots;
 mod storage;
 mod store;
 mod store_error;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod token;
 mod writes;
 
 pub use backend::Backend;
 pub use chance::Chance;
+pub use database_url::{DatabaseUrl, NoDatabaseUrl};
 pub use faults::{Cut, FailReads, FailRenewal, FalseAnswer, FaultSettings, Faults, SnapshotFaults};
 pub use options::{Options, SeedFile};
 pub use row::{Bulk, BulkEntry, Change, ChangedFile, FileContent, Row};

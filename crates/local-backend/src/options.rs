@@ -1,6 +1,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use crate::DatabaseUrl;
+
 /// A file that is there from the start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeedFile {
@@ -15,6 +17,8 @@ pub struct SeedFile {
 pub struct Options {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// The PostgreSQL that holds the project and runs every function. Without one the project lives in memory.
+    pub database_url: Option<DatabaseUrl>,
     /// The one project that it has.
     pub project_id: String,
     /// The one session that it knows.
@@ -57,6 +61,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            database_url: None,
             project_id: uuid::Uuid::new_v4().to_string(),
             session_id: uuid::Uuid::new_v4().to_string(),
             files: Vec::new(),
