@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use sync_core::{ContentHash, ReadError, TableDigest};
 
@@ -12,9 +14,12 @@ pub struct Row {
     pub version: u64,
     pub revision: u64,
     pub content: String,
+    pub hash: ContentHash,
     pub deleted: bool,
     /// Its content lies in storage, not in the row.
     pub stored: bool,
+    /// Told in base64.
+    base64: bool,
 }
 
 #[derive(Clone, Default)]
@@ -30,119 +35,142 @@ pub struct Database {
     old: BTreeMap<(String, u64), Row>,
     /// The stored digest is wrong: an accident of the database's own.
     pub digest_lies: bool,
+    /// Answers carry no digest.
+    without_digest: bool,
 }
 
-fn hash(content: &str) -> ContentHash {
-    ContentHash::of(content.as_bytes())
+/// What a transaction leads to.
+pub struct Commit {
+    pub event: &'static str,
+    pub payload: Value,
+    /// The rows that it wrote, as `postgres_changes` shows them.
+    pub records: Vec<Value>,
 }
 
 /// Rows of one page; small, so that there are many pages.
 const PAGE: usize = 4;
 
 impl Database {
-    /// One transaction over random paths; the payload of its event, or none where nothing changed.
-    pub fn commit(&mut self, dice: &mut Dice, paths: &[&str], omit: bool) -> Option<(&'static str, Value)> {
-        let revision = self.head + 1;
+    pub fn new(with_digest: bool) -> Database {
+        Database { without_digest: !with_digest, ..Database::default() }
+    }
+
+    /// One transaction over random paths.
+    pub fn commit(&mut self, dice: &mut Dice, paths: &[&str], omit: bool) -> Commit {
         let count = if dice.percent(25) { 2 + dice.below(5) } else { 1 };
-        let mut files = Vec::new();
-        for _ in 0..count {
-            let path = *dice.pick(paths);
-            if files.iter().any(|file: &Value| file["file_path"] == path) {
-                continue;
-            }
-            let old = self.rows.get(path).cloned();
-            let live = old.as_ref().is_some_and(|row| !row.deleted);
-            let version = old.as_ref().map_or(self.versions.get(path).copied().unwrap_or(0), |row| row.version) + 1;
-            let deleted = live && dice.percent(25);
-            let content = if deleted { String::new() } else { format!("{path} {}", dice.below(6)) };
-            if !deleted && live && old.as_ref().is_some_and(|row| row.content == content) {
-                continue;
-            }
-            // No tree holds a file and a directory of one name: the editor deletes what is in the way.
-            if !deleted && self.in_the_way(path) {
-                continue;
-            }
-            let stored = !deleted && dice.percent(10);
-            let row = Row { version, revision, content: content.clone(), deleted, stored };
-            self.objects.insert(hash(&content), content.clone());
-            self.old.insert((path.into(), version), row.clone());
-            self.rows.insert(path.into(), row);
-            let mut file = json!({"file_path": path, "version": version});
-            if deleted {
-                file["action"] = "delete".into();
-            } else {
-                file["action"] = "update".into();
-                file["content_hash"] = hash(&content).to_string().into();
-                if stored || omit {
-                    file["content_omitted"] = true.into();
-                } else {
-                    file["content"] = content.into();
+        let mut names: Vec<&str> = Vec::new();
+        while names.is_empty() {
+            for _ in 0..count {
+                let path = *dice.pick(paths);
+                if !names.contains(&path) && self.change(dice, path) {
+                    names.push(path);
                 }
             }
-            files.push(file);
         }
-        if files.is_empty() {
-            return None;
-        }
-        self.head = revision;
+        self.head += 1;
+        let mut files: Vec<Value> = names.iter().map(|path| self.entry(path, omit)).collect();
+        let records = names.iter().map(|path| self.record(path)).collect();
         if files.len() == 1 && dice.percent(80) {
-            let mut file = files.remove(0);
-            file["revision"] = revision.into();
-            let event = if file["action"] == "delete" { "file:delete" } else { "file:update" };
-            return Some((event, file));
+            let mut payload = files.remove(0);
+            payload["revision"] = self.head.into();
+            let event = if payload["action"] == "delete" { "file:delete" } else { "file:update" };
+            return Commit { event, payload, records };
         }
-        let mut bulk = json!({"count": files.len(), "files": files, "revision": revision});
+        let mut payload = json!({"count": files.len(), "files": files, "revision": self.head});
         match dice.below(20) {
             0 => {
-                bulk["files"] = json!([]);
-                bulk["files_omitted"] = true.into();
+                payload["files"] = json!([]);
+                payload["files_omitted"] = true.into();
             }
-            1 => bulk["count"] = (files.len() + 1).into(),
+            1 => payload["count"] = (names.len() + 1).into(),
             _ => {}
         }
-        Some(("bulk:apply", bulk))
+        Commit { event: "bulk:apply", payload, records }
     }
 
     /// One file, saved by somebody who has told of it already.
-    pub fn save(&mut self, path: &str, content: &str) -> Option<(&'static str, Value)> {
+    pub fn save(&mut self, path: &str, content: &str) -> Option<Commit> {
         let old = self.rows.get(path);
         if old.is_some_and(|row| !row.deleted && row.content == content) || self.in_the_way(path) {
             return None;
         }
-        let version = old.map_or(self.versions.get(path).copied().unwrap_or(0), |row| row.version) + 1;
+        self.put(path, content.into(), false, false, false);
         self.head += 1;
-        let row = Row { version, revision: self.head, content: content.into(), deleted: false, stored: false };
-        self.objects.insert(hash(content), content.into());
+        let mut payload = self.entry(path, false);
+        payload["revision"] = self.head.into();
+        Some(Commit { event: "file:update", payload, records: vec![self.record(path)] })
+    }
+
+    /// A random change of one path in the transaction under way; false where it would change nothing.
+    fn change(&mut self, dice: &mut Dice, path: &str) -> bool {
+        let live = self.rows.get(path).filter(|row| !row.deleted);
+        if live.is_some() && dice.percent(25) {
+            self.put(path, String::new(), true, false, false);
+            return true;
+        }
+        let content = format!("{path} {}", dice.below(6));
+        // No tree holds a file and a directory of one name: the editor deletes what is in the way.
+        if live.is_some_and(|row| row.content == content) || self.in_the_way(path) {
+            return false;
+        }
+        let (stored, base64) = (dice.percent(10), dice.percent(10));
+        self.put(path, content, false, stored, base64);
+        true
+    }
+
+    fn put(&mut self, path: &str, content: String, deleted: bool, stored: bool, base64: bool) {
+        let pruned = self.versions.get(path).copied().unwrap_or(0);
+        let version = self.rows.get(path).map_or(pruned, |row| row.version) + 1;
+        let hash = ContentHash::of(content.as_bytes());
+        self.objects.insert(hash, content.clone());
+        let row = Row { version, revision: self.head + 1, content, hash, deleted, stored, base64 };
         self.old.insert((path.into(), version), row.clone());
         self.rows.insert(path.into(), row);
-        let hash = hash(content).to_string();
-        Some((
-            "file:update",
-            json!({"file_path": path, "version": version, "content": content, "content_hash": hash, "revision": self.head}),
-        ))
+    }
+
+    /// What an event says of a row.
+    fn entry(&self, path: &str, omit: bool) -> Value {
+        let row = &self.rows[path];
+        if row.deleted {
+            return json!({"file_path": path, "version": row.version, "action": "delete"});
+        }
+        let mut entry = json!({"file_path": path, "version": row.version, "action": "update",
+            "content_hash": row.hash.to_string(), "size": row.content.len()});
+        if row.stored || omit {
+            entry["content_omitted"] = true.into();
+        } else {
+            entry["content"] = row.told().into();
+            entry["encoding"] = row.encoding().into();
+        }
+        entry
+    }
+
+    fn record(&self, path: &str) -> Value {
+        let row = &self.rows[path];
+        json!({"file_path": path, "version": row.version, "is_deleted": row.deleted,
+            "content": if row.deleted || row.stored { Value::Null } else { row.told().into() },
+            "encoding": row.encoding(), "content_hash": row.hash.to_string()})
     }
 
     fn in_the_way(&self, path: &str) -> bool {
         let live = |other: &str| self.rows.get(other).is_some_and(|row| !row.deleted);
         let above = path.match_indices('/').any(|(at, _)| live(&path[..at]));
-        let below = self.rows.iter().any(|(other, row)| !row.deleted && other.starts_with(&format!("{path}/")));
-        above || below
+        let inside = format!("{path}/");
+        above || self.rows.iter().any(|(other, row)| !row.deleted && other.starts_with(&inside))
     }
 
     /// Forgets tombstones up to `floor`.
     pub fn prune(&mut self, floor: u64) {
         self.floor = self.floor.max(floor.min(self.head));
-        let pruned: Vec<String> = self
-            .rows
-            .iter()
-            .filter(|(_, row)| row.deleted && row.revision <= self.floor)
-            .map(|(path, _)| path.clone())
-            .collect();
-        for path in pruned {
-            if let Some(row) = self.rows.remove(&path) {
-                self.versions.insert(path, row.version);
+        let floor = self.floor;
+        let versions = &mut self.versions;
+        self.rows.retain(|path, row| {
+            let kept = !row.deleted || row.revision > floor;
+            if !kept {
+                versions.insert(path.clone(), row.version);
             }
-        }
+            kept
+        });
     }
 
     /// Old versions are gone.
@@ -155,13 +183,16 @@ impl Database {
         self.rows.iter().filter(|(_, row)| !row.deleted)
     }
 
-    pub fn digest(&self) -> String {
-        let mut digest = TableDigest::default();
-        self.live().for_each(|(path, row)| digest.toggle(path, row.version, &hash(&row.content)));
-        if self.digest_lies {
-            digest.toggle("an accident", 1, &hash(""));
+    fn digest(&self) -> Value {
+        if self.without_digest {
+            return Value::Null;
         }
-        digest.to_string()
+        let mut digest = TableDigest::default();
+        self.live().for_each(|(path, row)| digest.toggle(path, row.version, &row.hash));
+        if self.digest_lies {
+            digest.toggle("an accident", 1, &ContentHash::of(b""));
+        }
+        digest.to_string().into()
     }
 
     pub fn head_answer(&self) -> Value {
@@ -173,9 +204,9 @@ impl Database {
             let omitted = !with_content || row.stored;
             json!({
                 "file_path": path, "version": row.version, "revision": row.revision, "is_deleted": row.deleted,
-                "content_hash": if row.deleted { Value::Null } else { hash(&row.content).to_string().into() },
-                "size": row.content.len(), "encoding": "utf-8", "content_omitted": omitted && !row.deleted,
-                "content": if omitted || row.deleted { Value::Null } else { row.content.clone().into() },
+                "content_hash": if row.deleted { Value::Null } else { row.hash.to_string().into() },
+                "size": row.content.len(), "encoding": row.encoding(), "content_omitted": omitted && !row.deleted,
+                "content": if omitted || row.deleted { Value::Null } else { row.told().into() },
             })
         };
         let mut answer = json!({"head_revision": self.head, "complete": true, "digest": self.digest()});
@@ -197,10 +228,7 @@ impl Database {
 
     pub fn file(&self, path: &str, version: u64) -> Result<Value, ReadError> {
         let row = self.old.get(&(path.to_owned(), version)).filter(|row| !row.deleted).ok_or(ReadError::Gone)?;
-        Ok(json!({
-            "file_path": path, "version": version, "content_hash": hash(&row.content).to_string(), "encoding": "utf-8",
-            "size": row.content.len(), "content": if row.stored { Value::Null } else { row.content.clone().into() },
-        }))
+        Ok(row.with_content(path))
     }
 
     pub fn object(&self, wanted: ContentHash) -> Result<String, ReadError> {
@@ -209,18 +237,31 @@ impl Database {
 
     pub fn current_files(&self, after: &str) -> Value {
         let rows = self.live().filter(|(path, _)| path.as_str() > after).take(PAGE);
-        rows.map(|(path, row)| {
-            json!({"file_path": path, "version": row.version, "content_hash": hash(&row.content).to_string()})
-        })
-        .collect()
+        rows.map(|(path, row)| json!({"file_path": path, "version": row.version, "content_hash": row.hash.to_string()}))
+            .collect()
     }
 
     pub fn current_file(&self, path: &str) -> Value {
         let row = self.rows.get(path).filter(|row| !row.deleted);
-        let row = row.map(|row| {
-            json!({"file_path": path, "version": row.version, "content_hash": hash(&row.content).to_string(),
-                "content": if row.stored { Value::Null } else { row.content.clone().into() }})
-        });
-        Value::Array(row.into_iter().collect())
+        Value::Array(row.map(|row| row.with_content(path)).into_iter().collect())
+    }
+}
+
+impl Row {
+    fn encoding(&self) -> &'static str {
+        if self.base64 { "base64" } else { "utf-8" }
+    }
+
+    /// The content as it stands in JSON.
+    fn told(&self) -> String {
+        if self.base64 { STANDARD.encode(&self.content) } else { self.content.clone() }
+    }
+
+    fn with_content(&self, path: &str) -> Value {
+        json!({
+            "file_path": path, "version": self.version, "content_hash": self.hash.to_string(),
+            "encoding": self.encoding(), "size": self.content.len(),
+            "content": if self.stored { Value::Null } else { self.told().into() },
+        })
     }
 }

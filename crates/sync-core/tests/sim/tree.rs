@@ -1,31 +1,70 @@
 //! A directory that fails now and then, holds files of others, and knows that a file is no directory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sync_core::{Content, ContentHash, Op, Outcome, StageId, Written};
 
 use crate::dice::Dice;
 
-#[derive(Default)]
+/// What others put there: beside the agent's files, never in their way.
+const FOREIGN: [&str; 5] = [
+    "foreign.txt",
+    "src/generated.ts",
+    "docs/local/notes.md",
+    "node_modules/dependency/index.js",
+    "public/uploads/1.png",
+];
+
 pub struct Tree {
     /// What the agent put there.
     pub files: BTreeMap<String, String>,
-    /// What others put there.
-    pub foreign: BTreeMap<String, String>,
+    foreign: BTreeMap<String, String>,
     pub stage: BTreeMap<StageId, String>,
     next_stage: u64,
-    pub writes: u64,
+    /// What the agent must never do, and did.
+    pub violations: Vec<String>,
+}
+
+/// What strikes a batch.
+#[derive(Default)]
+pub struct Trouble<'a> {
+    /// The chance in percent that an operation fails.
+    pub percent: u64,
+    /// Nothing can be written.
+    pub full: bool,
+    /// Paths that can be neither written nor deleted.
+    pub stuck: BTreeSet<&'a str>,
 }
 
 impl Tree {
+    pub fn new() -> Tree {
+        Tree {
+            files: BTreeMap::new(),
+            foreign: FOREIGN.map(|path| (path.into(), format!("{path} is not the agent's"))).into(),
+            stage: BTreeMap::new(),
+            next_stage: 0,
+            violations: Vec::new(),
+        }
+    }
+
+    /// How many files of others stand there untouched.
+    pub fn foreign_intact(&self) -> usize {
+        let untouched = |path: &&&str| self.foreign.get(**path) == Some(&format!("{path} is not the agent's"));
+        FOREIGN.iter().filter(untouched).count()
+    }
+
+    pub fn foreign_is_intact(&self) -> bool {
+        self.foreign_intact() == FOREIGN.len() && self.foreign.len() == FOREIGN.len()
+    }
+
     pub fn put_on_stage(&mut self, content: String) -> StageId {
         self.next_stage += 1;
         self.stage.insert(StageId(self.next_stage), content);
         StageId(self.next_stage)
     }
 
-    /// Carries out a batch. `trouble` is the chance in percent that an operation fails.
-    pub fn carry_out(&mut self, dice: &mut Dice, ops: Vec<Op>, trouble: u64) -> Vec<Written> {
+    /// Carries out a batch.
+    pub fn carry_out(&mut self, dice: &mut Dice, ops: Vec<Op>, trouble: &Trouble) -> Vec<Written> {
         ops.into_iter()
             .map(|op| {
                 let path = op.path().clone();
@@ -34,12 +73,17 @@ impl Tree {
                         Some(self.stage.remove(stage).expect("a stage that is there"))
                     }
                     Op::Write { content: Content::Bytes(bytes), .. } => {
-                        Some(String::from_utf8(bytes.to_vec()).expect("text"))
+                        Some(String::from_utf8_lossy(bytes).into_owned())
                     }
                     Op::Delete { .. } => None,
                 };
-                let outcome = if dice.percent(trouble) {
-                    Outcome::Failed { reason: "no_space", error: "no space left".into() }
+                let failed = |reason| Outcome::Failed { reason, error: format!("{path} fails") };
+                let outcome = if dice.percent(trouble.percent) {
+                    failed("io")
+                } else if trouble.full && content.is_some() {
+                    failed("no_space")
+                } else if trouble.stuck.contains(path.as_str()) {
+                    failed("permission")
                 } else {
                     self.carry_out_one(&op, content)
                 };
@@ -50,30 +94,42 @@ impl Tree {
 
     fn carry_out_one(&mut self, op: &Op, content: Option<String>) -> Outcome {
         let name = op.path().as_str();
-        assert!(!name.contains("..") && !name.starts_with("node_modules"), "{name} may not be written");
+        if name.contains("..") || name.starts_with("node_modules") {
+            self.violations.push(format!("{name} may not be written"));
+        }
         let failed = |reason| Outcome::Failed { reason, error: format!("{name} cannot be written") };
         match (op, content) {
             (Op::Write { hash, .. }, Some(content)) => {
-                assert_eq!(*hash, ContentHash::of(content.as_bytes()), "{name}: unverified content");
-                if name.match_indices('/').any(|(at, _)| self.files.contains_key(&name[..at])) {
+                if *hash != ContentHash::of(content.as_bytes()) {
+                    self.violations.push(format!("{name}: unverified content"));
+                }
+                if name.match_indices('/').any(|(at, _)| self.is_file(&name[..at])) {
                     return failed("not_a_directory");
                 }
-                if self.files.keys().any(|other| other.starts_with(&format!("{name}/"))) {
+                if self.is_directory(name) {
                     return failed("is_a_directory");
                 }
                 let bytes = content.len() as u64;
+                self.foreign.remove(name);
                 let before = self.files.insert(name.into(), content.clone());
-                assert_ne!(before.as_ref(), Some(&content), "{name}: the same content was written again");
-                self.writes += 1;
+                if before.as_ref() == Some(&content) {
+                    self.violations.push(format!("{name}: the same content was written again"));
+                }
                 Outcome::Changed { created: before.is_none(), bytes }
             }
-            (_, _) => {
-                assert!(!self.foreign.contains_key(name), "{name} is not the agent's");
-                match self.files.remove(name) {
-                    Some(_) => Outcome::Changed { created: false, bytes: 0 },
-                    None => Outcome::Unchanged,
-                }
-            }
+            (_, _) => match self.files.remove(name).or_else(|| self.foreign.remove(name)) {
+                Some(_) => Outcome::Changed { created: false, bytes: 0 },
+                None => Outcome::Unchanged,
+            },
         }
+    }
+
+    fn is_file(&self, name: &str) -> bool {
+        self.files.contains_key(name) || self.foreign.contains_key(name)
+    }
+
+    fn is_directory(&self, name: &str) -> bool {
+        let inside = format!("{name}/");
+        self.files.keys().chain(self.foreign.keys()).any(|other| other.starts_with(&inside))
     }
 }

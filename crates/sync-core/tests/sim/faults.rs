@@ -1,0 +1,206 @@
+//! What a seed brings: what kind of database, channel and agent, and which faults strike how often.
+
+use std::time::Duration;
+
+use sync_core::frame::ProtocolVersion;
+
+use crate::dice::Dice;
+
+/// Which faults strike, in percent of the occasions that each has. Zero: never.
+#[derive(Debug, Clone, Default)]
+pub struct Faults {
+    /// Events lost, told twice, told late.
+    pub drop: u64,
+    pub double: u64,
+    pub delay: u64,
+    /// The socket ends, or only the channel.
+    pub cut: u64,
+    /// Joined, and nothing of the database arrives.
+    pub deaf: u64,
+    /// The network hangs without a reset.
+    pub silent: u64,
+    /// Upgrades and joins refused, or never answered.
+    pub refuse: u64,
+    /// Reads refused, garbled, and answered late while the database goes on.
+    pub reads: u64,
+    pub slow: u64,
+    /// Content that is not what it says it is.
+    pub wrong_bytes: u64,
+    /// Single operations, the whole disk full for a while, one path that cannot be written for a while.
+    pub disk: u64,
+    pub full: u64,
+    pub stuck: u64,
+    /// Events without revision, with wrong content, frames of garbage.
+    pub lies: u64,
+    /// Senders that tell before they save, or without.
+    pub provisional: u64,
+    /// Tombstones and old versions are forgotten.
+    pub prune: u64,
+    /// A backup is restored.
+    pub restore: u64,
+    /// The stored digest is wrong for a while.
+    pub digest: u64,
+    /// The machine sleeps.
+    pub suspend: u64,
+    /// The agent dies: at any time, and between two operations of a batch.
+    pub crash: u64,
+    pub torn: u64,
+    /// Renewals fail one by one, and for so long that tokens expire.
+    pub renewal: u64,
+    pub no_renewals: u64,
+}
+
+impl Faults {
+    /// Of the fields above, how many a seed gets at least; more than five kinds strike then.
+    const LEAST: usize = 9;
+
+    pub fn of(seed: u64, setting: &Setting) -> Faults {
+        let mut dice = Dice::new(seed ^ 0xfa17);
+        loop {
+            let faults = Faults::draw(&mut dice, setting);
+            if faults.fields() >= Faults::LEAST {
+                return faults;
+            }
+        }
+    }
+
+    fn draw(dice: &mut Dice, setting: &Setting) -> Faults {
+        let mut some = |most: u64| if dice.percent(60) { dice.below(most + 1) } else { 0 };
+        let mut faults = Faults {
+            drop: some(30),
+            double: some(30),
+            delay: some(30),
+            cut: some(4),
+            deaf: some(3),
+            silent: some(2),
+            refuse: some(40),
+            reads: some(40),
+            slow: some(30),
+            wrong_bytes: some(10),
+            disk: some(40),
+            full: some(2),
+            stuck: some(3),
+            lies: some(5),
+            provisional: some(15),
+            prune: some(3),
+            restore: some(2),
+            digest: some(2),
+            suspend: some(2),
+            crash: some(1),
+            torn: some(3),
+            renewal: some(50),
+            no_renewals: some(2),
+        };
+        if setting.age != Age::New {
+            // A restored backup whose head has passed ours again is found by the digest alone.
+            faults.restore = 0;
+            faults.digest = 0;
+        }
+        if setting.age.is_older() {
+            // Versions decide there: without tombstones in the database they would begin again.
+            faults.prune = 0;
+        }
+        faults
+    }
+
+    fn fields(&self) -> usize {
+        let network = [self.drop, self.double, self.delay, self.cut, self.deaf, self.silent, self.refuse];
+        let database = [self.reads, self.slow, self.wrong_bytes, self.prune, self.restore, self.digest];
+        let senders = [self.lies, self.provisional];
+        let machine = [self.disk, self.full, self.stuck, self.suspend, self.crash, self.torn];
+        let session = [self.renewal, self.no_renewals];
+        let all = [&network[..], &database[..], &senders[..], &machine[..], &session[..]];
+        all.into_iter().flatten().filter(|chance| **chance > 0).count()
+    }
+}
+
+/// Which functions the database has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Age {
+    /// All of them.
+    New,
+    /// No `project_head` and no digests: what the replica gets wrong stays wrong.
+    NoDigest,
+    /// Only `list_current_files`.
+    Older,
+    /// As `Older`, until it is migrated in the middle.
+    Migrated,
+}
+
+impl Age {
+    pub fn is_older(self) -> bool {
+        matches!(self, Age::Older | Age::Migrated)
+    }
+}
+
+/// What stays so for the whole of a seed.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    pub age: Age,
+    pub protocol: ProtocolVersion,
+    /// A private channel with a JWT; else the older envelope token on a public one.
+    pub private: bool,
+    pub can_renew: bool,
+    /// Every token's life.
+    pub token_life: Duration,
+    /// Rows come as nudges beside the events.
+    pub postgres_changes: bool,
+    /// There are no events at all: rows are all that is told.
+    pub mute: bool,
+    pub publish_status: bool,
+    /// Percent of the transactions whose sender knows no revisions.
+    pub no_revision: u64,
+}
+
+impl Setting {
+    pub fn of(seed: u64) -> Setting {
+        let mut dice = Dice::new(seed ^ 0x5e77);
+        let age = match dice.below(100) {
+            0..=44 => Age::New,
+            45..=84 => Age::NoDigest,
+            85..=94 => Age::Older,
+            _ => Age::Migrated,
+        };
+        let private = dice.percent(80);
+        let can_renew = private || dice.percent(50);
+        let postgres_changes = dice.percent(25);
+        Setting {
+            age,
+            protocol: if dice.percent(30) { ProtocolVersion::V1 } else { ProtocolVersion::V2 },
+            private,
+            can_renew,
+            // What cannot be renewed outlives the seed.
+            token_life: Duration::from_secs(if can_renew { 60 + dice.below(300) } else { 10_000_000 }),
+            postgres_changes,
+            mute: postgres_changes && dice.percent(20),
+            publish_status: dice.percent(20),
+            // Broadcasts on a public channel are those of older clients.
+            no_revision: match (age.is_older(), private) {
+                (true, _) => 100,
+                (false, false) => 50,
+                (false, true) if dice.percent(20) => dice.below(40),
+                (false, true) => 0,
+            },
+        }
+    }
+
+    /// Names of what is not the usual, for the sum.
+    pub fn names(&self) -> Vec<&'static str> {
+        let age = match self.age {
+            Age::New => "all functions",
+            Age::NoDigest => "no digests",
+            Age::Older => "older database",
+            Age::Migrated => "migrated database",
+        };
+        let mut names = vec![age];
+        let mut add = |is: bool, name| names.extend(is.then_some(name));
+        add(self.protocol == ProtocolVersion::V1, "protocol 1.0.0");
+        add(!self.private, "public channel");
+        add(!self.can_renew, "no renewal");
+        add(self.postgres_changes, "postgres_changes");
+        add(self.mute, "no events");
+        add(self.publish_status, "status published");
+        add(self.no_revision > 0, "senders without revisions");
+        names
+    }
+}

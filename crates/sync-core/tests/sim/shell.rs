@@ -1,0 +1,144 @@
+//! The agent's shells: they carry out what it says, save its state, and start it again when it dies.
+
+use sync_core::{
+    Agent, ContentHash, Event, HydratedFile, Hydration, Input, Options, Outcome, Output, ProjectPath, Restored, Saved,
+};
+
+use crate::faults::Setting;
+use crate::tree::Trouble;
+use crate::world::{Due, PROJECT, World};
+
+impl World {
+    pub fn carry_out(&mut self) {
+        while let Some(output) = self.agent.poll() {
+            match output {
+                Output::Event(event) => self.hear(event),
+                Output::Connect => self.connect(),
+                Output::Disconnect => self.line.drop(),
+                Output::Send(message) => self.receive(message),
+                Output::Read(id, read) => {
+                    let slow = if self.strikes(self.faults.slow, "slow_read") { 3_000 } else { 30 };
+                    let (there, ms) = (1 + self.dice.below(slow), 1 + self.dice.below(slow));
+                    let (life, token_ends) = (self.life, self.token_ends);
+                    self.later(there, Due::Look { life, id, read, token_ends, ms });
+                }
+                Output::Write(batch, mut ops) => {
+                    let torn = self.strikes(self.faults.torn, "torn_batch");
+                    if torn {
+                        ops.truncate(self.dice.below(ops.len() as u64) as usize);
+                    }
+                    let percent = if self.calm { 0 } else { self.faults.disk };
+                    let trouble = Trouble { percent, full: self.full, stuck: self.stuck.clone() };
+                    let written = self.tree.carry_out(&mut self.dice, ops, &trouble);
+                    for written in &written {
+                        match written.outcome {
+                            Outcome::Failed { reason: "io", .. } => self.struck("disk"),
+                            Outcome::Failed { reason: "no_space", .. } => self.struck("disk_full"),
+                            Outcome::Failed { reason: "permission", .. } => self.struck("no_permission"),
+                            _ => {}
+                        }
+                    }
+                    if torn {
+                        self.restart();
+                        continue;
+                    }
+                    let slow = if self.strikes(self.faults.slow, "slow_write") { 5_000 } else { 20 };
+                    let ms = 1 + self.dice.below(slow);
+                    self.later(ms, Due::Input(self.life, Input::Written(batch, written)));
+                }
+                Output::Discard(stage) => {
+                    self.tree.stage.remove(&stage).expect("a stage that is there");
+                }
+                Output::Renew => self.renew(),
+            }
+        }
+    }
+
+    fn hear(&mut self, event: Event) {
+        match event {
+            Event::CatchUp { cause: "digest" | "digest_again", .. } => self.count("repairs"),
+            Event::CatchUp { .. } => self.count("catch_ups"),
+            Event::ChannelJoined { .. } => self.count("joins"),
+            Event::Skipped { reason: "removal_asked_again" } => self.count("removals_asked_again"),
+            Event::Skipped { reason: "unreachable" } => self.count("unreachable"),
+            Event::DebtAdded { .. } => self.count("debts"),
+            Event::TokenRenewed => self.count("renewed"),
+            _ => {}
+        }
+    }
+
+    /// The agent dies; a new one finds the directory, with older state, damaged state or none, or begins anew.
+    pub fn restart(&mut self) {
+        self.life += 1;
+        self.line.drop();
+        self.tree.stage.clear();
+        self.token_ends = self.wall() + self.setting.token_life;
+        self.agent = Agent::new(options(self.dice.next(), &self.setting), self.now);
+        let mut saved = self.saved.clone().filter(|_| self.dice.percent(60)).map(String::into_bytes);
+        if let Some(bytes) = saved.as_mut().filter(|_| self.dice.percent(10)) {
+            let at = self.dice.below(bytes.len() as u64) as usize;
+            bytes[at] ^= 1 << self.dice.below(8);
+            assert!(Saved::decode(bytes, PROJECT).is_err(), "damaged state was taken");
+            self.struck("damaged_state");
+            saved = None;
+        }
+        let input = match saved {
+            Some(saved) => {
+                self.count("restored");
+                let saved = Saved::decode(&saved, PROJECT).expect("the state that was written");
+                Input::Restored(Restored { saved, files: self.owned() })
+            }
+            None if self.dice.percent(50) => Input::Hydrated(Hydration { revision: None, files: self.owned() }),
+            None => {
+                self.saved = None;
+                Input::Hydrated(self.snapshot())
+            }
+        };
+        self.later(100, Due::Input(self.life, input));
+    }
+
+    fn owned(&self) -> Vec<HydratedFile> {
+        let files = self.tree.files.iter().map(|(path, content)| HydratedFile {
+            path: ProjectPath::parse(path).expect("the agent wrote it"),
+            version: None,
+            hash: ContentHash::of(content.as_bytes()),
+            size: content.len() as u64,
+        });
+        files.collect()
+    }
+
+    /// A snapshot of now in the tree: with a manifest, without one, or none at all.
+    pub fn snapshot(&mut self) -> Hydration {
+        self.tree.files.clear();
+        if self.dice.percent(20) {
+            return Hydration::default();
+        }
+        let manifest = !self.setting.age.is_older() && self.dice.percent(70);
+        let writable = |path: &String| ProjectPath::parse(path).ok();
+        // What a snapshot cannot hold makes the first digest differ: a repair that is none of the replica's doing.
+        let manifest = manifest && self.database.live().all(|(path, _)| writable(path).is_some());
+        let mut files = Vec::new();
+        for (name, row) in self.database.live() {
+            let Some(path) = writable(name) else { continue };
+            let version = manifest.then_some(row.version);
+            files.push(HydratedFile { path, version, hash: row.hash, size: row.content.len() as u64 });
+            self.tree.files.insert(name.clone(), row.content.clone());
+        }
+        Hydration { revision: manifest.then_some(self.database.head), files }
+    }
+}
+
+pub fn options(seed: u64, setting: &Setting) -> Options {
+    Options {
+        project_id: PROJECT.into(),
+        session_id: "session".into(),
+        live: true,
+        protocol: setting.protocol,
+        private: setting.private,
+        postgres_changes: setting.postgres_changes,
+        publish_status: setting.publish_status,
+        token_lifetime: Some(setting.token_life),
+        can_renew: setting.can_renew,
+        seed,
+    }
+}
