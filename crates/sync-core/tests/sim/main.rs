@@ -4,6 +4,7 @@
 //! `SIM_SEEDS=20000` makes it a long run, `SIM_SEED=17` runs that seed alone. `SIM_EXPECT=difference` turns the test
 //! round, for a core that was broken on purpose: it passes as soon as tree and table differ somewhere.
 
+mod breakages;
 mod database;
 mod dice;
 mod faults;
