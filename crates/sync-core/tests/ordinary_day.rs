@@ -367,6 +367,29 @@ fn pages_that_do_not_fit_together_are_listed_once_more_before_the_database_is_bl
     assert_eq!((status.digest, status.files), (digest, 1));
 }
 
+/// Found by the simulator: the listing that was to tell whether the first was torn was torn itself.
+#[test]
+fn only_two_equal_listings_put_the_blame_on_the_database() {
+    let mut desk = Desk::new();
+    let outputs = desk.hydrate(0, &[]);
+    let mut digest = TableDigest::default();
+    digest.toggle("a", 1, &hash("a"));
+    let row = |path: &str, revision: u64| json!({"file_path": path, "version": 1, "revision": revision, "content": path, "content_hash": hash(path).to_string()});
+    let page = |complete: bool, files: serde_json::Value| json!({"head_revision": 5, "complete": complete, "digest": digest.to_string(), "files": files});
+    let mut read = Desk::read_of(&outputs).0;
+    let blamed = |desk: &Desk| desk.agent.status(desk.now).degraded.contains(&Reason::DigestWrong);
+    for torn in ["b", "d"] {
+        let outputs = desk.answer(read, page(false, json!([row(torn, 4)])));
+        let outputs = desk.answer(Desk::read_of(&outputs).0, page(true, json!([row("c", 5)])));
+        assert!(!blamed(&desk));
+        read = Desk::read_of(&outputs).0;
+    }
+    let outputs = desk.answer(read, page(false, json!([row("d", 4)])));
+    let outputs = desk.answer(Desk::read_of(&outputs).0, page(true, json!([row("c", 5)])));
+    assert!(blamed(&desk));
+    assert!(!outputs.iter().any(|output| matches!(output, Output::Read(_, Read::Changes { .. }))), "{outputs:?}");
+}
+
 #[test]
 fn a_kept_directory_is_compared_with_its_state_once_the_table_is_up_to_date() {
     let mut desk = Desk::new();

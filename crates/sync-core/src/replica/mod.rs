@@ -47,6 +47,8 @@ pub(crate) struct Replica {
     catch_up_backoff: Backoff,
     /// The head and stored digest for which a listing showed that the database's digest is wrong.
     digest_wrong: Option<(Revision, TableDigest)>,
+    /// Head, stored digest and our own after the last listing of several pages that did not agree.
+    listed: Option<(Revision, TableDigest, TableDigest)>,
     head_poll: HeadPoll,
     provisional: BTreeMap<ProjectPath, Provisional>,
     /// The database lacks the newer functions.
@@ -82,6 +84,7 @@ impl Replica {
             wished: None,
             catch_up_backoff: catch_up::backoff(),
             digest_wrong: None,
+            listed: None,
             head_poll: HeadPoll::new(),
             provisional: BTreeMap::new(),
             older: None,

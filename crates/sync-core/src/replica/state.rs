@@ -18,7 +18,7 @@ pub(super) enum Seen {
     Changes,
     /// All of it, over several pages. A backup may have been restored between two of them.
     Pages,
-    /// All of it, at one moment, or twice.
+    /// All of it, at one moment.
     State,
 }
 
@@ -61,7 +61,7 @@ impl Replica {
         self.known = self.known.max(head);
         let seen = match (&full, catch_up.pages) {
             (None, _) => Seen::Changes,
-            (Some(_), 2..) if catch_up.cause != AGAIN => Seen::Pages,
+            (Some(_), 2..) => Seen::Pages,
             (Some(_), _) => Seen::State,
         };
         self.finished(cx, catch_up, head, digest, seen);
@@ -143,11 +143,14 @@ impl Replica {
             self.digest_wrong = None;
             return cx.recover(Reason::DigestWrong);
         }
-        if seen == Seen::State {
+        // Pages may not fit together however often they are read: two listings must have come to the same.
+        let listing = (head, stored, self.table.digest());
+        if seen == Seen::State || (seen == Seen::Pages && self.listed == Some(listing)) {
             self.digest_wrong = Some((head, stored));
             return cx.degrade(Reason::DigestWrong, format!("the database's digest {stored} is not that of its files"));
         }
         if self.digest_wrong != Some((head, stored)) && self.catch_up.is_none() {
+            self.listed = (seen == Seen::Pages).then_some(listing);
             let cause = if seen == Seen::Pages { AGAIN } else { "digest" };
             self.begin(cx, cause, Kind::Full { named: BTreeMap::new(), repair: true }, false);
         }

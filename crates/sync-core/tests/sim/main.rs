@@ -180,6 +180,15 @@ fn number(variable: &str) -> Option<u64> {
     Some(value.parse().unwrap_or_else(|_| panic!("{variable} is no number: {value}")))
 }
 
+/// Two listings in a row whose pages did not fit together, since a backup was restored between them: the database's
+/// digest was blamed for good. (The seeds lose their meaning when the simulator draws its dice otherwise.)
+#[test]
+fn a_listing_torn_twice_does_not_blame_the_database() {
+    for seed in [1990, 3433] {
+        run(seed).unwrap_or_else(|failure| panic!("{failure:#?}"));
+    }
+}
+
 #[test]
 fn after_the_faults_the_tree_equals_the_table() {
     let seeds = match number("SIM_SEED") {
