@@ -1,9 +1,9 @@
 use std::time::Duration;
 
-use crate::backoff::Backoff;
 use crate::cx::{Cx, Signal, clip, earliest};
 use crate::frame::{ClientMessage, JoinConfig, PHOENIX, ProtocolVersion, Push, ServerMessage, project_topic};
 use crate::heartbeat::{Heartbeat, Pulse};
+use crate::retries::{End, Retries};
 use crate::status_channel::StatusChannel;
 use crate::{Event, Options, Output, Reason, SocketEvent, Time};
 
@@ -15,10 +15,6 @@ const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest wait for a renewed token before the old one is tried again.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
-/// The first retry comes within this time.
-const RETRY_BASE: Duration = Duration::from_millis(500);
-/// The longest wait between two attempts.
-const RETRY_CAP: Duration = Duration::from_secs(30);
 /// A channel that stays joined for so long is taken for healthy: only then do retries begin small again.
 const STABLE_AFTER: Duration = Duration::from_secs(60);
 
@@ -32,7 +28,7 @@ pub(crate) struct Channel {
     state: State,
     /// There is an open socket; its pulse.
     socket: Option<Heartbeat>,
-    backoff: Backoff,
+    retries: Retries,
     next_ref: u64,
     joined_before: bool,
     pub(crate) status: Option<StatusChannel>,
@@ -78,7 +74,7 @@ impl Channel {
             can_renew: options.can_renew,
             state: State::Off,
             socket: None,
-            backoff: Backoff::new(Duration::ZERO, RETRY_BASE, RETRY_CAP),
+            retries: Retries::new(),
             next_ref: 1,
             joined_before: false,
             status: options.publish_status.then(|| StatusChannel::new(options)),
@@ -113,11 +109,17 @@ impl Channel {
             },
             SocketEvent::Refused { status, body } => {
                 let reason = format!("the upgrade was refused with {status}: {}", clip(body));
-                self.socket_gone(cx, reason, status == 401);
+                match status {
+                    401 => self.socket_gone(cx, reason, None),
+                    429 => self.socket_gone(cx, reason, Some(End::Crowded)),
+                    500.. => self.socket_gone(cx, reason, Some(End::Lost)),
+                    _ => self.socket_gone(cx, reason, Some(End::Told)),
+                }
             }
-            SocketEvent::Failed(error) => self.socket_gone(cx, clip(error), false),
+            SocketEvent::Failed(error) => self.socket_gone(cx, clip(error), Some(End::Lost)),
             SocketEvent::Closed { code, reason } => {
-                self.socket_gone(cx, format!("the socket was closed with {code} {}", clip(reason)), false);
+                let reason = format!("the socket was closed with {code} {}", clip(reason));
+                self.socket_gone(cx, reason, Some(End::Lost));
             }
         }
     }
@@ -133,7 +135,7 @@ impl Channel {
             State::Connecting { until } if until <= cx.now => self.drop_socket(cx, "no answer to the upgrade".into()),
             State::Joining { until, .. } if until <= cx.now => self.drop_socket(cx, "no answer to the join".into()),
             State::Settling { join_ref, until, since } if until <= cx.now => self.settled(cx, join_ref, since),
-            State::Joined { since, .. } if cx.now.since(since) >= STABLE_AFTER => self.backoff.reset(),
+            State::Joined { since, .. } if cx.now.since(since) >= STABLE_AFTER => self.retries.reset(),
             _ => {}
         }
         self.with_status(cx, |status, cx, link| status.tick(cx, link));
@@ -147,7 +149,7 @@ impl Channel {
             | State::Connecting { until }
             | State::Joining { until, .. }
             | State::Settling { until, .. } => Some(until),
-            State::Joined { since, .. } => (self.backoff.attempts() > 0).then(|| since.after(STABLE_AFTER)),
+            State::Joined { since, .. } => (self.retries.attempts() > 0).then(|| since.after(STABLE_AFTER)),
         };
         let status = self.status.as_ref().and_then(StatusChannel::deadline);
         earliest([state, status, self.socket.map(|heartbeat| heartbeat.deadline())])
@@ -157,7 +159,7 @@ impl Channel {
     pub fn rejoin(&mut self, cx: &mut Cx) {
         if let State::Joined { .. } | State::Settling { .. } = self.state {
             self.lost(cx, "the database is ahead and the channel silent".into());
-            self.retry(cx);
+            self.retry(cx, End::Told);
         }
     }
 
@@ -169,7 +171,7 @@ impl Channel {
         self.lost(cx, "the machine was suspended".into());
         cx.outputs.push_back(Output::Disconnect);
         self.forget_socket();
-        self.backoff.reset();
+        self.retries.reset();
         if self.can_renew {
             self.await_token(cx);
         } else {
@@ -193,7 +195,7 @@ impl Channel {
     pub fn token_refused(&mut self, cx: &mut Cx) {
         self.can_renew = false;
         if let State::AwaitingToken { .. } = self.state {
-            self.retry(cx);
+            self.retry(cx, End::Told);
         }
     }
 
@@ -224,10 +226,10 @@ impl Channel {
                 }
             }
             ServerMessage::Close { join_ref, .. } if self.is_ours(join_ref.as_deref()) => {
-                self.channel_gone(cx, "the server closed the channel".into(), false);
+                self.channel_gone(cx, "the server closed the channel".into(), Some(End::Told));
             }
             ServerMessage::Error { join_ref, .. } if self.is_ours(join_ref.as_deref()) => {
-                self.channel_gone(cx, "the channel crashed".into(), false);
+                self.channel_gone(cx, "the channel crashed".into(), Some(End::Told));
             }
             ServerMessage::Close { .. } | ServerMessage::Error { .. } => {}
             ServerMessage::Other { .. } => cx.skipped("unknown_frame"),
@@ -259,8 +261,8 @@ impl Channel {
             return;
         }
         if !ok {
-            let token = speaks_of_the_token(&reason);
-            return self.channel_gone(cx, format!("the join was refused: {}", clip(reason)), token);
+            let end = end_of(&reason);
+            return self.channel_gone(cx, format!("the join was refused: {}", clip(reason)), end);
         }
         if let State::Joining { .. } = self.state {
             self.state = State::Settling { join_ref, until: cx.now.after(READY_TIMEOUT), since: cx.now };
@@ -276,8 +278,8 @@ impl Channel {
             // The rest of the channel works without the rows: a rejoin would be refused them again and again.
             (false, "postgres_changes", _) => cx.rejected("postgres_changes", message),
             (false, ..) => {
-                let token = speaks_of_the_token(&message);
-                self.channel_gone(cx, clip(message), token);
+                let end = end_of(&message);
+                self.channel_gone(cx, clip(message), end);
             }
             (true, "system", State::Settling { join_ref, since, .. })
                 if message.starts_with("Replication connection") =>
@@ -335,26 +337,29 @@ impl Channel {
         }
     }
 
-    /// The socket stands, the channel does not.
-    fn channel_gone(&mut self, cx: &mut Cx, reason: String, token: bool) {
+    /// The socket stands, the channel does not. No end: a new token must come first.
+    fn channel_gone(&mut self, cx: &mut Cx, reason: String, end: Option<End>) {
         self.lost(cx, reason);
-        if token { self.await_token(cx) } else { self.retry(cx) }
+        match end {
+            Some(end) => self.retry(cx, end),
+            None => self.await_token(cx),
+        }
     }
 
-    fn socket_gone(&mut self, cx: &mut Cx, reason: String, token: bool) {
+    fn socket_gone(&mut self, cx: &mut Cx, reason: String, end: Option<End>) {
         if matches!(self.state, State::Off)
             || (self.socket.is_none() && !matches!(self.state, State::Connecting { .. }))
         {
             return;
         }
         self.forget_socket();
-        self.channel_gone(cx, reason, token);
+        self.channel_gone(cx, reason, end);
     }
 
     fn drop_socket(&mut self, cx: &mut Cx, reason: String) {
         cx.outputs.push_back(Output::Disconnect);
         self.forget_socket();
-        self.channel_gone(cx, reason, false);
+        self.channel_gone(cx, reason, Some(End::Lost));
     }
 
     fn forget_socket(&mut self) {
@@ -368,23 +373,23 @@ impl Channel {
         if let State::Settling { since, .. } | State::Joined { since, .. } = self.state
             && cx.now.since(since) >= STABLE_AFTER
         {
-            self.backoff.reset();
+            self.retries.reset();
         }
         cx.degrade(Reason::ChannelDown, reason.clone());
         cx.event(Event::ChannelLost { reason });
         self.state = State::Waiting { until: cx.now };
     }
 
-    fn retry(&mut self, cx: &mut Cx) {
-        let after = self.backoff.next(cx.rng);
+    fn retry(&mut self, cx: &mut Cx, end: End) {
+        let after = self.retries.next(end, cx.rng);
         self.state = State::Waiting { until: cx.now.after(after) };
-        cx.event(Event::ChannelRetry { after, attempt: self.backoff.attempts() });
+        cx.event(Event::ChannelRetry { after, attempt: self.retries.attempts() });
     }
 
     fn await_token(&mut self, cx: &mut Cx) {
         cx.signal(Signal::TokenNeeded);
         if !self.can_renew {
-            return self.retry(cx);
+            return self.retry(cx, End::Told);
         }
         self.state = State::AwaitingToken { until: cx.now.after(TOKEN_TIMEOUT) };
     }
@@ -404,8 +409,14 @@ pub(crate) struct Link<'a> {
     pub next_ref: &'a mut u64,
 }
 
-/// `Token has expired 5 seconds ago`, `InvalidJWTToken: …`, `:signature_error`, `Failed to validate JWT signature`.
-fn speaks_of_the_token(message: &str) -> bool {
-    let message = message.to_ascii_lowercase();
-    ["token", "jwt", "signature"].iter().any(|word| message.contains(word))
+/// How a channel ended whose server gave this reason; none where it is about the token: `Token has expired 5 seconds
+/// ago`, `InvalidJWTToken: …`, `:signature_error`, `Failed to validate JWT signature`.
+fn end_of(reason: &str) -> Option<End> {
+    let reason = reason.to_ascii_lowercase();
+    if ["token", "jwt", "signature"].iter().any(|word| reason.contains(word)) {
+        return None;
+    }
+    // Not so `Too many messages per second`: that is about one sender.
+    let crowded = ["too many joins", "too many connected"].iter().any(|words| reason.contains(words));
+    Some(if crowded { End::Crowded } else { End::Told })
 }

@@ -25,6 +25,7 @@ mod publisher;
 mod read;
 mod renewal;
 mod replica;
+mod retries;
 mod rng;
 mod saved;
 mod status_channel;
