@@ -8,8 +8,11 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::faults::{Cut, Faults};
+use crate::memory::{Commit, Memory};
 use crate::objects::Objects;
 use crate::options::Options;
+use crate::policies::Policies;
+use crate::postgres::Postgres;
 use crate::project::MAX_BULK;
 use crate::realtime::Realtime;
 use crate::rights::Rights;
@@ -17,7 +20,7 @@ use crate::row::{BulkEntry, FileContent};
 use crate::server::{self, App};
 use crate::session::Session;
 use crate::snapshots::Snapshots;
-use crate::store::{Commit, Store};
+use crate::store::{Kind, Store};
 use crate::store_error::StoreError;
 use crate::token::Keys;
 use crate::{event, writes};
@@ -38,9 +41,6 @@ pub struct Backend {
 impl Backend {
     /// Binds the address, seeds the table and serves. An error names the operation that failed.
     pub async fn start(options: Options) -> io::Result<Backend> {
-        if options.database_url.is_some() {
-            return Err(io::Error::new(io::ErrorKind::Unsupported, "this backend lives in memory only"));
-        }
         let listener = TcpListener::bind(options.listen)
             .await
             .map_err(|error| io::Error::new(error.kind(), format!("listening on {}: {error}", options.listen)))?;
@@ -49,16 +49,34 @@ impl Backend {
             .map_err(|error| io::Error::other(format!("making signing keys: {error}")))?;
         let keys = Arc::new(keys);
         let objects = Arc::new(Objects::default());
-        let store = Store::new(&options.project_id, objects.clone());
+        let (store, editor) = match &options.database_url {
+            None => {
+                let memory = Memory::new(&options.project_id, objects.clone());
+                (Store(Kind::Memory(memory)), uuid::Uuid::new_v4().to_string())
+            }
+            Some(url) => {
+                let opened = Postgres::open(url.clone(), &options.project_id, objects.clone()).await;
+                let (postgres, owner) = opened.map_err(io::Error::other)?;
+                (Store(Kind::Postgres(postgres)), owner)
+            }
+        };
         seed(&store, &options).map_err(|error| io::Error::other(format!("seeding the project: {error}")))?;
 
-        let editor = uuid::Uuid::new_v4().to_string();
         let claims = json!({"role": "authenticated", "aud": "authenticated", "sub": editor});
         let editor_token = keys.sign_for(claims, YEAR);
         let rights = Rights { project_id: options.project_id.clone(), editor };
         let faults = Faults::new();
-        let realtime = Arc::new(Realtime::new(&options, keys.clone(), rights.clone(), faults.clone()));
-        publish(&store, &options, &realtime, &faults);
+        let policies = match &store.0 {
+            Kind::Memory(_) => Policies::Memory(rights.clone()),
+            Kind::Postgres(postgres) => Policies::Postgres(postgres.clone()),
+        };
+        let realtime = Arc::new(Realtime::new(&options, keys.clone(), policies.clone(), faults.clone()));
+        match &store.0 {
+            Kind::Memory(memory) => publish(memory, &options, &realtime, &faults),
+            Kind::Postgres(postgres) => {
+                postgres.publish(realtime.clone(), faults.clone()).await.map_err(io::Error::other)?;
+            }
+        }
 
         let url = format!("http://{address}");
         let anon_key = match options.publishable_key {
@@ -66,7 +84,19 @@ impl Backend {
             false => keys.sign_for(json!({"role": "anon", "iss": "local"}), YEAR),
         };
         let snapshots = Snapshots::default();
-        let app = Arc::new(App { options, url, keys, rights, store, objects, faults, realtime, snapshots, anon_key });
+        let app = Arc::new(App {
+            options,
+            url,
+            keys,
+            rights,
+            policies,
+            store,
+            objects,
+            faults,
+            realtime,
+            snapshots,
+            anon_key,
+        });
         let server = tokio::spawn(server::serve(listener, server::router(app.clone())));
         Ok(Backend { address, app, editor_token, server })
     }
@@ -156,17 +186,23 @@ fn seed(store: &Store, options: &Options) -> Result<(), StoreError> {
             content: Some(FileContent::from_bytes(file.bytes.clone())),
             expected_version: None,
         });
-        store.bulk(entries.collect(), "seed")?;
+        let entries: Vec<BulkEntry> = entries.collect();
+        while let Err(error) = store.bulk(entries.clone(), "seed") {
+            match error {
+                StoreError::TooMany { retry_after_ms } => std::thread::sleep(Duration::from_millis(retry_after_ms)),
+                error => return Err(error),
+            }
+        }
     }
     Ok(())
 }
 
 /// Lets each commit leave as a broadcast and as rows.
-fn publish(store: &Store, options: &Options, realtime: &Arc<Realtime>, faults: &Faults) {
+fn publish(memory: &Memory, options: &Options, realtime: &Arc<Realtime>, faults: &Faults) {
     let (realtime, faults) = (realtime.clone(), faults.clone());
     let (project_id, limit) = (options.project_id.clone(), options.event_limit);
     let topic = format!("project:{project_id}");
-    store.on_commit(Box::new(move |commit: &Commit| {
+    memory.on_commit(Box::new(move |commit: &Commit| {
         let older = faults.roll(|all, _| all.older_database);
         let (name, payload) = event::broadcast(commit, limit, older);
         realtime.hub.send(payload, name, &topic, true);

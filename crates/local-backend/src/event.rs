@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
+use crate::memory::Commit;
 use crate::row::Row;
-use crate::store::Commit;
 
 /// Room for what `realtime.send` adds to a payload.
 const HEADROOM: usize = 128;

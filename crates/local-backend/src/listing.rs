@@ -2,8 +2,9 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
+use crate::memory::Memory;
+use crate::postgres::literal;
 use crate::postgrest::ApiError;
-use crate::server::App;
 
 /// Rows that PostgREST gives at most.
 const MAX_ROWS: usize = 1000;
@@ -16,6 +17,7 @@ pub struct Listing {
     only: Option<String>,
     limit: usize,
     offset: usize,
+    ordered: bool,
     descending: bool,
 }
 
@@ -28,6 +30,7 @@ impl Listing {
             only: None,
             limit: MAX_ROWS,
             offset: 0,
+            ordered: false,
             descending: false,
         };
         let refused = |key: &str, value: &str| {
@@ -43,8 +46,8 @@ impl Listing {
                 "select" => listing.columns = value.split(',').map(|column| column.trim().into()).collect(),
                 "limit" => listing.limit = number()?.min(MAX_ROWS),
                 "offset" => listing.offset = number()?,
-                "order" if value == "file_path" || value == "file_path.asc" => {}
-                "order" if value == "file_path.desc" => listing.descending = true,
+                "order" if value == "file_path" || value == "file_path.asc" => listing.ordered = true,
+                "order" if value == "file_path.desc" => (listing.ordered, listing.descending) = (true, true),
                 "file_path" => match value.split_once('.') {
                     Some(("gt", path)) => listing.after = Some(path.into()),
                     Some(("eq", path)) => listing.only = Some(path.into()),
@@ -59,9 +62,27 @@ impl Listing {
         }
     }
 
+    /// What is to be given of each row.
+    pub fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    /// The rest of a `select` from `called` that picks, orders and cuts its rows.
+    pub fn sql(&self) -> String {
+        let mut sql = String::new();
+        let filters = [(">", &self.after), ("=", &self.only)];
+        for (index, (operator, path)) in filters.iter().filter_map(|(o, path)| Some((o, path.as_ref()?))).enumerate() {
+            let word = if index == 0 { "where" } else { " and" };
+            sql.push_str(&format!("{word} called.file_path {operator} {}", literal(path)));
+        }
+        let direction = if self.descending { "desc" } else { "asc" };
+        let order = if self.ordered { format!(" order by called.file_path {direction}") } else { String::new() };
+        format!("{sql}{order} limit {} offset {}", self.limit, self.offset)
+    }
+
     /// The live files that match.
-    pub fn rows(&self, app: &App) -> Value {
-        let project = app.store.project();
+    pub fn rows(&self, memory: &Memory) -> Value {
+        let project = memory.project();
         let mut rows: Vec<_> = project
             .live()
             .filter(|row| self.after.as_ref().is_none_or(|after| row.path > *after))

@@ -14,11 +14,12 @@ pub struct ApiError {
     pub code: Option<String>,
     pub message: String,
     pub details: Option<String>,
+    pub hint: Option<String>,
 }
 
 impl ApiError {
     pub fn new(status: StatusCode, code: &str, message: impl Into<String>) -> ApiError {
-        ApiError { status, code: Some(code.into()), message: message.into(), details: None }
+        ApiError { status, code: Some(code.into()), message: message.into(), details: None, hint: None }
     }
 
     /// 42501: 401 for a caller who has not signed in, 403 for others.
@@ -34,7 +35,7 @@ impl ApiError {
 
     pub fn response(self) -> Response {
         let body = match self.code {
-            Some(code) => json!({"code": code, "details": self.details, "hint": null, "message": self.message}),
+            Some(code) => json!({"code": code, "details": self.details, "hint": self.hint, "message": self.message}),
             None => json!({"message": self.message, "hint": self.details}),
         };
         let mut response = (self.status, Json(body)).into_response();
@@ -55,7 +56,7 @@ impl From<StoreError> for ApiError {
             _ => StatusCode::BAD_REQUEST,
         };
         let (code, message, details) = (Some(error.code().into()), error.to_string(), error.details());
-        ApiError { status, code, message, details }
+        ApiError { status, code, message, details, hint: None }
     }
 }
 
@@ -68,6 +69,7 @@ pub fn caller(headers: &HeaderMap, keys: &Keys) -> Result<Claims, ApiError> {
         code: None,
         message: message.into(),
         details: None,
+        hint: None,
     };
     let apikey = header("apikey").ok_or_else(|| gateway("No API key found in request"))?;
     keys.verify(apikey).map_err(|_| gateway("Invalid API key"))?;

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::arguments::Arguments;
+use crate::memory::Memory;
 use crate::postgrest::ApiError;
 use crate::row::Row;
 use crate::server::App;
@@ -15,14 +16,14 @@ const MAX_ROWS: u64 = 10_000;
 
 /// `{head_revision, digest, complete, reset?, files}`. A page ends at the first revision boundary at which it is full,
 /// by rows or by bytes; content is left out only within one revision that is larger than a page.
-pub fn list_project_changes(app: &App, arguments: &Arguments) -> Result<Value, ApiError> {
+pub fn list_project_changes(app: &App, memory: &Memory, arguments: &Arguments) -> Result<Value, ApiError> {
     let since = arguments.number("since_revision")?;
     let asked = arguments.optional_number("max_rows")?.unwrap_or(DEFAULT_ROWS).clamp(1, MAX_ROWS) as usize;
     let with_content = arguments.flag("with_content", true)?;
     let max_rows = app.faults.roll(|all, _| all.page_rows).map_or(asked, |rows| rows.max(1) as usize);
     let page_bytes = app.options.page_bytes;
 
-    let project = app.store.project();
+    let project = memory.project();
     let head = project.head();
     if since > head || (since > 0 && since < project.tombstone_floor()) {
         let files: Vec<Value> = project.live().map(|row| change(row, false)).collect();
@@ -56,15 +57,15 @@ pub fn list_project_changes(app: &App, arguments: &Arguments) -> Result<Value, A
 }
 
 /// `{head_revision, digest}`.
-pub fn project_head(app: &App) -> Value {
-    let (revision, digest) = app.store.head();
+pub fn project_head(memory: &Memory) -> Value {
+    let (revision, digest) = memory.head();
     json!({"head_revision": revision, "digest": digest})
 }
 
 /// One version of one file, whatever its size.
-pub fn get_project_file(app: &App, arguments: &Arguments) -> Result<Value, ApiError> {
+pub fn get_project_file(memory: &Memory, arguments: &Arguments) -> Result<Value, ApiError> {
     let (path, version) = (arguments.text("p_file_path")?, arguments.number("p_version")?);
-    let project = app.store.project();
+    let project = memory.project();
     let row = project.version(path, version).ok_or_else(|| StoreError::NoSuchVersion { path: path.into(), version })?;
     Ok(json!({
         "file_path": row.path, "version": row.version, "content": row.text(), "encoding": row.encoding(),

@@ -25,7 +25,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use crate::faults::Faults;
-use crate::rights::Rights;
+use crate::policies::Policies;
 use crate::server::{App, hang_up};
 use crate::token::{Keys, TokenError};
 
@@ -42,7 +42,7 @@ pub struct Realtime {
     pub changes: Changes,
     presence: Presence,
     keys: Arc<Keys>,
-    rights: Rights,
+    policies: Policies,
     faults: Faults,
     refusal_delay: Duration,
     join_refusal_delay: Duration,
@@ -59,13 +59,13 @@ pub struct Realtime {
 
 impl Realtime {
     /// Must be called inside a runtime.
-    pub fn new(options: &crate::Options, keys: Arc<Keys>, rights: Rights, faults: Faults) -> Realtime {
+    pub fn new(options: &crate::Options, keys: Arc<Keys>, policies: Policies, faults: Faults) -> Realtime {
         Realtime {
             hub: Hub::new(faults.clone()),
             changes: Changes::default(),
             presence: Presence::default(),
             keys,
-            rights,
+            policies,
             faults,
             refusal_delay: options.refusal_delay,
             join_refusal_delay: options.join_refusal_delay,

@@ -10,9 +10,9 @@ use axum::response::{IntoResponse as _, Response};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, json};
-use zip_stream::WriteError;
 
 use crate::server::App;
+use crate::snapshots::SnapshotError;
 use crate::storage::{SNAPSHOTS, signed_path};
 use crate::token::{Claims, now};
 
@@ -90,7 +90,7 @@ impl App {
     }
 
     /// A new signed URL of the state now.
-    pub fn snapshot_url(&self, rebuild: bool) -> Result<String, WriteError> {
+    pub fn snapshot_url(&self, rebuild: bool) -> Result<String, SnapshotError> {
         let name = self.snapshots.current(&self.store, &self.options.project_id, rebuild)?;
         let path = signed_path(self, &format!("{SNAPSHOTS}/{name}"), self.options.snapshot_lifetime.as_secs());
         Ok(format!("{}/storage/v1{path}", self.url))

@@ -49,7 +49,7 @@ pub async fn broadcast(State(app): State<Arc<App>>, headers: HeaderMap, Json(bod
             return too_large();
         }
         let cast = Cast { event: Some(message.event), body: CastBody::Text(payload) };
-        send(&app, &claims, &message.topic, message.private, &cast);
+        send(&app, &claims, &message.topic, message.private, &cast).await;
     }
     StatusCode::ACCEPTED.into_response()
 }
@@ -79,12 +79,12 @@ pub async fn broadcast_one(
         },
     };
     let private = query.get("private").is_some_and(|private| private == "true");
-    send(&app, &claims, &topic, private, &Cast { event: Some(event), body: CastBody::Push(body) });
+    send(&app, &claims, &topic, private, &Cast { event: Some(event), body: CastBody::Push(body) }).await;
     StatusCode::ACCEPTED.into_response()
 }
 
-fn send(app: &App, claims: &Claims, topic: &str, private: bool, cast: &Cast) {
-    if !private || app.rights.may_send(claims, topic) {
+async fn send(app: &App, claims: &Claims, topic: &str, private: bool, cast: &Cast) {
+    if !private || app.policies.may_send(claims, topic).await {
         let topic = Topic { name: format!("realtime:{topic}"), private };
         app.realtime.hub.deliver(&topic, cast, None);
     }

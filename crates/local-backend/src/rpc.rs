@@ -1,21 +1,24 @@
 //! `/rest/v1/rpc/`: who may call what, and the faults of reading.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
-use axum::http::header::RETRY_AFTER;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Map, Value, json};
 
 use crate::arguments::Arguments;
 use crate::listing::Listing;
+use crate::memory::Memory;
+use crate::postgres::{Call, Postgres};
 use crate::postgrest::{ApiError, caller, no_such_function};
 use crate::server::{App, hang_up};
+use crate::store::Kind as StoreKind;
 use crate::store_error::StoreError;
 use crate::token::Claims;
 use crate::{reads, writes};
@@ -79,7 +82,7 @@ pub async fn post(
 ) -> Response {
     let arguments = if body.is_empty() { Ok(Map::new()) } else { serde_json::from_slice(&body) };
     match arguments {
-        Ok(arguments) => respond(&app, &name, arguments, &query, &headers).await,
+        Ok(arguments) => respond(&app, &name, arguments, &query, &headers, false).await,
         Err(error) => {
             let message = format!("Empty or invalid json: {error}");
             ApiError::new(StatusCode::BAD_REQUEST, "PGRST102", message).response()
@@ -95,18 +98,20 @@ pub async fn get(
     headers: HeaderMap,
 ) -> Response {
     let function = FUNCTIONS.iter().find(|function| function.name == name);
-    let known = |key: &String| {
-        function.is_some_and(|function| {
-            function.required.contains(&key.as_str()) || function.optional.contains(&key.as_str())
-        })
+    let has = |function: &Function, key: &str| function.required.contains(&key) || function.optional.contains(&key);
+    let names = match &app.store.0 {
+        StoreKind::Memory(_) => HashSet::new(),
+        StoreKind::Postgres(postgres) => postgres.arguments(&name),
     };
-    if function.is_some_and(|function| function.kind == Kind::Write) {
+    let known = |key: &String| names.contains(key) || function.is_some_and(|function| has(function, key));
+    let in_memory = matches!(app.store.0, StoreKind::Memory(_));
+    if in_memory && function.is_some_and(|function| function.kind == Kind::Write) {
         let message = "cannot execute INSERT in a read-only transaction";
         return ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "25006", message).response();
     }
     let (arguments, filters): (HashMap<_, _>, HashMap<_, _>) = query.into_iter().partition(|(key, _)| known(key));
     let arguments = arguments.into_iter().map(|(key, value)| (key, json!(value))).collect();
-    respond(&app, &name, arguments, &filters, &headers).await
+    respond(&app, &name, arguments, &filters, &headers, true).await
 }
 
 async fn respond(
@@ -115,15 +120,15 @@ async fn respond(
     arguments: Map<String, Value>,
     filters: &HashMap<String, String>,
     headers: &HeaderMap,
+    get: bool,
 ) -> Response {
     let claims = match caller(headers, &app.keys) {
         Ok(claims) => claims,
         Err(error) => return error.response(),
     };
-    let Some(function) = FUNCTIONS.iter().find(|function| function.name == name) else {
-        return no_such_function(name, &arguments.into()).response();
-    };
-    if matches!(function.kind, Kind::Read | Kind::OlderRead) {
+    let function = FUNCTIONS.iter().find(|function| function.name == name);
+    let kind = function.map(|function| function.kind);
+    if matches!(kind, Some(Kind::Read | Kind::OlderRead)) {
         if let Some(response) = read_fault(app).await {
             return response;
         }
@@ -131,20 +136,60 @@ async fn respond(
             return Json(body).into_response();
         }
     }
-    let older = app.faults.roll(|all, _| all.older_database);
+    if kind == Some(Kind::Write) && app.faults.roll(|all, random| all.too_many_writes.strikes(random)) {
+        return ApiError::from(StoreError::TooMany { retry_after_ms: 1000 }).response();
+    }
+    if kind == Some(Kind::Read) && app.faults.roll(|all, _| all.older_database) {
+        return no_such_function(name, &arguments.into()).response();
+    }
+    let memory = match &app.store.0 {
+        StoreKind::Memory(memory) => memory,
+        StoreKind::Postgres(postgres) => {
+            let request = Request { name, arguments, claims, filters, headers, get };
+            return over_postgres(app, postgres, request).await.unwrap_or_else(ApiError::response);
+        }
+    };
     let named = Value::Object(arguments.clone());
     let arguments = Arguments::new(arguments);
-    if (older && function.kind == Kind::Read) || !arguments.fit(function.required, function.optional) {
+    let Some(function) = function.filter(|function| arguments.fit(function.required, function.optional)) else {
         return no_such_function(name, &named).response();
-    }
-    match call(app, function, &arguments, &claims, filters) {
+    };
+    match call(app, memory, function, &arguments, &claims, filters) {
         Ok(value) => Json(value).into_response(),
         Err(error) => error.response(),
     }
 }
 
+struct Request<'a> {
+    name: &'a str,
+    arguments: Map<String, Value>,
+    claims: Claims,
+    filters: &'a HashMap<String, String>,
+    headers: &'a HeaderMap,
+    get: bool,
+}
+
+/// Whatever function the database has, with whatever rights it gives the caller.
+async fn over_postgres(app: &App, postgres: &Postgres, request: Request<'_>) -> Result<Response, ApiError> {
+    let Request { name, mut arguments, claims, filters, headers, get } = request;
+    if name == "list_project_changes"
+        && let Some(rows) = app.faults.roll(|all, _| all.page_rows)
+    {
+        arguments.insert("max_rows".into(), json!(rows.max(1)));
+    }
+    let text = |value: &HeaderValue| json!(String::from_utf8_lossy(value.as_bytes()));
+    let headers = headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
+    let listing = Listing::parse(filters);
+    // Only rows are picked: for other functions PostgREST looks at no filter of rows that it does not know.
+    let listing = if name == "list_current_files" { Some(listing?) } else { None };
+    let call = Call { name: name.into(), arguments, claims, get, headers, listing };
+    let answer = postgres.call(call).await?;
+    Ok(([(CONTENT_TYPE, "application/json")], answer).into_response())
+}
+
 fn call(
     app: &App,
+    memory: &Memory,
     function: &Function,
     arguments: &Arguments,
     claims: &Claims,
@@ -154,9 +199,6 @@ fn call(
         return reads::is_feature_enabled(arguments);
     }
     let write = function.kind == Kind::Write;
-    if write && app.faults.roll(|all, random| all.too_many_writes.strikes(random)) {
-        return Err(StoreError::TooMany { retry_after_ms: 1000 }.into());
-    }
     let project = arguments.text("project_uuid")?;
     if uuid::Uuid::parse_str(project).is_err() {
         let message = format!("invalid input syntax for type uuid: {project:?}");
@@ -169,15 +211,15 @@ fn call(
     }
     let sender = claims.text("sub").unwrap_or("service_role");
     match function.name {
-        "list_project_changes" => reads::list_project_changes(app, arguments),
-        "project_head" => Ok(reads::project_head(app)),
-        "get_project_file" => reads::get_project_file(app, arguments),
-        "list_current_files" => Listing::parse(filters).map(|listing| listing.rows(app)),
-        "upsert_project_file" => writes::upsert(app, arguments, sender),
-        "delete_project_file" => writes::delete(app, arguments, sender),
-        "bulk_upsert_project_files" => writes::bulk_upsert(app, arguments, sender),
-        "bulk_delete_project_files" => writes::bulk_delete(app, arguments, sender),
-        _ => writes::register_asset(app, arguments, sender),
+        "list_project_changes" => reads::list_project_changes(app, memory, arguments),
+        "project_head" => Ok(reads::project_head(memory)),
+        "get_project_file" => reads::get_project_file(memory, arguments),
+        "list_current_files" => Listing::parse(filters).map(|listing| listing.rows(memory)),
+        "upsert_project_file" => writes::upsert(app, memory, arguments, sender),
+        "delete_project_file" => writes::delete(app, memory, arguments, sender),
+        "bulk_upsert_project_files" => writes::bulk_upsert(app, memory, arguments, sender),
+        "bulk_delete_project_files" => writes::bulk_delete(memory, arguments, sender),
+        _ => writes::register_asset(app, memory, arguments, sender),
     }
 }
 

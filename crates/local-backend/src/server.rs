@@ -18,6 +18,7 @@ use tower_service::Service as _;
 use crate::faults::Faults;
 use crate::objects::Objects;
 use crate::options::Options;
+use crate::policies::Policies;
 use crate::realtime::{self, Realtime};
 use crate::rights::Rights;
 use crate::store::Store;
@@ -37,6 +38,7 @@ pub struct App {
     pub url: String,
     pub keys: Arc<Keys>,
     pub rights: Rights,
+    pub policies: Policies,
     pub store: Store,
     pub objects: Arc<Objects>,
     pub faults: Faults,

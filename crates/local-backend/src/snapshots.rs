@@ -4,9 +4,19 @@ use bytes::Bytes;
 use zip_stream::{About, WriteError, write_snapshot};
 
 use crate::store::Store;
+use crate::store_error::StoreError;
 
 /// Snapshots kept for the URLs that were given out; older ones are answered as missing.
 const KEPT: usize = 4;
+
+/// Why there is no snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    #[error("the project was not read: {0}")]
+    Read(#[from] StoreError),
+    #[error("the zip was not written: {0}")]
+    Write(#[from] WriteError),
+}
 
 /// The bucket `project-snapshots`.
 #[derive(Default)]
@@ -24,7 +34,7 @@ struct Kept {
 impl Snapshots {
     /// The object `<project_id>/<snapshot_id>.zip` of the state now. Made anew where the state has moved, or where
     /// `rebuild` asks for another id.
-    pub fn current(&self, store: &Store, project_id: &str, rebuild: bool) -> Result<String, WriteError> {
+    pub fn current(&self, store: &Store, project_id: &str, rebuild: bool) -> Result<String, SnapshotError> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (head, _) = store.head();
         if let (Some((name, _)), false, true) = (kept.made.last(), rebuild, kept.revision == Some(head)) {
@@ -53,11 +63,8 @@ impl Snapshots {
 }
 
 /// Id, zip and revision of the state now.
-fn build(store: &Store, project_id: &str) -> Result<(String, Bytes, u64), WriteError> {
-    let (revision, rows) = {
-        let project = store.project();
-        (project.head(), project.live().cloned().collect::<Vec<_>>())
-    };
+fn build(store: &Store, project_id: &str) -> Result<(String, Bytes, u64), SnapshotError> {
+    let (revision, rows) = store.state()?;
     let mut zip = Vec::new();
     let about = About { project_id, revision, created_at: None };
     let files = rows.into_iter().filter_map(|row| Some((row.path, row.bytes?, row.version)));

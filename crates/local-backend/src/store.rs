@@ -1,61 +1,24 @@
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-
-use bytes::Bytes;
-use jiff::Timestamp;
 use tokio::sync::broadcast;
 
-use crate::objects::{Objects, asset_name};
-use crate::project::{Action, Applied, Entry, MAX_BULK, Project};
+use crate::memory::Memory;
+use crate::postgres::Postgres;
 use crate::row::{Bulk, BulkEntry, Change, FileContent, Row};
 use crate::store_error::StoreError;
 
-/// Changes kept for a slow [`Store::subscribe`]r before it is told that it lagged.
-const CHANGES_KEPT: usize = 16_384;
-
-/// What is done with each committed transaction, in their order.
-type OnCommit = Box<dyn Fn(&Commit) + Send + Sync>;
-
-/// The project's table. Clones are the same table; a writer holds it until its event is on its way, so events leave in
-/// the order of revisions.
+/// The project's table. Clones are the same table. Its methods wait for their answer, over PostgreSQL for the time of a
+/// statement; the requests of the API do not go through them. What only looks finds nothing where the database cannot
+/// be reached, and the log says so.
 #[derive(Clone)]
-pub struct Store(Arc<Shared>);
+pub struct Store(pub(crate) Kind);
 
-struct Shared {
-    project_id: String,
-    project: Mutex<Project>,
-    objects: Arc<Objects>,
-    changes: broadcast::Sender<Change>,
-    on_commit: OnceLock<OnCommit>,
-}
-
-/// A committed transaction, whole rows.
-pub struct Commit {
-    pub revision: u64,
-    pub sender: String,
-    pub rows: Vec<Row>,
-    /// Written by a bulk function: its event is `bulk:apply`, however few rows there are.
-    pub bulk: bool,
-    pub at: Timestamp,
+/// Where the table is.
+#[derive(Clone)]
+pub(crate) enum Kind {
+    Memory(Memory),
+    Postgres(Postgres),
 }
 
 impl Store {
-    pub(crate) fn new(project_id: &str, objects: Arc<Objects>) -> Store {
-        Store(Arc::new(Shared {
-            project_id: project_id.into(),
-            project: Mutex::default(),
-            objects,
-            changes: broadcast::Sender::new(CHANGES_KEPT),
-            on_commit: OnceLock::new(),
-        }))
-    }
-
-    /// Called once, before the first commit that anybody is to hear of.
-    pub(crate) fn on_commit(&self, publish: OnCommit) {
-        if self.0.on_commit.set(publish).is_err() {
-            tracing::error!("the store publishes already");
-        }
-    }
-
     /// Saves one file. Equal content changes nothing and gives the current row.
     pub fn upsert(
         &self,
@@ -64,128 +27,117 @@ impl Store {
         expected_version: Option<u64>,
         sender: &str,
     ) -> Result<Row, StoreError> {
-        let action = put(content, String::new());
-        self.one(Entry { path: path.into(), action, expected: expected_version }, sender)
+        match &self.0 {
+            Kind::Memory(memory) => memory.upsert(path, content, expected_version, sender),
+            Kind::Postgres(postgres) => {
+                let entry = BulkEntry { path: path.into(), content: Some(content), expected_version };
+                postgres.save(entry, sender)
+            }
+        }
     }
 
     /// Deletes one file and gives its tombstone.
     pub fn delete(&self, path: &str, expected_version: Option<u64>, sender: &str) -> Result<Row, StoreError> {
-        self.one(Entry { path: path.into(), action: Action::Delete, expected: expected_version }, sender)
+        match &self.0 {
+            Kind::Memory(memory) => memory.delete(path, expected_version, sender),
+            Kind::Postgres(postgres) => {
+                postgres.save(BulkEntry { path: path.into(), content: None, expected_version }, sender)
+            }
+        }
     }
 
     /// Saves and deletes up to 10,000 files in one transaction, all or nothing.
     pub fn bulk(&self, entries: Vec<BulkEntry>, sender: &str) -> Result<Bulk, StoreError> {
-        let entries = entries.into_iter().map(|entry| Entry {
-            path: entry.path,
-            action: entry.content.map_or(Action::Delete, |content| put(content, String::new())),
-            expected: entry.expected_version,
-        });
-        self.many(entries.collect(), sender)
+        match &self.0 {
+            Kind::Memory(memory) => memory.bulk(entries, sender),
+            Kind::Postgres(postgres) => postgres.bulk(entries, sender),
+        }
     }
 
     /// The live files in order of their paths.
     pub fn current(&self) -> Vec<Row> {
-        self.project().live().cloned().collect()
+        match &self.0 {
+            Kind::Memory(memory) => memory.current(),
+            Kind::Postgres(postgres) => looked(postgres.state()).1,
+        }
     }
 
     /// Head revision and stored digest, as `project_head` gives them.
     pub fn head(&self) -> (u64, String) {
-        let project = self.project();
-        (project.head(), project.digest().to_string())
+        match &self.0 {
+            Kind::Memory(memory) => memory.head(),
+            Kind::Postgres(postgres) => looked(postgres.head()),
+        }
+    }
+
+    /// Head and live files, of one moment.
+    pub(crate) fn state(&self) -> Result<(u64, Vec<Row>), StoreError> {
+        match &self.0 {
+            Kind::Memory(memory) => {
+                let project = memory.project();
+                Ok((project.head(), project.live().cloned().collect()))
+            }
+            Kind::Postgres(postgres) => postgres.state(),
+        }
     }
 
     /// The newest row of `path`, tombstone or not.
     pub fn newest(&self, path: &str) -> Option<Row> {
-        self.project().newest(path).cloned()
+        match &self.0 {
+            Kind::Memory(memory) => memory.newest(path),
+            Kind::Postgres(postgres) => looked(postgres.newest(path)),
+        }
     }
 
     /// Every transaction committed from now on. A receiver that lags by more than 16,384 is told so by the channel.
     pub fn subscribe(&self) -> broadcast::Receiver<Change> {
-        self.0.changes.subscribe()
+        match &self.0 {
+            Kind::Memory(memory) => memory.subscribe(),
+            Kind::Postgres(postgres) => postgres.subscribe(),
+        }
     }
 
     /// Forgets the tombstones at or below `floor`, as retention does: who asks from below it is answered with a reset.
+    ///
+    /// # Panics
+    /// Like the four below, where the table is not in memory: they are for tests of what an agent makes of it.
     pub fn prune_tombstones(&self, floor: u64) {
-        self.project().prune_tombstones(floor);
+        self.memory().prune_tombstones(floor);
     }
 
-    /// Puts back the state at `revision`, as a restored backup does, and tells nobody.
+    /// Puts back the state at `revision`, as a restored backup does, and tells nobody. In memory only.
     pub fn rewind(&self, revision: u64) {
-        self.project().rewind(revision);
+        self.memory().rewind(revision);
     }
 
-    /// Puts other bytes under the newest row of `path` and leaves its hash as it was. False where there is no such file.
+    /// Puts other bytes under the newest row of `path` and leaves its hash as it was. False where there is no such
+    /// file. In memory only.
     pub fn corrupt(&self, path: &str, bytes: Vec<u8>) -> bool {
-        self.project().corrupt(path, bytes.into())
+        self.memory().corrupt(path, bytes)
     }
 
-    /// Makes the stored digest wrong, from now on.
+    /// Makes the stored digest wrong, from now on. In memory only.
     pub fn spoil_digest(&self) {
-        self.project().spoil_digest();
+        self.memory().spoil_digest();
     }
 
-    /// Whether paths that the database refuses are taken: for tests of an agent that must refuse them itself.
+    /// Whether paths that the database refuses are taken: for tests of an agent that must refuse them itself. In
+    /// memory only.
     pub fn allow_any_path(&self, allow: bool) {
-        self.project().any_path = allow;
+        self.memory().allow_any_path(allow);
     }
 
-    pub(crate) fn project(&self) -> MutexGuard<'_, Project> {
-        self.0.project.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn one(&self, entry: Entry, sender: &str) -> Result<Row, StoreError> {
-        let path = entry.path.clone();
-        let mut applied = self.commit(vec![entry], sender, false)?;
-        applied.rows.pop().ok_or(StoreError::NoSuchFile { path })
-    }
-
-    pub(crate) fn many(&self, entries: Vec<Entry>, sender: &str) -> Result<Bulk, StoreError> {
-        if entries.is_empty() {
-            return Err(StoreError::EmptyBulk);
+    fn memory(&self) -> &Memory {
+        match &self.0 {
+            Kind::Memory(memory) => memory,
+            Kind::Postgres(_) => panic!("only the table in memory can be tampered with"),
         }
-        if entries.len() > MAX_BULK {
-            return Err(StoreError::BulkTooLarge { count: entries.len(), limit: MAX_BULK });
-        }
-        let applied = self.commit(entries, sender, true)?;
-        Ok(Bulk { revision: applied.revision, files: applied.rows })
-    }
-
-    fn commit(&self, entries: Vec<Entry>, sender: &str, bulk: bool) -> Result<Applied, StoreError> {
-        let at = Timestamp::now();
-        let mut project = self.project();
-        let applied = project.apply(entries, sender, at)?;
-        if applied.changed.is_empty() {
-            return Ok(applied);
-        }
-        for row in applied.changed.iter().filter(|row| row.in_storage) {
-            if let (Some(hash), Some(bytes)) = (&row.content_hash, &row.bytes) {
-                let stored = self.0.objects.put(&asset_name(&self.0.project_id, hash), bytes.clone());
-                stored.unwrap_or_else(|error| tracing::warn!(path = row.path, %error, "binary content not stored"));
-            }
-        }
-        let change = Change {
-            revision: applied.revision,
-            sender: sender.into(),
-            files: applied.changed.iter().map(Into::into).collect(),
-        };
-        // No receiver is no error: nobody need watch.
-        let _receivers = self.0.changes.send(change);
-        if let Some(publish) = self.0.on_commit.get() {
-            let rows = applied.changed.clone();
-            publish(&Commit { revision: applied.revision, sender: sender.into(), rows, bulk, at });
-        }
-        Ok(applied)
     }
 }
 
-/// Text goes into the table, everything else to storage.
-pub(crate) fn put(content: FileContent, file_type: String) -> Action {
-    let (bytes, in_storage): (Bytes, bool) = match content {
-        FileContent::Text(text) => {
-            let in_storage = text.contains('\0');
-            (text.into(), in_storage)
-        }
-        FileContent::Binary(bytes) => (bytes.into(), true),
-    };
-    Action::Put { bytes, hash: None, file_type, in_storage }
+fn looked<T: Default>(found: Result<T, StoreError>) -> T {
+    found.unwrap_or_else(|error| {
+        tracing::error!(%error, "the database was not read");
+        T::default()
+    })
 }

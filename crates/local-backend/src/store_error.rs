@@ -26,6 +26,11 @@ pub enum StoreError {
     Full { limit: usize },
     #[error("too many writes, try again in {retry_after_ms} ms")]
     TooMany { retry_after_ms: u64 },
+    /// Refused by a PostgreSQL, in its words.
+    #[error("{message}")]
+    Refused { code: String, message: String },
+    #[error("the database cannot be reached: {message}")]
+    Unreachable { message: String },
     /// One entry of a bulk is at fault, and so the whole of it was refused.
     #[error("entry {index}: {error}")]
     Entry { index: usize, error: Box<StoreError> },
@@ -33,13 +38,15 @@ pub enum StoreError {
 
 impl StoreError {
     /// The SQLSTATE.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> &str {
         match self {
             StoreError::Conflict { .. } => "PT409",
             StoreError::NoSuchFile { .. } | StoreError::NoSuchVersion { .. } => "PT404",
             StoreError::TooMany { .. } => "PT429",
             StoreError::Full { .. } => "53100",
             StoreError::Entry { error, .. } => error.code(),
+            StoreError::Refused { code, .. } => code,
+            StoreError::Unreachable { .. } => "08006",
             _ => "22023",
         }
     }

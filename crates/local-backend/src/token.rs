@@ -108,6 +108,11 @@ impl Claims {
         self.0.get(name).and_then(Value::as_str)
     }
 
+    /// All of them, as JSON.
+    pub fn to_json(&self) -> String {
+        json!(self.0).to_string()
+    }
+
     /// The database role.
     pub fn role(&self) -> &str {
         self.text("role").unwrap_or_default()

@@ -4,32 +4,32 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::arguments::Arguments;
+use crate::memory::{Memory, put};
 use crate::objects::asset_name;
 use crate::postgrest::ApiError;
 use crate::project::{Action, Entry};
 use crate::row::{Bulk, FileContent, Row};
 use crate::server::App;
-use crate::store::put;
 use crate::store_error::StoreError;
 
-pub fn upsert(app: &App, arguments: &Arguments, sender: &str) -> Result<Value, ApiError> {
+pub fn upsert(app: &App, memory: &Memory, arguments: &Arguments, sender: &str) -> Result<Value, ApiError> {
     let content = FileContent::Text(arguments.text("p_content")?.into());
     let file_type = arguments.optional_text("p_file_type")?.unwrap_or_default();
-    one(app, arguments, put(content, file_type.into()), sender)
+    one(app, memory, arguments, put(content, file_type.into()), sender)
 }
 
-pub fn delete(app: &App, arguments: &Arguments, sender: &str) -> Result<Value, ApiError> {
-    one(app, arguments, Action::Delete, sender)
+pub fn delete(app: &App, memory: &Memory, arguments: &Arguments, sender: &str) -> Result<Value, ApiError> {
+    one(app, memory, arguments, Action::Delete, sender)
 }
 
-pub fn register_asset(app: &App, arguments: &Arguments, sender: &str) -> Result<Value, ApiError> {
+pub fn register_asset(app: &App, memory: &Memory, arguments: &Arguments, sender: &str) -> Result<Value, ApiError> {
     let path = arguments.text("p_file_path")?;
     let (hash, size) = (arguments.text("p_content_hash")?, arguments.number("p_size")?);
     let action = stored(app, path, hash, size, arguments.optional_text("p_file_type")?)?;
-    one(app, arguments, action, sender)
+    one(app, memory, arguments, action, sender)
 }
 
-pub fn bulk_upsert(app: &App, arguments: &Arguments, sender: &str) -> Result<Value, ApiError> {
+pub fn bulk_upsert(app: &App, memory: &Memory, arguments: &Arguments, sender: &str) -> Result<Value, ApiError> {
     let entries = arguments.list("files")?.iter().enumerate().map(|(index, value)| {
         entry(app, value).map_err(|mut error| {
             error.message = format!("entry {index}: {}", error.message);
@@ -38,22 +38,22 @@ pub fn bulk_upsert(app: &App, arguments: &Arguments, sender: &str) -> Result<Val
         })
     });
     let entries = entries.collect::<Result<Vec<_>, _>>()?;
-    Ok(bulk(&app.store.many(entries, sender)?))
+    Ok(bulk(&memory.many(entries, sender)?))
 }
 
-pub fn bulk_delete(app: &App, arguments: &Arguments, sender: &str) -> Result<Value, ApiError> {
+pub fn bulk_delete(memory: &Memory, arguments: &Arguments, sender: &str) -> Result<Value, ApiError> {
     let paths = arguments.list("file_paths")?.iter().enumerate().map(|(index, path)| {
         let path = path.as_str().ok_or_else(|| ApiError::invalid(format!("entry {index}: no text")))?;
         Ok(Entry { path: path.into(), action: Action::Delete, expected: None })
     });
     let entries = paths.collect::<Result<Vec<_>, ApiError>>()?;
-    Ok(bulk(&app.store.many(entries, sender)?))
+    Ok(bulk(&memory.many(entries, sender)?))
 }
 
-fn one(app: &App, arguments: &Arguments, action: Action, sender: &str) -> Result<Value, ApiError> {
+fn one(app: &App, memory: &Memory, arguments: &Arguments, action: Action, sender: &str) -> Result<Value, ApiError> {
     let path = arguments.text("p_file_path")?.into();
     let expected = arguments.optional_number("expected_version")?;
-    let row = app.store.one(Entry { path, action, expected }, sender)?;
+    let row = memory.one(Entry { path, action, expected }, sender)?;
     Ok(record(&row, &app.rights.project_id))
 }
 

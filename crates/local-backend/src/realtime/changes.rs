@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::frame::{Vsn, encode};
 use super::queue::Queue;
-use crate::rights::Rights;
+use crate::policies::Policies;
 use crate::token::Claims;
 
 /// The columns of `public.project_files`, as each `postgres_changes` frame lists them.
@@ -36,6 +36,12 @@ pub struct Subscription {
     filter: Option<(String, String)>,
 }
 
+/// What a join is given of the table's rows, and as whom.
+pub struct Subscribed {
+    pub subscriptions: Vec<Subscription>,
+    pub claims: Claims,
+}
+
 /// Who has subscribed to the table's rows.
 #[derive(Default)]
 pub struct Changes(Mutex<HashMap<u64, Subscriber>>);
@@ -45,15 +51,19 @@ struct Subscriber {
     vsn: Vsn,
     queue: Queue,
     subscriptions: Vec<Subscription>,
+    claims: Claims,
 }
 
 /// What the ok reply echoes, and what comes of it: the subscriptions, or why the server cannot have them.
-pub fn accept(asked: &[Value], claims: &Claims, rights: &Rights) -> (Vec<Value>, Result<Vec<Subscription>, String>) {
+pub fn accept(asked: &[Value], claims: &Claims, policies: &Policies) -> (Vec<Value>, Result<Subscribed, String>) {
     let echo: Vec<Value> = asked.iter().filter_map(Value::as_object).map(|entry| echo(entry).into()).collect();
     let subscriptions = echo.iter().map(subscription).collect::<Result<Vec<_>, _>>();
     // Without a policy for its role a subscriber hears nothing, and is not told.
-    let subscriptions = subscriptions.map(|all| if rights.may_read(claims) { all } else { Vec::new() });
-    (echo, subscriptions)
+    let subscribed = subscriptions.map(|all| Subscribed {
+        subscriptions: if policies.may_subscribe(claims) { all } else { Vec::new() },
+        claims: claims.clone(),
+    });
+    (echo, subscribed)
 }
 
 /// The entry with its `id`, which names it in each frame.
@@ -108,16 +118,27 @@ fn filter(text: &str) -> Result<(String, String), String> {
 }
 
 impl Changes {
-    pub fn subscribe(&self, id: u64, topic: &str, vsn: Vsn, queue: Queue, subscriptions: Vec<Subscription>) {
-        self.lock().insert(id, Subscriber { topic: topic.into(), vsn, queue, subscriptions });
+    pub fn subscribe(&self, id: u64, topic: &str, vsn: Vsn, queue: Queue, subscribed: Subscribed) {
+        let Subscribed { subscriptions, claims } = subscribed;
+        self.lock().insert(id, Subscriber { topic: topic.into(), vsn, queue, subscriptions, claims });
     }
 
     pub fn unsubscribe(&self, id: u64) {
         self.lock().remove(&id);
     }
 
+    /// Who has subscribed, by the channel's id, and as whom.
+    pub fn callers(&self) -> Vec<(u64, Claims)> {
+        self.lock().iter().map(|(id, subscriber)| (*id, subscriber.claims.clone())).collect()
+    }
+
     /// A row was inserted into `project_files`: `record` makes its columns, where anybody wants them.
     pub fn inserted(&self, commit_timestamp: &str, record: impl FnOnce() -> Value) {
+        self.inserted_for(None, commit_timestamp, record);
+    }
+
+    /// The same for some of the subscribers.
+    pub fn inserted_for(&self, only: Option<&[u64]>, commit_timestamp: &str, record: impl FnOnce() -> Value) {
         let subscribers = self.lock();
         if subscribers.is_empty() {
             return;
@@ -132,7 +153,8 @@ impl Changes {
             "table": "project_files", "type": "INSERT", "record": record, "columns": columns, "errors": errors,
             "schema": "public", "commit_timestamp": commit_timestamp,
         });
-        for subscriber in subscribers.values() {
+        let seeing = subscribers.iter().filter(|(id, _)| only.is_none_or(|only| only.contains(id)));
+        for (_, subscriber) in seeing {
             let wanted = |one: &&Subscription| {
                 let of_column = |(column, value): &(String, String)| match &record[column] {
                     Value::String(text) => text == value,

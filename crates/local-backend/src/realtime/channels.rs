@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::Realtime;
-use super::changes::Subscription;
+use super::changes::Subscribed;
 use super::frame::{Body, Incoming, Payload, Vsn, encode};
 use super::hub::{Cast, CastBody, Topic};
 use super::join::{JoinConfig, pushed_token};
@@ -46,7 +46,7 @@ struct Channel {
 
 enum Announcement {
     Replication,
-    Changes(Result<Vec<Subscription>, String>),
+    Changes(Result<Subscribed, String>),
 }
 
 /// A refusal that the real server is in no hurry to tell; the socket stands still meanwhile.
@@ -61,11 +61,11 @@ impl Channels {
     }
 
     /// Answers one frame, or tells what is to be answered late.
-    pub fn handle(&mut self, frame: Incoming) -> Option<Late> {
+    pub async fn handle(&mut self, frame: Incoming) -> Option<Late> {
         match (frame.topic.as_str(), frame.event.as_str()) {
             ("phoenix", "heartbeat") => self.reply(&frame, &frame.join_ref, "ok", "{}"),
-            (topic, "phx_join") if topic.starts_with("realtime:") => return self.join(&frame),
-            _ => self.push(&frame),
+            (topic, "phx_join") if topic.starts_with("realtime:") => return self.join(&frame).await,
+            _ => self.push(&frame).await,
         }
         None
     }
@@ -93,9 +93,9 @@ impl Channels {
                 let (extension, outcome) = match announcement {
                     Announcement::Replication => ("system", Ok("Replication connection established")),
                     Announcement::Changes(Err(error)) => ("postgres_changes", Err(error)),
-                    Announcement::Changes(Ok(subscriptions)) => {
+                    Announcement::Changes(Ok(subscribed)) => {
                         let (vsn, queue) = (self.vsn, self.queue.clone());
-                        self.realtime.changes.subscribe(channel.id, &channel.topic.name, vsn, queue, subscriptions);
+                        self.realtime.changes.subscribe(channel.id, &channel.topic.name, vsn, queue, subscribed);
                         ("postgres_changes", Ok("Subscribed to PostgreSQL"))
                     }
                 };
@@ -120,7 +120,7 @@ impl Channels {
         }
     }
 
-    fn push(&mut self, frame: &Incoming) {
+    async fn push(&mut self, frame: &Incoming) {
         let Some(channel) = self.joined.get(&frame.topic) else {
             match frame.event.as_str() {
                 "phx_leave" => self.reply(frame, &frame.join_ref, "ok", "{}"),
@@ -133,7 +133,7 @@ impl Channels {
         }
         match (frame.event.as_str(), &frame.payload) {
             ("phx_leave", _) => self.leave(frame),
-            ("access_token", Payload::Json(payload)) => self.new_token(&frame.topic, payload),
+            ("access_token", Payload::Json(payload)) => self.new_token(&frame.topic, payload).await,
             ("broadcast", payload) => self.broadcast(frame, payload),
             ("presence", Payload::Json(payload)) => self.presence(frame, payload),
             _ => {}
@@ -148,14 +148,16 @@ impl Channels {
     }
 
     /// Success has no reply, and the same token again does nothing.
-    fn new_token(&mut self, topic: &str, payload: &Value) {
+    async fn new_token(&mut self, topic: &str, payload: &Value) {
         let (Some(token), Some(channel)) = (pushed_token(payload), self.joined.get_mut(topic)) else { return };
         if token == channel.token {
             return;
         }
         let name = topic.trim_start_matches("realtime:");
         let refusal = match self.realtime.keys.verify_live(&token) {
-            Ok(claims) if channel.topic.private && !self.realtime.rights.may_join(&claims, name) => no_permission(name),
+            Ok(claims) if channel.topic.private && !self.realtime.policies.may_join(&claims, name).await => {
+                no_permission(name)
+            }
             Ok(claims) => {
                 channel.token = token;
                 channel.expires_at = expiry(&claims, Instant::now());

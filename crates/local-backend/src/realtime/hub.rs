@@ -127,7 +127,12 @@ impl Hub {
         let id = uuid::Uuid::new_v4().to_string();
         let Some(fields) = payload.as_object_mut() else { return };
         fields.entry("id").or_insert_with(|| json!(id));
-        let body = CastBody::Database { id, payload: payload.to_string() };
+        self.sent(id, payload.to_string(), event, topic, private);
+    }
+
+    /// A row that somebody's `realtime.send` has left in the database.
+    pub fn sent(self: &Arc<Hub>, id: String, payload: String, event: &str, topic: &str, private: bool) {
+        let body = CastBody::Database { id, payload };
         let topic = Topic { name: format!("realtime:{topic}"), private };
         let cast = Arc::new(Cast { event: Some(event.into()), body });
         if private {

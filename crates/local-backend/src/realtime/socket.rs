@@ -87,7 +87,8 @@ async fn run(
                 heard = Instant::now();
                 match received? {
                     Ok(message) => {
-                        if let Some(late) = decode(vsn, &message).and_then(|frame| channels.handle(frame)) {
+                        let Some(frame) = decode(vsn, &message) else { continue };
+                        if let Some(late) = channels.handle(frame).await {
                             sleep(late.after).await;
                             write(socket, outbox, late.frame).await.ok()?;
                         }

@@ -12,11 +12,11 @@ use crate::token::{Claims, TokenError};
 
 impl Channels {
     /// Admits a channel or refuses it late; takes the place of an older one of that name.
-    pub(super) fn join(&mut self, frame: &Incoming) -> Option<Late> {
+    pub(super) async fn join(&mut self, frame: &Incoming) -> Option<Late> {
         let Payload::Json(payload) = &frame.payload else { return None };
         let name = frame.topic.trim_start_matches("realtime:").to_owned();
         let config = JoinConfig::parse(payload);
-        let claims = match self.admit(frame, &name, &config) {
+        let claims = match self.admit(frame, &name, &config).await {
             Ok(claims) => claims,
             Err(reason) => {
                 let response = json!({ "reason": reason }).to_string();
@@ -24,11 +24,12 @@ impl Channels {
                 return Some(Late { after: self.realtime.join_refusal_delay, frame });
             }
         };
+        let may_send = !config.private || self.realtime.policies.may_send(&claims, &name).await;
         let old = self.joined.remove(&frame.topic);
         if let Some(old) = &old {
             self.forget(old);
         }
-        let (echo, subscribed) = changes::accept(&config.postgres_changes, &claims, &self.realtime.rights);
+        let (echo, subscribed) = changes::accept(&config.postgres_changes, &claims, &self.realtime.policies);
         self.reply(frame, &frame.join_ref, "ok", &json!({ "postgres_changes": echo }).to_string());
         if let Some(old) = old {
             self.close(&old);
@@ -46,7 +47,7 @@ impl Channels {
         let mut channel = Channel {
             id: member.id,
             join_ref: frame.join_ref.clone(),
-            may_send: !config.private || self.realtime.rights.may_send(&claims, &name),
+            may_send,
             token: config.access_token.clone().unwrap_or_else(|| self.apikey.clone()),
             expires_at: expiry(&claims, now),
             announcements: Vec::new(),
@@ -84,7 +85,7 @@ impl Channels {
     }
 
     /// The claims to join with, or the reason of the refusal.
-    fn admit(&self, frame: &Incoming, name: &str, config: &JoinConfig) -> Result<Claims, String> {
+    async fn admit(&self, frame: &Incoming, name: &str, config: &JoinConfig) -> Result<Claims, String> {
         if name.is_empty() {
             return Err("TopicNameRequired: You must provide a topic name".into());
         }
@@ -103,7 +104,7 @@ impl Channels {
         if self.joined.len() >= MAX_CHANNELS && !self.joined.contains_key(&frame.topic) {
             return Err("ChannelRateLimitReached: Too many channels".into());
         }
-        if config.private && !self.realtime.rights.may_join(&claims, name) {
+        if config.private && !self.realtime.policies.may_join(&claims, name).await {
             return Err(format!("Unauthorized: {}", no_permission(name)));
         }
         match config.replay {

@@ -1,0 +1,201 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::Shared;
+use super::pgoutput::{Cell, Decoder, Message, Table};
+use super::stream::Stream;
+use super::topics::column;
+use crate::faults::Faults;
+use crate::objects::asset_name;
+use crate::realtime::Realtime;
+use crate::row::{Change, ChangedFile};
+
+/// What is decoded: Realtime's own publication of its table, and the one of `postgres_changes`.
+pub const PUBLICATIONS: [&str; 2] = ["supabase_realtime_messages_publication", "supabase_realtime"];
+/// How long after the stream broke it is started again.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// What committed transactions say, brought to the channels.
+pub struct Events {
+    pub shared: Arc<Shared>,
+    pub realtime: Arc<Realtime>,
+    pub faults: Faults,
+}
+
+/// One row of a transaction that is of interest here.
+enum Happened {
+    Broadcast { id: String, payload: String, event: String, topic: String, private: bool },
+    File { table: Arc<Table>, row: Vec<Cell>, inserted: bool },
+}
+
+impl Events {
+    /// Until the task is dropped. Events committed while the stream is down are lost to the channels, as they are on the
+    /// real server; who follows the table is told what it missed.
+    pub async fn run(self, mut stream: Stream) {
+        loop {
+            if let Err(error) = self.follow(stream).await {
+                tracing::warn!(%error, "the stream of events broke: starting it again");
+            }
+            stream = loop {
+                tokio::time::sleep(AGAIN).await;
+                match self.shared.stream().await {
+                    Ok(stream) => break stream,
+                    Err(error) => tracing::debug!(%error, "no stream of events yet"),
+                }
+            };
+            self.tell_missed().await;
+        }
+    }
+
+    async fn follow(&self, mut stream: Stream) -> std::io::Result<()> {
+        let mut decoder = Decoder::default();
+        let mut transaction = Vec::new();
+        loop {
+            match decoder.decode(stream.next().await?).map_err(std::io::Error::other)? {
+                Message::Begin => transaction.clear(),
+                Message::Insert { table, row } => transaction.extend(happened(table, row, true)),
+                Message::Update { table, row } => transaction.extend(happened(table, row, false)),
+                Message::Commit { at } => self.committed(std::mem::take(&mut transaction), at).await,
+                Message::Other => {}
+            }
+        }
+    }
+
+    async fn committed(&self, transaction: Vec<Happened>, at: i64) {
+        let at = Timestamp::from_microsecond(at).unwrap_or_default();
+        let mut files = Vec::new();
+        for happened in transaction {
+            match happened {
+                Happened::Broadcast { id, mut payload, event, topic, private } => {
+                    if self.faults.roll(|all, _| all.older_database) {
+                        payload = without_revision(payload);
+                    }
+                    self.realtime.hub.sent(id, payload, &event, &topic, private);
+                }
+                Happened::File { table, row, inserted } => {
+                    if inserted && !self.faults.roll(|all, _| all.deaf) {
+                        self.row_inserted(&table, &row, at).await;
+                    }
+                    files.push((table, row));
+                }
+            }
+        }
+        self.tell(files).await;
+    }
+
+    /// `postgres_changes`: to each subscriber that sees the row.
+    async fn row_inserted(&self, table: &Table, row: &[Cell], at: Timestamp) {
+        let callers = self.realtime.changes.callers();
+        let id = table.text(row, "id").unwrap_or_default();
+        let mut seeing = Vec::new();
+        for (subscriber, claims) in callers {
+            if self.shared.sees(&claims, id).await {
+                seeing.push(subscriber);
+            }
+        }
+        if !seeing.is_empty() {
+            let columns = table.columns.iter().zip(row).filter_map(|((name, kind), cell)| match cell {
+                Cell::Null => Some((name.clone(), Value::Null)),
+                Cell::Text(text) => Some((name.clone(), column(text, *kind))),
+                Cell::Unchanged => None,
+            });
+            let record: Map<String, Value> = columns.collect();
+            self.realtime.changes.inserted_for(Some(&seeing), &at.to_string(), || record.into());
+        }
+    }
+
+    /// To those who follow the table: the rows of our project that are current now, as one change for each revision.
+    async fn tell(&self, rows: Vec<(Arc<Table>, Vec<Cell>)>) {
+        if self.shared.changes.receiver_count() == 0 {
+            return;
+        }
+        let mut change: Option<Change> = None;
+        for (table, row) in rows {
+            let text = |name: &str| table.text(&row, name);
+            let ours = text("project_id") == Some(&self.shared.project_id) && text("is_current_version") == Some("t");
+            let (Some(path), Some(version), Some(revision)) = (text("file_path"), text("version"), text("revision"))
+            else {
+                continue;
+            };
+            let (Ok(version), Ok(revision), true) = (version.parse(), revision.parse(), ours) else { continue };
+            let deleted = text("is_deleted") == Some("t");
+            let file = ChangedFile {
+                path: path.into(),
+                version,
+                content_hash: text("content_hash").map(Into::into),
+                bytes: if deleted { None } else { self.bytes(&table, &row).await },
+                deleted,
+            };
+            let sender = text("last_modified_by").unwrap_or("the database").to_owned();
+            change.get_or_insert_with(|| Change { revision, sender, files: Vec::new() }).files.push(file);
+        }
+        if let Some(change) = change {
+            self.shared.known.store(change.revision, std::sync::atomic::Ordering::Relaxed);
+            // No receiver is no error: nobody need watch.
+            let _receivers = self.shared.changes.send(change);
+        }
+    }
+
+    async fn bytes(&self, table: &Table, row: &[Cell]) -> Option<Bytes> {
+        match (table.cell(row, "content")?, table.text(row, "encoding")) {
+            (Cell::Text(content), Some("base64")) => BASE64_STANDARD.decode(content).ok().map(Into::into),
+            (Cell::Text(content), _) => Some(Bytes::from(content.clone())),
+            (Cell::Null, _) => {
+                self.shared.objects.get(&asset_name(&self.shared.project_id, table.text(row, "content_hash")?))
+            }
+            (Cell::Unchanged, _) => self.shared.bytes_of(table.text(row, "id")?).await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "a file's content was not read");
+                None
+            }),
+        }
+    }
+
+    /// After a break: whatever is newer than what was told last.
+    async fn tell_missed(&self) {
+        let known = self.shared.known.load(std::sync::atomic::Ordering::Relaxed);
+        let rows = match self.shared.newer(known).await {
+            Ok(rows) => rows,
+            Err(error) => return tracing::warn!(%error, "what changed meanwhile was not read"),
+        };
+        for row in rows {
+            let change = Change { revision: row.revision, sender: row.sender.clone(), files: vec![(&row).into()] };
+            self.shared.known.store(row.revision, std::sync::atomic::Ordering::Relaxed);
+            let _receivers = self.shared.changes.send(change);
+        }
+    }
+}
+
+fn happened(table: Arc<Table>, row: Vec<Cell>, inserted: bool) -> Option<Happened> {
+    let text = |name: &str| table.text(&row, name).map(str::to_owned);
+    match (table.schema.as_str(), table.name.as_str()) {
+        ("public", "project_files") => Some(Happened::File { table, row, inserted }),
+        // On hosted the table is parted by days.
+        ("realtime", name) if inserted && name.starts_with("messages") && text("extension")? == "broadcast" => {
+            Some(Happened::Broadcast {
+                id: text("id")?,
+                payload: text("payload")?,
+                event: text("event")?,
+                topic: text("topic")?,
+                private: text("private").as_deref() == Some("t"),
+            })
+        }
+        _ => None,
+    }
+}
+
+/// An older database's events carry none.
+fn without_revision(payload: String) -> String {
+    match serde_json::from_str::<Value>(&payload) {
+        Ok(Value::Object(mut fields)) => {
+            fields.remove("revision");
+            json!(fields).to_string()
+        }
+        _ => payload,
+    }
+}
