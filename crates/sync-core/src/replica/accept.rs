@@ -20,7 +20,7 @@ impl Replica {
         if revision <= self.known {
             return cx.skipped("old");
         }
-        if revision > self.known + 1 {
+        if revision > self.known.saturating_add(1) {
             self.hold(cx, change, received);
             return self.wish_catch_up(cx.now, "gap");
         }
@@ -92,7 +92,7 @@ impl Replica {
             self.on_change(cx, event.change, event.received);
         }
         while let Some((revision, _)) = self.held.first().filter(|_| self.hydrated) {
-            if revision > self.known + 1 {
+            if revision > self.known.saturating_add(1) {
                 break;
             }
             let Some(event) = self.held.take_first() else { break };
@@ -113,7 +113,7 @@ impl Replica {
     /// After a catch-up: what it should have closed and did not is dropped.
     pub(super) fn drop_unreachable(&mut self, cx: &mut Cx) {
         while let Some((revision, true)) = self.held.first() {
-            if revision <= self.known + 1 {
+            if revision <= self.known.saturating_add(1) {
                 break;
             }
             self.held.take_first();
