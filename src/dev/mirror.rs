@@ -293,7 +293,7 @@ impl Work {
             entries => self.store.bulk(entries.to_vec(), SENDER).map(|bulk| bulk.files),
         };
         rows.map_err(|error| match error {
-            StoreError::Entry { index, error } => (index, *error),
+            StoreError::Entry { index, error, .. } => (index, *error),
             other => (0, other),
         })
     }

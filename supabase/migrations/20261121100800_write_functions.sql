@@ -7,6 +7,12 @@ language sql immutable as $$
   select expected is null or expected = coalesce(current_version, 0) or (expected = 0 and coalesce(is_deleted, true))
 $$;
 
+create or replace function project_sync.check_expected(expected integer) returns void
+language plpgsql immutable as $$
+begin
+  if expected < 0 then raise exception using errcode = '22023', message = 'expected_version is below 0'; end if;
+end $$;
+
 create or replace function project_sync.check_version(newest public.project_files, path text, expected integer) returns void
 language plpgsql immutable as $$
 begin
@@ -45,7 +51,7 @@ declare
   newest public.project_files;
 begin
   perform project_sync.check_path(saved.file_path);
-  if expected < 0 then raise exception using errcode = '22023', message = 'expected_version is below 0'; end if;
+  perform project_sync.check_expected(expected);
   perform project_sync.begin_write(project);
   select f.* into newest from public.project_files f
     where f.project_id = project and f.file_path = saved.file_path order by f.version desc limit 1;
@@ -114,6 +120,7 @@ declare
   newest public.project_files;
 begin
   perform project_sync.check_write(project_uuid);
+  perform project_sync.check_expected(expected_version);
   perform project_sync.begin_write(project_uuid);
   select f.* into newest from public.project_files f
     where f.project_id = project_uuid and f.file_path = p_file_path order by f.version desc limit 1;

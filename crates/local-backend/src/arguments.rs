@@ -54,6 +54,11 @@ impl Arguments {
         }
     }
 
+    /// How many entries a bulk has.
+    pub fn entries(&self) -> Option<usize> {
+        ["files", "file_paths"].iter().find_map(|name| self.0.get(*name)?.as_array()).map(Vec::len)
+    }
+
     pub fn list(&self, name: &str) -> Result<&[Value], ApiError> {
         let list = self.0.get(name).and_then(Value::as_array);
         list.map(Vec::as_slice).ok_or_else(|| ApiError::invalid(format!("{name} is no list")))

@@ -72,7 +72,7 @@ impl Backend {
         };
         let realtime = Arc::new(Realtime::new(&options, keys.clone(), policies.clone(), faults.clone()));
         match &store.0 {
-            Kind::Memory(memory) => publish(memory, &options, &realtime, &faults),
+            Kind::Memory(memory) => publish(memory, &rights, options.event_limit, &realtime, &faults),
             Kind::Postgres(postgres) => {
                 postgres.publish(realtime.clone(), faults.clone()).await.map_err(io::Error::other)?;
             }
@@ -198,10 +198,9 @@ fn seed(store: &Store, options: &Options) -> Result<(), StoreError> {
 }
 
 /// Lets each commit leave as a broadcast and as rows.
-fn publish(memory: &Memory, options: &Options, realtime: &Arc<Realtime>, faults: &Faults) {
-    let (realtime, faults) = (realtime.clone(), faults.clone());
-    let (project_id, limit) = (options.project_id.clone(), options.event_limit);
-    let topic = format!("project:{project_id}");
+fn publish(memory: &Memory, rights: &Rights, limit: usize, realtime: &Arc<Realtime>, faults: &Faults) {
+    let (realtime, faults, rights) = (realtime.clone(), faults.clone(), rights.clone());
+    let topic = format!("project:{}", rights.project_id);
     memory.on_commit(Box::new(move |commit: &Commit| {
         let older = faults.roll(|all, _| all.older_database);
         let (name, payload) = event::broadcast(commit, limit, older);
@@ -210,7 +209,7 @@ fn publish(memory: &Memory, options: &Options, realtime: &Arc<Realtime>, faults:
             return;
         }
         for row in &commit.rows {
-            realtime.changes.inserted(&commit.at.to_string(), || writes::record(row, &project_id));
+            realtime.changes.inserted(&commit.at.to_string(), || writes::record(row, &rights));
         }
     }));
 }

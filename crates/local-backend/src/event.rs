@@ -31,6 +31,8 @@ fn single(row: &Row, limit: usize) -> (&'static str, Value) {
 }
 
 fn bulk(rows: &[Row], limit: usize) -> (&'static str, Value) {
+    let mut rows: Vec<&Row> = rows.iter().collect();
+    rows.sort_by(|one, other| one.path.cmp(&other.path));
     let bare: usize = rows.iter().map(|row| entry(row, &mut 0).to_string().len() + 1).sum();
     if bare > limit {
         return ("bulk:apply", json!({"files": [], "count": rows.len(), "files_omitted": true}));

@@ -5,6 +5,7 @@
 
 mod arguments;
 mod backend;
+mod buckets;
 mod chance;
 mod control;
 mod database_url;

@@ -153,7 +153,7 @@ impl Memory {
     fn commit(&self, entries: Vec<Entry>, sender: &str, bulk: bool) -> Result<Applied, StoreError> {
         let at = Timestamp::now();
         let mut project = self.project();
-        let applied = project.apply(entries, sender, at)?;
+        let applied = project.apply(entries, sender, at, bulk)?;
         if applied.changed.is_empty() {
             return Ok(applied);
         }

@@ -6,6 +6,7 @@ mod catalog;
 mod connections;
 mod events;
 mod install;
+mod objects;
 mod pgoutput;
 mod project;
 mod refusal;

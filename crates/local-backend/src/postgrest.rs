@@ -55,7 +55,8 @@ impl From<StoreError> for ApiError {
             "53100" => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_REQUEST,
         };
-        let (code, message, details) = (Some(error.code().into()), error.to_string(), error.details());
+        let (code, message) = (Some(error.code().into()), error.to_string());
+        let details = error.details().map(|details| details.to_string());
         ApiError { status, code, message, details, hint: None }
     }
 }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use sync_core::ProjectPath;
 
+use crate::buckets::Buckets;
 use crate::digest::{ProjectDigest, content_hash};
 use crate::row::Row;
 use crate::store_error::StoreError;
@@ -14,6 +15,8 @@ pub const MAX_BULK: usize = 10_000;
 pub const MAX_FILE: usize = 50 << 20;
 /// All bytes held, old versions included: this is a development tool on somebody's machine.
 pub const MAX_TOTAL: usize = 2 << 30;
+/// The type of a file whose writer does not say.
+const DEFAULT_TYPE: &str = "text";
 /// Old versions kept of each file.
 const KEPT_VERSIONS: usize = 16;
 
@@ -45,6 +48,8 @@ pub struct Project {
     /// The last version of paths whose rows were all pruned: a version is never used again.
     version_floor: BTreeMap<String, u64>,
     total: usize,
+    /// The rate limit of the write functions.
+    pub buckets: Buckets,
     /// Takes paths that the database would refuse, for tests of an agent that must refuse them itself.
     pub any_path: bool,
 }
@@ -92,9 +97,14 @@ impl Project {
         self.order.range((since.saturating_add(1), String::new())..).filter_map(|(_, path)| self.newest(path))
     }
 
-    /// All or nothing: one transaction, one revision, or none where nothing changes.
-    pub fn apply(&mut self, entries: Vec<Entry>, sender: &str, now: Timestamp) -> Result<Applied, StoreError> {
-        let single = entries.len() == 1;
+    /// All or nothing: one transaction, one revision, or none where nothing changes. Of a bulk a refusal names the entry.
+    pub fn apply(
+        &mut self,
+        entries: Vec<Entry>,
+        sender: &str,
+        now: Timestamp,
+        bulk: bool,
+    ) -> Result<Applied, StoreError> {
         let mut seen = HashSet::new();
         for (index, entry) in entries.iter().enumerate() {
             let fits = if seen.insert(entry.path.as_str()) {
@@ -103,7 +113,8 @@ impl Project {
                 Err(StoreError::Twice { path: entry.path.clone() })
             };
             if let Err(error) = fits {
-                return Err(if single { error } else { StoreError::Entry { index, error: Box::new(error) } });
+                let path = entry.path.clone();
+                return Err(if bulk { StoreError::Entry { index, path, error: Box::new(error) } } else { error });
             }
         }
         let bytes: usize = entries.iter().map(Entry::size).sum();
@@ -114,7 +125,10 @@ impl Project {
         let mut applied = Applied { revision: self.head, rows: Vec::new(), changed: Vec::new() };
         for entry in entries {
             match self.unchanged(&entry) {
-                Some(row) => applied.rows.push(row.clone()),
+                Some(row) => {
+                    let row = row.clone();
+                    applied.rows.push(if bulk { row } else { self.retype(row, entry) });
+                }
                 None => {
                     let row = self.next_row(entry, revision, sender, now);
                     self.insert(row.clone());
@@ -172,13 +186,29 @@ impl Project {
         same.then_some(newest)
     }
 
+    /// Another type is no change of the file: the row takes it on.
+    fn retype(&mut self, row: Row, entry: Entry) -> Row {
+        let Action::Put { file_type, .. } = entry.action else { return row };
+        let newest = self.files.get_mut(&row.path).and_then(|rows| rows.last_mut());
+        match newest.filter(|_| !file_type.is_empty()) {
+            Some(newest) => {
+                newest.file_type = file_type;
+                newest.clone()
+            }
+            None => row,
+        }
+    }
+
     fn next_row(&self, entry: Entry, revision: u64, sender: &str, now: Timestamp) -> Row {
-        let before = self.newest(&entry.path).map(|row| row.version);
+        let newest = self.newest(&entry.path);
+        let before = newest.map(|row| row.version);
         let version = before.or_else(|| self.version_floor.get(&entry.path).copied()).unwrap_or(0) + 1;
         let mut row = Row {
             id: uuid::Uuid::new_v4().to_string(),
+            parent_id: newest.map(|row| row.id.clone()),
+            file_type: newest.map_or_else(|| DEFAULT_TYPE.into(), |row| row.file_type.clone()),
+            creator: newest.filter(|row| !row.deleted).map_or(sender, |row| &row.creator).into(),
             path: entry.path,
-            file_type: String::new(),
             version,
             revision,
             content_hash: None,
@@ -193,7 +223,9 @@ impl Project {
             row.content_hash = Some(hash.unwrap_or_else(|| content_hash(&bytes)));
             row.size = bytes.len() as u64;
             row.bytes = Some(bytes);
-            row.file_type = file_type;
+            if !file_type.is_empty() {
+                row.file_type = file_type;
+            }
             row.in_storage = in_storage;
             row.deleted = false;
         }

@@ -10,14 +10,14 @@ use crate::server::App;
 use crate::store_error::StoreError;
 
 /// Rows of a page where the caller does not say.
-const DEFAULT_ROWS: u64 = 1000;
+const DEFAULT_ROWS: u64 = 500;
 /// Rows of a page at most, but for a revision that has more.
 const MAX_ROWS: u64 = 10_000;
 
 /// `{head_revision, digest, complete, reset?, files}`. A page ends at the first revision boundary at which it is full,
 /// by rows or by bytes; content is left out only within one revision that is larger than a page.
 pub fn list_project_changes(app: &App, memory: &Memory, arguments: &Arguments) -> Result<Value, ApiError> {
-    let since = arguments.number("since_revision")?;
+    let since = arguments.optional_number("since_revision")?.unwrap_or(0);
     let asked = arguments.optional_number("max_rows")?.unwrap_or(DEFAULT_ROWS).clamp(1, MAX_ROWS) as usize;
     let with_content = arguments.flag("with_content", true)?;
     let max_rows = app.faults.roll(|all, _| all.page_rows).map_or(asked, |rows| rows.max(1) as usize);
@@ -26,7 +26,7 @@ pub fn list_project_changes(app: &App, memory: &Memory, arguments: &Arguments) -
     let project = memory.project();
     let head = project.head();
     if since > head || (since > 0 && since < project.tombstone_floor()) {
-        let files: Vec<Value> = project.live().map(|row| change(row, false)).collect();
+        let files: Vec<Value> = project.newer(0).filter(|row| !row.deleted).map(|row| change(row, false)).collect();
         return Ok(json!({
             "head_revision": head, "digest": project.digest().to_string(), "complete": true, "reset": true,
             "files": files,

@@ -37,9 +37,11 @@ pub struct BulkEntry {
 pub struct Row {
     /// The row's own UUID.
     pub id: String,
+    /// The row before it; nothing for a path's first.
+    pub parent_id: Option<String>,
     /// The file's path.
     pub path: String,
-    /// `p_file_type` as the writer gave it.
+    /// `p_file_type` as the writer gave it, else the one before, else `text`.
     pub file_type: String,
     /// Counts up from 1 for each path, over tombstones too.
     pub version: u64,
@@ -57,6 +59,8 @@ pub struct Row {
     pub deleted: bool,
     /// Who wrote it.
     pub sender: String,
+    /// Who wrote its first version, or the first after a tombstone.
+    pub creator: String,
     /// When it was written.
     pub updated_at: Timestamp,
 }

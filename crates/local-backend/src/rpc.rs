@@ -10,9 +10,11 @@ use axum::extract::{Path, Query, State};
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::arguments::Arguments;
+use crate::buckets::Buckets;
 use crate::listing::Listing;
 use crate::memory::Memory;
 use crate::postgres::{Call, Postgres};
@@ -196,7 +198,10 @@ fn call(
     filters: &HashMap<String, String>,
 ) -> Result<Value, ApiError> {
     if function.kind == Kind::Flag {
-        return reads::is_feature_enabled(arguments);
+        return match claims.role() {
+            "authenticated" | "service_role" => reads::is_feature_enabled(arguments),
+            _ => Err(ApiError::no_right(claims, "ask for flags")),
+        };
     }
     let write = function.kind == Kind::Write;
     let project = arguments.text("project_uuid")?;
@@ -205,22 +210,36 @@ fn call(
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "22P02", message));
     }
     let may = if write { app.rights.may_write(claims) } else { app.rights.may_read(claims) };
-    if !may || !project.eq_ignore_ascii_case(&app.rights.project_id) {
+    let there = project.eq_ignore_ascii_case(&app.rights.project_id);
+    if claims.role() == "service_role" && !there {
+        return Err(ApiError::new(StatusCode::NOT_FOUND, "PT404", "no such project"));
+    }
+    if !may || !there {
         // A project that is not there and one of somebody else's look the same.
         return Err(ApiError::no_right(claims, if write { "write this project" } else { "read this project" }));
     }
     let sender = claims.text("sub").unwrap_or("service_role");
-    match function.name {
-        "list_project_changes" => reads::list_project_changes(app, memory, arguments),
-        "project_head" => Ok(reads::project_head(memory)),
-        "get_project_file" => reads::get_project_file(memory, arguments),
-        "list_current_files" => Listing::parse(filters).map(|listing| listing.rows(memory)),
+    if !write {
+        return match function.name {
+            "list_project_changes" => reads::list_project_changes(app, memory, arguments),
+            "project_head" => Ok(reads::project_head(memory)),
+            "get_project_file" => reads::get_project_file(memory, arguments),
+            _ => Listing::parse(filters).map(|listing| listing.rows(memory)),
+        };
+    }
+    let (cost, now) = (arguments.entries().map_or(1.0, Buckets::cost), Timestamp::now());
+    memory.project().buckets.check(sender, cost, now)?;
+    let written = match function.name {
         "upsert_project_file" => writes::upsert(app, memory, arguments, sender),
         "delete_project_file" => writes::delete(app, memory, arguments, sender),
         "bulk_upsert_project_files" => writes::bulk_upsert(app, memory, arguments, sender),
         "bulk_delete_project_files" => writes::bulk_delete(memory, arguments, sender),
         _ => writes::register_asset(app, memory, arguments, sender),
+    };
+    if written.is_ok() {
+        memory.project().buckets.spend(sender, cost, now);
     }
+    written
 }
 
 /// What a read answers in place of the truth, after the delay that is asked for.

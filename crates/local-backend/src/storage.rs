@@ -17,6 +17,7 @@ use crate::multipart::first_file;
 use crate::postgrest::caller;
 use crate::rpc::read_fault;
 use crate::server::App;
+use crate::store::Kind;
 use crate::token::{Claims, TokenError, now};
 
 /// The bucket of binary files.
@@ -57,7 +58,7 @@ pub async fn upload(
     body: Bytes,
 ) -> Response {
     let upsert = headers.get("x-upsert").is_some_and(|value| value == "true");
-    store(&app, &object, &headers, body, upsert)
+    store(&app, &object, &headers, body, upsert).await
 }
 
 /// `PUT`: in place of an old object.
@@ -67,18 +68,19 @@ pub async fn replace(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    store(&app, &object, &headers, body, true)
+    store(&app, &object, &headers, body, true).await
 }
 
-fn store(app: &App, object: &str, headers: &HeaderMap, body: Bytes, upsert: bool) -> Response {
+async fn store(app: &App, object: &str, headers: &HeaderMap, body: Bytes, upsert: bool) -> Response {
     let claims = match storage_caller(headers, app) {
         Ok(claims) => claims,
         Err(response) => return *response,
     };
-    match object.split_once('/') {
-        Some((ASSETS, name)) if is_own(app, name) && app.rights.may_write(&claims) => {}
-        _ => return refusal("403", "Unauthorized", "new row violates row-level security policy"),
-    }
+    let no_right = || refusal("403", "Unauthorized", "new row violates row-level security policy");
+    let name = match object.split_once('/') {
+        Some((ASSETS, name)) if is_own(app, name) && app.rights.may_write(&claims) => name,
+        _ => return no_right(),
+    };
     let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let Some(bytes) = (if kind.starts_with("multipart/form-data") { first_file(kind, &body) } else { Some(body) })
     else {
@@ -89,6 +91,12 @@ fn store(app: &App, object: &str, headers: &HeaderMap, body: Bytes, upsert: bool
     }
     if !upsert && app.objects.get(object).is_some() {
         return refusal("409", "Duplicate", "The resource already exists");
+    }
+    // The table of objects is what the write functions ask; its policies have the last word.
+    if let Kind::Postgres(postgres) = &app.store.0
+        && !postgres.add_asset(&claims, name, bytes.len()).await
+    {
+        return no_right();
     }
     match app.objects.put(object, bytes) {
         Ok(()) => Json(json!({"Key": object, "Id": uuid::Uuid::new_v4().to_string()})).into_response(),

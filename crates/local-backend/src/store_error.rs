@@ -1,3 +1,4 @@
+use serde_json::{Value, json};
 use sync_core::PathError;
 
 /// Why a write or a read was refused. Each has a SQLSTATE, with which PostgREST answers.
@@ -32,8 +33,8 @@ pub enum StoreError {
     #[error("the database cannot be reached: {message}")]
     Unreachable { message: String },
     /// One entry of a bulk is at fault, and so the whole of it was refused.
-    #[error("entry {index}: {error}")]
-    Entry { index: usize, error: Box<StoreError> },
+    #[error("entry {index} ({path:?}): {error}")]
+    Entry { index: usize, path: String, error: Box<StoreError> },
 }
 
 impl StoreError {
@@ -51,18 +52,18 @@ impl StoreError {
         }
     }
 
-    /// What stands in `details`: for a conflict and a refusal by rate the JSON of the contract, for an entry its index.
-    pub fn details(&self) -> Option<String> {
+    /// What stands in `details`: for a conflict and a refusal by rate the JSON of the contract, for an entry which one.
+    pub fn details(&self) -> Option<Value> {
         match self {
-            StoreError::Conflict { path, expected, current } => Some(
-                serde_json::json!({"file_path": path, "expected_version": expected, "current_version": current})
-                    .to_string(),
-            ),
-            StoreError::TooMany { retry_after_ms } => {
-                Some(serde_json::json!({"retry_after_ms": retry_after_ms}).to_string())
+            StoreError::Conflict { path, expected, current } => {
+                Some(json!({"file_path": path, "expected_version": expected, "current_version": current}))
             }
-            StoreError::Entry { index, error } => {
-                error.details().or_else(|| Some(serde_json::json!({"entry": index}).to_string()))
+            StoreError::TooMany { retry_after_ms } => Some(json!({"retry_after_ms": retry_after_ms})),
+            StoreError::Entry { index, path, error } => {
+                let mut details = error.details().unwrap_or_else(|| json!({}));
+                details["entry"] = json!(index);
+                details["file_path"] = json!(path);
+                Some(details)
             }
             _ => None,
         }

@@ -8,6 +8,7 @@ use crate::memory::{Memory, put};
 use crate::objects::asset_name;
 use crate::postgrest::ApiError;
 use crate::project::{Action, Entry};
+use crate::rights::Rights;
 use crate::row::{Bulk, FileContent, Row};
 use crate::server::App;
 use crate::store_error::StoreError;
@@ -25,25 +26,24 @@ pub fn delete(app: &App, memory: &Memory, arguments: &Arguments, sender: &str) -
 pub fn register_asset(app: &App, memory: &Memory, arguments: &Arguments, sender: &str) -> Result<Value, ApiError> {
     let path = arguments.text("p_file_path")?;
     let (hash, size) = (arguments.text("p_content_hash")?, arguments.number("p_size")?);
-    let action = stored(app, path, hash, size, arguments.optional_text("p_file_type")?)?;
+    let file_type = arguments.optional_text("p_file_type")?.filter(|file_type| !file_type.is_empty());
+    let action = stored(app, path, hash, size, Some(file_type.unwrap_or("binary")))?;
     one(app, memory, arguments, action, sender)
 }
 
 pub fn bulk_upsert(app: &App, memory: &Memory, arguments: &Arguments, sender: &str) -> Result<Value, ApiError> {
-    let entries = arguments.list("files")?.iter().enumerate().map(|(index, value)| {
-        entry(app, value).map_err(|mut error| {
-            error.message = format!("entry {index}: {}", error.message);
-            error.details.get_or_insert_with(|| json!({"entry": index}).to_string());
-            error
-        })
-    });
+    let entries = arguments
+        .list("files")?
+        .iter()
+        .enumerate()
+        .map(|(index, value)| entry(app, value).map_err(|error| named(index, &value["file_path"], error)));
     let entries = entries.collect::<Result<Vec<_>, _>>()?;
     Ok(bulk(&memory.many(entries, sender)?))
 }
 
 pub fn bulk_delete(memory: &Memory, arguments: &Arguments, sender: &str) -> Result<Value, ApiError> {
     let paths = arguments.list("file_paths")?.iter().enumerate().map(|(index, path)| {
-        let path = path.as_str().ok_or_else(|| ApiError::invalid(format!("entry {index}: no text")))?;
+        let path = path.as_str().ok_or_else(|| named(index, path, ApiError::invalid("no text")))?;
         Ok(Entry { path: path.into(), action: Action::Delete, expected: None })
     });
     let entries = paths.collect::<Result<Vec<_>, ApiError>>()?;
@@ -54,7 +54,7 @@ fn one(app: &App, memory: &Memory, arguments: &Arguments, action: Action, sender
     let path = arguments.text("p_file_path")?.into();
     let expected = arguments.optional_number("expected_version")?;
     let row = memory.one(Entry { path, action, expected }, sender)?;
-    Ok(record(&row, &app.rights.project_id))
+    Ok(record(&row, &app.rights))
 }
 
 fn entry(app: &App, value: &Value) -> Result<Entry, ApiError> {
@@ -74,8 +74,20 @@ fn entry(app: &App, value: &Value) -> Result<Entry, ApiError> {
     Ok(Entry { path: path.into(), action, expected: fields.optional_number("expected_version")? })
 }
 
+/// A refusal of one entry of a bulk.
+fn named(index: usize, path: &Value, mut error: ApiError) -> ApiError {
+    if error.code.as_deref() == Some("22P05") {
+        // The database reads the list before it looks at any entry.
+        return error;
+    }
+    error.message = format!("entry {index} ({path}): {}", error.message);
+    error.details = Some(json!({"entry": index, "file_path": path}).to_string());
+    error
+}
+
 /// Content that was uploaded before.
 fn stored(app: &App, path: &str, hash: &str, size: u64, file_type: Option<&str>) -> Result<Action, StoreError> {
+    let hash = &hash.to_lowercase();
     let object = app.objects.get(&asset_name(&app.rights.project_id, hash));
     let bytes: Option<Bytes> = object.filter(|bytes| bytes.len() as u64 == size);
     let bytes = bytes.ok_or_else(|| StoreError::NoSuchObject { path: path.into(), hash: hash.into(), size })?;
@@ -88,12 +100,17 @@ fn bulk(bulk: &Bulk) -> Value {
     json!({"revision": bulk.revision, "files": bulk.files.iter().map(file).collect::<Vec<_>>()})
 }
 
-/// A row of `project_files` as PostgREST gives it.
-pub fn record(row: &Row, project_id: &str) -> Value {
+/// A row of `project_files` as PostgREST gives it: of who wrote it only people are named, and a file that no person
+/// made is its owner's.
+pub fn record(row: &Row, rights: &Rights) -> Value {
+    let project_id = &rights.project_id;
+    let person = |name: &str| uuid::Uuid::parse_str(name).ok().map(|_| name.to_owned());
+    let created_by = person(&row.creator).unwrap_or_else(|| rights.editor.clone());
     json!({
-        "id": row.id, "project_id": project_id, "file_path": row.path, "file_type": row.file_type,
+        "id": row.id, "parent_version_id": row.parent_id, "created_by": created_by, "superseded_revision": null, "project_id": project_id, "file_path": row.path, "file_type": row.file_type,
         "content": row.text(), "content_hash": row.content_hash, "version": row.version, "revision": row.revision,
         "size": row.size, "encoding": row.encoding(), "is_deleted": row.deleted, "is_current_version": true,
-        "last_modified_by": row.sender, "updated_at": row.updated_at.to_string(),
+        "last_modified_by": person(&row.sender), "created_at": row.updated_at.to_string(),
+        "updated_at": row.updated_at.to_string(),
     })
 }

@@ -70,7 +70,7 @@ fn named(code: &str, message: &str, details: &serde_json::Value) -> StoreError {
         _ => StoreError::Refused { code: code.into(), message: message.into() },
     };
     match details["entry"].as_u64().and_then(|index| usize::try_from(index).ok()) {
-        Some(index) => StoreError::Entry { index, error: Box::new(error) },
+        Some(index) => StoreError::Entry { index, path: path(), error: Box::new(error) },
         None => error,
     }
 }
@@ -112,7 +112,8 @@ mod tests {
     fn a_mirror_is_told_of_conflicts_by_their_numbers() {
         let details = json!({"file_path": "a", "expected_version": 1, "current_version": 3, "entry": 7});
         let conflict = StoreError::Conflict { path: "a".into(), expected: 1, current: 3 };
-        assert_eq!(named("PT409", "", &details), StoreError::Entry { index: 7, error: Box::new(conflict) });
+        let (path, error) = ("a".to_owned(), Box::new(conflict));
+        assert_eq!(named("PT409", "", &details), StoreError::Entry { index: 7, path, error });
         assert_eq!(named("PT429", "", &json!({"retry_after_ms": 40})), StoreError::TooMany { retry_after_ms: 40 });
         let other = StoreError::Refused { code: "22023".into(), message: "no".into() };
         assert_eq!(named("22023", "no", &json!(null)), other);

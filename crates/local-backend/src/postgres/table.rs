@@ -17,7 +17,8 @@ use crate::store_error::StoreError;
 
 const COLUMNS: &str = "id::text, file_path, file_type, version, revision, content_hash, coalesce(size, 0), content,
     encoding, is_deleted, coalesce(last_modified_by::text, ''),
-    to_char(coalesce(updated_at, now()) at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')";
+    to_char(coalesce(updated_at, now()) at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'),
+    parent_version_id::text, coalesce(created_by::text, '')";
 
 impl Postgres {
     /// Saves or deletes one file, as the service; `sender` stands in the event.
@@ -102,6 +103,7 @@ impl Shared {
         let revision = saved["revision"].as_u64().unwrap_or(0);
         let files = saved["files"].as_array().into_iter().flatten().map(|file| Row {
             id: String::new(),
+            parent_id: None,
             path: file["file_path"].as_str().unwrap_or_default().into(),
             file_type: String::new(),
             version: file["version"].as_u64().unwrap_or(0),
@@ -112,6 +114,7 @@ impl Shared {
             in_storage: false,
             deleted: file["content_hash"].is_null(),
             sender: sender.into(),
+            creator: String::new(),
             updated_at: Timestamp::now(),
         });
         Ok(Bulk { revision, files: files.collect() })
@@ -125,7 +128,7 @@ impl Shared {
                 on f.project_id = p.project and f.is_current_version and not f.is_deleted order by f.file_path"
         );
         let rows = self.ask(&sql, &[&self.project_id]).await?;
-        let head = rows.first().map_or(0, |row| number(row.get(12)));
+        let head = rows.first().map_or(0, |row| number(row.get(14)));
         let mut files = Vec::with_capacity(rows.len());
         for row in rows.iter().filter(|row| row.get::<_, Option<&str>>(0).is_some()) {
             files.push(self.file(row).await);
@@ -182,6 +185,7 @@ impl Shared {
         };
         Row {
             id: row.get(0),
+            parent_id: row.get(12),
             path: row.get(1),
             file_type: row.get(2),
             version: number(row.get::<_, i32>(3).into()),
@@ -192,6 +196,7 @@ impl Shared {
             in_storage,
             deleted,
             sender: row.get(10),
+            creator: row.get(13),
             updated_at: row.get::<_, &str>(11).parse().unwrap_or_default(),
         }
     }
