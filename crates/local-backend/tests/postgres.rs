@@ -264,7 +264,7 @@ async fn who_writes_without_the_api_has_the_same_rules() {
     };
     let refused = store.bulk(vec![entry("x", Some("1"), None), entry("a", Some("2"), Some(9))], "somebody");
     assert!(
-        matches!(&refused, Err(StoreError::Entry { index: 1, error })
+        matches!(&refused, Err(StoreError::Entry { index: 1, error, .. })
         if **error == StoreError::Conflict { path: "a".into(), expected: 9, current: 1 }),
         "{refused:?}"
     );
