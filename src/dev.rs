@@ -1,5 +1,6 @@
 //! Local mode: backend, agent and dev server for a folder on this machine.
 
+mod console;
 mod env_file;
 mod folder;
 mod local;
@@ -33,8 +34,10 @@ use crate::dev_server::Bind;
 use crate::exit::Exit;
 use crate::init::Init;
 use crate::logs;
+use crate::status::Board;
 use crate::token::service_key_in;
 
+use console::{Console, Feed, Shown};
 use local::{Local, Wanted, open_folder, origin};
 use scratch::Scratch;
 
@@ -59,6 +62,9 @@ pub struct DevArgs {
     /// Where package.json lies inside the project [default: `.`, else `frontend`, else the only one there is]
     #[arg(long, env = "APP_DIR", value_name = "DIR")]
     pub app_dir: Option<PathBuf>,
+    /// The console's port, on the loopback [default: 3100, or a free one]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub console_port: Option<u16>,
     /// Where the agent's health, status and metrics are served; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub status_addr: SocketAddr,
@@ -88,7 +94,8 @@ async fn run_all(args: DevArgs, started: Instant) -> Result<Exit, Exit> {
     let folder = open_folder(&args.dir)?;
     let folder_path = folder.path().to_owned();
     let origin = origin(Some(&folder));
-    let _flush = logs::start(&args.log, origin.clone(), started).map_err(Exit::usage)?;
+    let feed = Feed::default();
+    let _flush = logs::start_tapped(&args.log, origin.clone(), started, Some(feed.tap())).map_err(Exit::usage)?;
     let init = watch_signals()?;
     let wanted = Wanted {
         folder: Some(folder),
@@ -97,12 +104,16 @@ async fn run_all(args: DevArgs, started: Instant) -> Result<Exit, Exit> {
         env_file: args.env_file.clone(),
     };
     let local = Local::start(wanted, &origin).await?;
-    let exit = with_agent(&args, &folder_path, &local, init, started).await;
+    let board = Board::new(origin, started);
+    let shown = Shown { folder: Some(folder_path.clone()), preview_port: Some(port), board: Some(board.clone()) };
+    let console = Console::start(args.console_port, &local, feed, shown).await?;
+    let exit = with_agent(&args, &folder_path, &local, init, board, started).await;
+    drop(console);
     local.stop().await;
     Ok(exit)
 }
 
-async fn with_agent(args: &DevArgs, folder: &Path, local: &Local, init: Init, started: Instant) -> Exit {
+async fn with_agent(args: &DevArgs, folder: &Path, local: &Local, init: Init, board: Board, started: Instant) -> Exit {
     let environment = config::environment();
     let scratch = match Scratch::create(folder, &environment) {
         Ok(scratch) => scratch,
@@ -122,7 +133,7 @@ async fn with_agent(args: &DevArgs, folder: &Path, local: &Local, init: Init, st
                 "{} ({files} files) is coming up at http://localhost:{port}/; Ctrl-C ends it",
                 folder.display(),
             );
-            crate::run::run(config, init, started).await
+            crate::run::run_shown(config, init, board, started).await
         }
     };
     let project = scratch.project();

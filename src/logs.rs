@@ -7,10 +7,11 @@ mod pretty;
 mod writer;
 
 use std::io::IsTerminal;
+use std::sync::Arc;
 use std::time::Instant;
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 pub use writer::{Flush, dropped};
@@ -39,27 +40,43 @@ impl Origin {
     }
 }
 
+/// Is handed each line as JSON, from info on, whatever `LOG_LEVEL` lets through to standard output. Called from any thread.
+pub type Tap = Arc<dyn Fn(String) + Send + Sync>;
+
 /// Starts logging to standard output. Keep the answer until the end and flush it: it writes what is still queued.
 ///
 /// # Errors
 /// A filter that does not parse, said in one line.
 pub fn start(args: &LogArgs, origin: Origin, started: Instant) -> Result<Flush, String> {
+    start_tapped(args, origin, started, None)
+}
+
+/// As [`start`], and hands every line to `tap` as well.
+///
+/// # Errors
+/// Those of [`start`].
+pub fn start_tapped(args: &LogArgs, origin: Origin, started: Instant, tap: Option<Tap>) -> Result<Flush, String> {
     let filter = EnvFilter::try_new(&args.log_level).map_err(|error| format!("LOG_LEVEL: {error}"))?;
     let terminal = std::io::stdout().is_terminal();
     let format = args.log_format.unwrap_or(if terminal { LogFormat::Pretty } else { LogFormat::Json });
-    let registry = tracing_subscriber::registry().with(filter);
+    let tap = tap.map(|tap| {
+        let layer = json::JsonLines::new(move |line| tap(line), json::Form::new(origin.clone(), started));
+        layer.with_filter(LevelFilter::INFO)
+    });
+    let registry = tracing_subscriber::registry().with(tap);
     // A second start within one process (a test) keeps the first.
     let (flush, _) = match format {
         LogFormat::Json => {
             let form = json::Form::new(origin, started);
             let dropped = form.clone();
             let (lines, flush) = writer::start(move |lines| dropped.dropped(lines));
-            (flush, registry.with(json::JsonLines::new(lines, form)).try_init())
+            let layer = json::JsonLines::new(move |line| lines.write(line), form);
+            (flush, registry.with(layer.with_filter(filter)).try_init())
         }
         LogFormat::Pretty => {
             let form = pretty::Form::new(terminal && colours_allowed());
             let (lines, flush) = writer::start(move |lines| form.dropped(lines));
-            (flush, registry.with(pretty::PrettyLines::new(lines, form)).try_init())
+            (flush, registry.with(pretty::PrettyLines::new(lines, form).with_filter(filter)).try_init())
         }
     };
     Ok(flush)

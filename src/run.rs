@@ -40,6 +40,11 @@ use writer::Writer;
 /// Runs the agent until a signal comes or nothing can work.
 pub async fn run(config: Config, init: Init, started: Instant) -> Exit {
     let board = Board::new(Origin::of(&config), started);
+    run_shown(config, init, board, started).await
+}
+
+/// As [`run`], with a board that somebody else looks at too.
+pub async fn run_shown(config: Config, init: Init, board: Board, started: Instant) -> Exit {
     board.mark("config");
     let signals = init.signals();
     let mut running = match Running::start(config, init, board, started).await {

@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use local_backend::{Backend, Options, Session};
+use local_backend::{Backend, Faults, Options, Session};
 use sync_core::ContentHash;
 use tracing::{info, warn};
 
@@ -79,6 +79,16 @@ impl Local {
     /// For an editor that saves through the backend.
     pub fn editor_token(&self) -> String {
         self.backend.editor_token()
+    }
+
+    /// Every place of the backend, to be served beside the console, so that its page is of the same origin.
+    pub fn router(&self) -> axum::Router {
+        self.backend.router()
+    }
+
+    /// The switchboard of faults.
+    pub fn faults(&self) -> Faults {
+        self.backend.faults()
     }
 
     /// How many files the project began with.

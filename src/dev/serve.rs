@@ -5,6 +5,7 @@ use std::time::Instant;
 use clap::Args;
 use tracing::info;
 
+use super::console::{Console, Feed, Shown};
 use super::local::{Local, Wanted, open_folder, origin};
 use super::watch_signals;
 use crate::config::LogArgs;
@@ -26,6 +27,9 @@ pub struct ServeArgs {
     /// Write what an editor needs to save through the backend (address, key, token) to this file while `serve` runs
     #[arg(long, value_name = "FILE")]
     pub env_file: Option<PathBuf>,
+    /// The console's port, on the loopback [default: 3100, or a free one]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub console_port: Option<u16>,
     /// How to log.
     #[command(flatten)]
     pub log: LogArgs,
@@ -41,8 +45,11 @@ pub async fn serve(args: ServeArgs, started: Instant) -> Exit {
 async fn serve_until_signal(args: ServeArgs, started: Instant) -> Result<Exit, Exit> {
     let folder = args.dir.as_deref().map(open_folder).transpose()?;
     let origin = origin(folder.as_ref());
-    let _flush = logs::start(&args.log, origin.clone(), started).map_err(Exit::usage)?;
+    let feed = Feed::default();
+    let _flush = logs::start_tapped(&args.log, origin.clone(), started, Some(feed.tap())).map_err(Exit::usage)?;
     let mut signals = watch_signals()?.signals();
+    let shown =
+        Shown { folder: folder.as_ref().map(|folder| folder.path().to_owned()), preview_port: None, board: None };
     let wanted = Wanted { folder, listen: args.listen, write_back: !args.no_write_back, env_file: args.env_file };
     let local = Local::start(wanted, &origin).await?;
     for (name, value) in local.session().env() {
@@ -51,7 +58,9 @@ async fn serve_until_signal(args: ServeArgs, started: Instant) -> Result<Exit, E
     println!("EDITOR_TOKEN={}", local.editor_token());
     let (url, files) = (local.url(), local.files());
     info!(event_type = "serve_start", url, files, "the local backend is at {url} ({files} files)");
+    let console = Console::start(args.console_port, &local, feed, shown).await?;
     let signal = signals.next().await;
+    drop(console);
     local.stop().await;
     Ok(Exit::signal(signal.number()))
 }

@@ -6,11 +6,10 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
 use super::Origin;
-use super::writer::Lines;
 
 /// One flat JSON object a line.
-pub(super) struct JsonLines {
-    lines: Lines,
+pub(super) struct JsonLines<W> {
+    write: W,
     form: Form,
 }
 
@@ -21,17 +20,18 @@ pub(super) struct Form {
     started: Instant,
 }
 
-impl JsonLines {
-    pub(super) fn new(lines: Lines, form: Form) -> JsonLines {
-        JsonLines { lines, form }
+impl<W: Fn(String) + Send + Sync + 'static> JsonLines<W> {
+    /// `write` takes each line without its line break.
+    pub(super) fn new(write: W, form: Form) -> JsonLines<W> {
+        JsonLines { write, form }
     }
 }
 
-impl<S: Subscriber> Layer<S> for JsonLines {
+impl<W: Fn(String) + Send + Sync + 'static, S: Subscriber> Layer<S> for JsonLines<W> {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        self.lines.write(self.form.line(*event.metadata().level(), fields.0));
+        (self.write)(self.form.line(*event.metadata().level(), fields.0));
     }
 }
 

@@ -106,6 +106,11 @@ impl Backend {
         format!("http://{}", self.address)
     }
 
+    /// Every place of the API, to be served at another address as well.
+    pub fn router(&self) -> axum::Router {
+        server::router(self.app.clone())
+    }
+
     /// What an agent is to be given: each call makes a new token, and a new snapshot where the state has moved. The
     /// snapshot's URL is empty where none could be made; the log says why.
     pub fn session(&self) -> Session {
