@@ -1,6 +1,7 @@
 //! Local mode: backend, agent and dev server for a folder on this machine.
 
 mod console;
+mod database;
 mod env_file;
 mod folder;
 mod local;
@@ -24,6 +25,7 @@ use rustix::process::{Signal, getpid, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
+pub use database::DatabaseArgs;
 pub use folder::{Folder, MAX_FILE};
 pub use mirror::{Mirror, OpenError, Opened, SENDER};
 pub use news::{News, Tell};
@@ -71,6 +73,9 @@ pub struct DevArgs {
     /// Realtime protocol that the agent speaks
     #[arg(long, value_name = "VERSION", default_value = "2.0.0")]
     pub realtime_protocol: Protocol,
+    /// Where the project lives.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
     /// How to log.
     #[command(flatten)]
     pub log: LogArgs,
@@ -91,14 +96,16 @@ async fn run_all(args: DevArgs, started: Instant) -> Result<Exit, Exit> {
     if port::is_taken(port) {
         return Err(Exit::unavailable(format!("port {port} is in use (another `dev`?): choose another with --port")));
     }
+    let database_url = args.database.url()?;
     let folder = open_folder(&args.dir)?;
     let folder_path = folder.path().to_owned();
-    let origin = origin(Some(&folder));
+    let origin = origin(Some(&folder), false);
     let feed = Feed::default();
     let _flush = logs::start_tapped(&args.log, origin.clone(), started, Some(feed.tap())).map_err(Exit::usage)?;
     let init = watch_signals()?;
     let wanted = Wanted {
         folder: Some(folder),
+        database_url,
         listen: args.listen,
         write_back: !args.no_write_back,
         env_file: args.env_file.clone(),
@@ -190,6 +197,7 @@ fn agent_environment(mut environment: BTreeMap<String, String>, local: &Local) -
     while let Some(variable) = service_key_in(environment.clone().into_iter()) {
         environment.remove(&*variable);
     }
+    environment.remove("PREVIEW_DATABASE_URL");
     environment.extend(local.session().env().into_iter().map(|(name, value)| (name.to_owned(), value)));
     environment
 }

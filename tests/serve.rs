@@ -142,3 +142,49 @@ fn a_folder_that_is_not_there_is_named() {
     assert_eq!(output.status.code(), Some(64));
     assert!(complaint(&output).contains("/no/such/folder"));
 }
+
+#[test]
+fn a_project_in_a_database_outlives_the_backend() {
+    let server = local_backend::testing::PostgresServer::start().expect("PostgreSQL starts");
+    let url = server.database().expect("a database");
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a.txt"), "one").unwrap();
+    fs::write(dir.path().join("logo.png"), [0, 159, 146, 150]).unwrap();
+    let args = [path(dir.path()), "--listen", "127.0.0.1:0", "--database-url", url.expose()];
+    let serve = Serve::start(&args);
+    let project = serve.env["PROJECT_ID"].clone();
+    fs::write(dir.path().join("a.txt"), "two").unwrap();
+    let newest = |serve: &Serve| serve.rpc("list_project_changes", json!({"since_revision": 0}))["files"].clone();
+    serve.until("saved", || {
+        let files = newest(&serve);
+        files.as_array().unwrap().iter().any(|file| file["content"] == "two" && file["version"] == 2)
+    });
+    serve.rpc("upsert_project_file", json!({"p_file_path": "b.txt", "p_content": "by another"}));
+    serve.until("written back", || fs::read(dir.path().join("b.txt")).is_ok_and(|text| text == b"by another"));
+    let before = newest(&serve);
+    assert_eq!(serve.terminate().code(), Some(143));
+
+    // What the folder has lost meanwhile comes back, what it has changed is saved.
+    fs::remove_file(dir.path().join("b.txt")).unwrap();
+    fs::remove_file(dir.path().join("logo.png")).unwrap();
+    let serve = Serve::start(&args);
+    assert_eq!(serve.env["PROJECT_ID"], project);
+    assert_eq!(newest(&serve), before);
+    serve.until("written back", || fs::read(dir.path().join("b.txt")).is_ok_and(|text| text == b"by another"));
+    serve
+        .until("written back", || fs::read(dir.path().join("logo.png")).is_ok_and(|bytes| bytes == [0, 159, 146, 150]));
+    drop(serve);
+    drop(server);
+    let output = output(&args);
+    assert_eq!(output.status.code(), Some(69));
+    let complaint = complaint(&output);
+    assert!(complaint.contains("database") && !complaint.contains("throw-away"), "{complaint}");
+}
+
+#[test]
+fn an_address_that_is_none_is_named_and_not_quoted() {
+    let output = output(&["--listen", "127.0.0.1:0", "--database-url", "postgres//me:hush@host/x"]);
+    assert_eq!(output.status.code(), Some(64));
+    let complaint = complaint(&output);
+    assert!(complaint.contains("--database-url") && !complaint.contains("hush"), "{complaint}");
+}

@@ -48,7 +48,7 @@ pub enum Command {
     /// Everything on one machine: a local backend, the agent and the dev server, for a project folder
     #[cfg(feature = "local")]
     Dev(crate::dev::DevArgs),
-    /// The local backend alone: a stand-in for Supabase, in memory
+    /// The local backend alone: a stand-in for Supabase, in memory or over a PostgreSQL
     #[cfg(feature = "local")]
     Serve(crate::dev::ServeArgs),
     /// Write a folder's snapshot: a zip with its manifest, the same to the byte each time

@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use local_backend::{Backend, Faults, Options, Session};
+use local_backend::{Backend, DatabaseUrl, Faults, Options, Session};
 use sync_core::ContentHash;
 use tracing::{info, warn};
 
@@ -17,6 +17,8 @@ use crate::logs::Origin;
 pub struct Wanted {
     /// The folder that it is seeded from and mirrors.
     pub folder: Option<Folder>,
+    /// The PostgreSQL that holds the project; memory where there is none.
+    pub database_url: Option<DatabaseUrl>,
     /// Where it listens.
     pub listen: SocketAddr,
     /// Whether others' changes come into the folder.
@@ -38,6 +40,7 @@ impl Local {
     pub async fn start(wanted: Wanted, origin: &Origin) -> Result<Local, Exit> {
         let mut options = Options {
             listen: wanted.listen,
+            database_url: wanted.database_url,
             project_id: origin.project_id.clone(),
             session_id: origin.session_id.clone(),
             ..Options::default()
@@ -115,10 +118,11 @@ pub fn open_folder(dir: &Path) -> Result<Folder, Exit> {
 }
 
 /// Where the lines of a run on `folder` come from. The project's id is the same for each run on the same folder, so
-/// that what an editor remembers stays true.
-pub fn origin(folder: Option<&Folder>) -> Origin {
-    let project_id = folder.map_or_else(uuid::Uuid::new_v4, |folder| {
-        let hash = ContentHash::of(folder.path().as_os_str().as_encoded_bytes());
+/// that what an editor remembers stays true; without a folder it is if the project is `kept`.
+pub fn origin(folder: Option<&Folder>, kept: bool) -> Origin {
+    let named = folder.map(|folder| folder.path().as_os_str().as_encoded_bytes()).or(kept.then_some(b"serve"));
+    let project_id = named.map_or_else(uuid::Uuid::new_v4, |name| {
+        let hash = ContentHash::of(name);
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&hash.as_bytes()[..16]);
         uuid::Builder::from_random_bytes(bytes).into_uuid()

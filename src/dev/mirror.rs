@@ -23,7 +23,7 @@ const MAX_RETRIES: usize = 100;
 pub(super) enum Notice {
     Seen(Sighting),
     Committed(Box<Change>),
-    /// Commits were missed: compare everything.
+    /// Commits were or may have been missed: compare everything.
     Lagged,
     Stop,
 }
@@ -83,9 +83,11 @@ impl Opened {
     /// Mirrors the folder to and from `store`, which was seeded with what was read. Needs a tokio runtime.
     pub fn mirror(self, store: Store, write_back: bool, tell: Tell) -> std::io::Result<Mirror> {
         let forwarder = tokio::spawn(forward(store.subscribe(), self.sender.clone()));
-        let versions: BTreeMap<String, u64> = store.current().into_iter().map(|row| (row.path, row.version)).collect();
+        let rows: BTreeMap<String, Row> = store.current().into_iter().map(|row| (row.path.clone(), row)).collect();
         let known = self.read.into_iter().map(|(path, hash)| {
-            let version = versions.get(&path).copied().unwrap_or(0);
+            // Another's save that came right after the seed is not known, but for its number it would count as such.
+            let same = |row: &&Row| row.content_hash.as_deref() == Some(&*hash.to_string());
+            let version = rows.get(&path).filter(same).map_or(0, |row| row.version);
             (path, Known { hash: Some(hash), version })
         });
         let work = Work {
@@ -99,6 +101,8 @@ impl Opened {
             tell,
         };
         let sender = self.sender;
+        // The thread holds the other end.
+        let _ = sender.send(Notice::Lagged);
         let notices = self.notices;
         let thread = std::thread::Builder::new().name("mirror".into()).spawn(move || work.run(&notices))?;
         Ok(Mirror { sender, thread, forwarder })

@@ -6,6 +6,7 @@ use clap::Args;
 use tracing::info;
 
 use super::console::{Console, Feed, Shown};
+use super::database::DatabaseArgs;
 use super::local::{Local, Wanted, open_folder, origin};
 use super::watch_signals;
 use crate::config::LogArgs;
@@ -30,6 +31,9 @@ pub struct ServeArgs {
     /// The console's port, on the loopback [default: 3100, or a free one]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub console_port: Option<u16>,
+    /// Where the project lives.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
     /// How to log.
     #[command(flatten)]
     pub log: LogArgs,
@@ -43,14 +47,16 @@ pub async fn serve(args: ServeArgs, started: Instant) -> Exit {
 }
 
 async fn serve_until_signal(args: ServeArgs, started: Instant) -> Result<Exit, Exit> {
+    let database_url = args.database.url()?;
     let folder = args.dir.as_deref().map(open_folder).transpose()?;
-    let origin = origin(folder.as_ref());
+    let origin = origin(folder.as_ref(), database_url.is_some());
     let feed = Feed::default();
     let _flush = logs::start_tapped(&args.log, origin.clone(), started, Some(feed.tap())).map_err(Exit::usage)?;
     let mut signals = watch_signals()?.signals();
     let shown =
         Shown { folder: folder.as_ref().map(|folder| folder.path().to_owned()), preview_port: None, board: None };
-    let wanted = Wanted { folder, listen: args.listen, write_back: !args.no_write_back, env_file: args.env_file };
+    let wanted =
+        Wanted { folder, database_url, listen: args.listen, write_back: !args.no_write_back, env_file: args.env_file };
     let local = Local::start(wanted, &origin).await?;
     for (name, value) in local.session().env() {
         println!("{name}={value}");

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use local_backend::{Change, ChangedFile};
@@ -19,14 +20,17 @@ impl Work {
         }
     }
 
-    /// After missed commits: whatever is newer in the store than what is known.
+    /// At the start, since a database may hold more than the folder, and after missed commits: whatever is newer in the
+    /// store than what is known.
     pub(super) fn compare_with_store(&mut self) {
-        let known: Vec<String> = self.known.keys().cloned().collect();
-        let current = self.store.current().into_iter().map(|row| row.path);
-        for path in current.chain(known) {
-            if let Some(row) = self.store.newest(&path) {
-                self.apply_one(&ChangedFile::from(&row), &row.sender);
-            }
+        let current = self.store.current();
+        let live: BTreeSet<&String> = current.iter().map(|row| &row.path).collect();
+        let gone: Vec<String> = self.known.keys().filter(|path| !live.contains(path)).cloned().collect();
+        for row in &current {
+            self.apply_one(&ChangedFile::from(row), &row.sender);
+        }
+        for row in gone.iter().filter_map(|path| self.store.newest(path)).collect::<Vec<_>>() {
+            self.apply_one(&ChangedFile::from(&row), &row.sender);
         }
     }
 

@@ -55,7 +55,7 @@ impl Backend {
                 (Store(Kind::Memory(memory)), uuid::Uuid::new_v4().to_string())
             }
             Some(url) => {
-                let opened = Postgres::open(url.clone(), &options.project_id, objects.clone()).await;
+                let opened = Postgres::open(url.clone(), &options.project_id).await;
                 let (postgres, owner) = opened.map_err(io::Error::other)?;
                 (Store(Kind::Postgres(postgres)), owner)
             }

@@ -24,7 +24,6 @@ use tokio::sync::{broadcast, oneshot};
 use crate::DatabaseUrl;
 use crate::faults::Faults;
 use crate::memory::CHANGES_KEPT;
-use crate::objects::Objects;
 use crate::postgrest::ApiError;
 use crate::realtime::Realtime;
 use crate::row::Change;
@@ -39,6 +38,7 @@ use stream::Stream;
 pub use call::Call;
 pub use catalog::literal;
 pub use install::InstallError;
+pub use objects::{Upload, UploadError};
 pub use topics::TopicRight;
 
 /// Requests of the API that run at a time, as many as PostgREST's pool has on hosted.
@@ -68,7 +68,6 @@ pub struct Shared {
     /// As the address says.
     own: Connections,
     catalog: Catalog,
-    objects: Arc<Objects>,
     changes: broadcast::Sender<Change>,
     /// The newest revision that `changes` was told of.
     known: AtomicU64,
@@ -77,11 +76,7 @@ pub struct Shared {
 impl Postgres {
     /// Connects, installs what is missing, and makes the project where it is not there. Gives the handle and the
     /// project's owner.
-    pub async fn open(
-        url: DatabaseUrl,
-        project_id: &str,
-        objects: Arc<Objects>,
-    ) -> Result<(Postgres, String), InstallError> {
+    pub async fn open(url: DatabaseUrl, project_id: &str) -> Result<(Postgres, String), InstallError> {
         let (end, ended) = oneshot::channel::<()>();
         let (ready, handle) = oneshot::channel();
         let thread = std::thread::Builder::new().name("postgres".into()).spawn(move || {
@@ -117,7 +112,7 @@ impl Postgres {
             let callers = Connections::new(url.config(), &become_authenticator, MAX_CALLERS);
             let changes = broadcast::Sender::new(CHANGES_KEPT);
             let known = AtomicU64::new(0);
-            Ok((Shared { url, project_id, callers, own, catalog, objects, changes, known }, owner))
+            Ok((Shared { url, project_id, callers, own, catalog, changes, known }, owner))
         });
         let (shared, owner) = opened.await.map_err(|error| failed(std::io::Error::other(error)))??;
         Ok((Postgres(Arc::new(Inner { runtime, shared: Arc::new(shared), _end: end })), owner))

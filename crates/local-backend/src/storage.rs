@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::download::{self, Download};
 use crate::multipart::first_file;
+use crate::postgres::{Upload, UploadError};
 use crate::postgrest::caller;
 use crate::rpc::read_fault;
 use crate::server::App;
@@ -36,9 +37,14 @@ pub async fn read(State(app): State<Arc<App>>, Path(object): Path<String>, heade
     if let Some(response) = read_fault(&app).await {
         return response;
     }
-    let bytes = match object.split_once('/') {
-        Some((ASSETS, name)) if is_own(&app, name) && app.rights.may_read(&claims) => app.objects.get(&object),
-        Some((SNAPSHOTS, name)) if app.rights.may_write(&claims) => app.snapshots.get(name),
+    let bytes = match (object.split_once('/'), &app.store.0) {
+        (Some((bucket, name)), Kind::Postgres(postgres)) => match postgres.may_read_object(&claims, bucket, name).await
+        {
+            true => postgres.object(&object).await,
+            false => None,
+        },
+        (Some((ASSETS, name)), _) if is_own(&app, name) && app.rights.may_read(&claims) => app.objects.get(&object),
+        (Some((SNAPSHOTS, name)), _) if app.rights.may_write(&claims) => app.snapshots.get(name),
         _ => None,
     };
     match bytes {
@@ -76,11 +82,11 @@ async fn store(app: &App, object: &str, headers: &HeaderMap, body: Bytes, upsert
         Ok(claims) => claims,
         Err(response) => return *response,
     };
-    let no_right = || refusal("403", "Unauthorized", "new row violates row-level security policy");
-    let name = match object.split_once('/') {
-        Some((ASSETS, name)) if is_own(app, name) && app.rights.may_write(&claims) => name,
-        _ => return no_right(),
-    };
+    match object.split_once('/') {
+        Some(_) if matches!(app.store.0, Kind::Postgres(_)) => {}
+        Some((ASSETS, name)) if is_own(app, name) && app.rights.may_write(&claims) => {}
+        _ => return refusal("403", "Unauthorized", "new row violates row-level security policy"),
+    }
     let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let Some(bytes) = (if kind.starts_with("multipart/form-data") { first_file(kind, &body) } else { Some(body) })
     else {
@@ -89,14 +95,19 @@ async fn store(app: &App, object: &str, headers: &HeaderMap, body: Bytes, upsert
     if bytes.len() > MAX_OBJECT {
         return refusal("413", "Payload too large", "The object exceeded the maximum allowed size");
     }
+    if let Kind::Postgres(postgres) = &app.store.0 {
+        let (bucket, name) = object.split_once('/').unwrap_or_default();
+        let (bucket, name, kind) = (bucket.to_owned(), name.to_owned(), kind.to_owned());
+        let upload = postgres.upload(Upload { claims, bucket, name, kind, bytes, upsert }).await;
+        return match upload {
+            Ok(()) => Json(json!({"Key": object, "Id": uuid::Uuid::new_v4().to_string()})).into_response(),
+            Err(error @ UploadError::Exists) => refusal("409", "Duplicate", &error.to_string()),
+            Err(error @ UploadError::NoRight) => refusal("403", "Unauthorized", &error.to_string()),
+            Err(error) => refusal("500", "Internal", &error.to_string()),
+        };
+    }
     if !upsert && app.objects.get(object).is_some() {
         return refusal("409", "Duplicate", "The resource already exists");
-    }
-    // The table of objects is what the write functions ask; its policies have the last word.
-    if let Kind::Postgres(postgres) = &app.store.0
-        && !postgres.add_asset(&claims, name, bytes.len()).await
-    {
-        return no_right();
     }
     match app.objects.put(object, bytes) {
         Ok(()) => Json(json!({"Key": object, "Id": uuid::Uuid::new_v4().to_string()})).into_response(),
@@ -112,12 +123,20 @@ pub async fn sign(
     Json(body): Json<Value>,
 ) -> Response {
     match storage_caller(&headers, &app) {
-        Ok(claims) if app.rights.may_write(&claims) => {}
+        Ok(claims) if may_sign(&app, &claims, &object).await => {}
         Ok(_) => return refusal("404", "not_found", "Object not found"),
         Err(response) => return *response,
     }
     let seconds = body["expiresIn"].as_u64().unwrap_or(60);
     Json(json!({ "signedURL": signed_path(&app, &object, seconds) })).into_response()
+}
+
+/// Who may read it may sign it.
+async fn may_sign(app: &App, claims: &Claims, object: &str) -> bool {
+    match (&app.store.0, object.split_once('/')) {
+        (Kind::Postgres(postgres), Some((bucket, name))) => postgres.may_read_object(claims, bucket, name).await,
+        _ => app.rights.may_write(claims),
+    }
 }
 
 /// The path and query, below `/storage/v1`, at which whoever has it may read the object.
@@ -146,9 +165,11 @@ pub async fn signed(
         }
         Err(_) => return refusal("400", "InvalidJWT", "signature verification failed"),
     }
-    let bytes = match object.split_once('/') {
-        Some((SNAPSHOTS, name)) => app.snapshots.get(name),
-        _ => app.objects.get(&object),
+    let built = object.strip_prefix(SNAPSHOTS).and_then(|name| app.snapshots.get(name.trim_start_matches('/')));
+    let bytes = match (built, &app.store.0) {
+        (Some(built), _) => Some(built),
+        (None, Kind::Postgres(postgres)) => postgres.object(&object).await,
+        (None, Kind::Memory(_)) => app.objects.get(&object),
     };
     match bytes {
         Some(bytes) => download::respond(&app, Download::new(bytes), &headers),

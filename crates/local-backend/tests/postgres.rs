@@ -9,6 +9,7 @@ use common::{Client, OTHER, PATIENCE, PROJECT, TOPIC, options, rpc};
 use local_backend::testing::PostgresServer;
 use local_backend::{Backend, BulkEntry, DatabaseUrl, FileContent, Options, SeedFile, StoreError};
 use serde_json::{Value, json};
+use sha2::Digest as _;
 use tokio_postgres::NoTls;
 
 /// One server for all tests of this file, each in a database of its own.
@@ -299,5 +300,73 @@ async fn what_a_database_lacks_is_said_without_its_address() {
     for (url, word) in refused {
         let error = Backend::start(over(&url)).await.err().expect("refused").to_string();
         assert!(error.contains(word) && !error.contains("throw-away"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn objects_lie_under_the_policies_of_storage() {
+    let backend = backend().await;
+    let bytes = vec![0, 159, 146, 150];
+    let hash: String = sha2::Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let object = format!("project-assets/{PROJECT}/{hash}");
+    let anon_key = backend.session().anon_key;
+    let request = |method: reqwest::Method, place: &str, token: &str| {
+        let url = format!("{}/storage/v1/object{place}/{object}", backend.url());
+        common::http().request(method, url).header("apikey", &anon_key).bearer_auth(token)
+    };
+    let status_in = async |response: reqwest::Response| {
+        let body: Value = response.json().await.expect("JSON");
+        body["statusCode"].as_str().unwrap_or("200").to_owned()
+    };
+    let agent = backend.session().realtime_token;
+    let upload = async |token: &str| {
+        let request = request(reqwest::Method::POST, "", token).body(bytes.clone());
+        status_in(request.send().await.expect("an answer")).await
+    };
+    let register = json!({"project_uuid": PROJECT, "p_file_path": "logo.png", "p_file_type": "image/png",
+        "p_content_hash": hash, "p_size": 4});
+    let (status, error) = rpc(&backend, &backend.editor_token(), "register_project_asset", register.clone()).await;
+    assert_eq!((status, &error["code"]), (400, &json!("22023")), "not uploaded yet");
+    assert_eq!(upload(&agent).await, "403");
+    assert_eq!(upload(&backend.editor_token()).await, "200");
+    assert_eq!(upload(&backend.editor_token()).await, "409");
+    let (status, row) = rpc(&backend, &backend.editor_token(), "register_project_asset", register).await;
+    assert_eq!((status, &row["version"]), (200, &json!(1)), "{row}");
+
+    let read = request(reqwest::Method::GET, "/authenticated", &agent).send().await.expect("an answer");
+    assert_eq!(read.bytes().await.expect("a body").to_vec(), bytes);
+    let stranger = backend.sign(&json!({"role": "authenticated", "sub": OTHER, "exp": 4_000_000_000u64}));
+    let refused = request(reqwest::Method::GET, "/authenticated", &stranger).send().await.expect("an answer");
+    assert_eq!(status_in(refused).await, "404");
+    let signed = request(reqwest::Method::POST, "/sign", &backend.editor_token()).json(&json!({"expiresIn": 60}));
+    let signed: Value = signed.send().await.expect("an answer").json().await.expect("JSON");
+    let url = format!("{}/storage/v1{}", backend.url(), signed["signedURL"].as_str().expect("a path"));
+    assert_eq!(common::http().get(url).send().await.expect("an answer").bytes().await.expect("a body").to_vec(), bytes);
+    assert_eq!(backend.store().current()[0].bytes.as_deref(), Some(&bytes[..]));
+}
+
+#[tokio::test]
+async fn the_stream_comes_back_after_it_broke() {
+    let url = database();
+    let backend = Backend::start(over(&url)).await.expect("the backend starts");
+    let mut changes = backend.store().subscribe();
+    save(&backend, "before", "1").await;
+    assert_eq!(tokio::time::timeout(PATIENCE, changes.recv()).await.expect("in time").expect("a change").revision, 1);
+    // Of this database alone: other tests have theirs on the same server. The slot is in use until its sender is gone.
+    sql(&url, "select pg_terminate_backend(active_pid) from pg_replication_slots where database = current_database()")
+        .await;
+    save(&backend, "while down", "1").await;
+    let mut client = Client::v1(&backend).await;
+    client.join(TOPIC, &backend.session().realtime_token).await;
+    let change = tokio::time::timeout(PATIENCE, changes.recv()).await.expect("in time").expect("a change");
+    assert_eq!((change.revision, change.files[0].path.as_str()), (2, "while down"));
+    save(&backend, "after", "1").await;
+    let change = tokio::time::timeout(PATIENCE, changes.recv()).await.expect("in time").expect("a change");
+    assert_eq!((change.revision, change.files[0].path.as_str()), (3, "after"));
+    loop {
+        let frame = client.next().await;
+        if frame["payload"]["payload"]["revision"] == 3 {
+            break;
+        }
     }
 }

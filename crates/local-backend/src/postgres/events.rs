@@ -15,6 +15,7 @@ use crate::faults::Faults;
 use crate::objects::asset_name;
 use crate::realtime::Realtime;
 use crate::row::{Change, ChangedFile};
+use crate::store_error::StoreError;
 
 /// What is decoded: Realtime's own publication of its table, and the one of `postgres_changes`.
 pub const PUBLICATIONS: [&str; 2] = ["supabase_realtime_messages_publication", "supabase_realtime"];
@@ -147,12 +148,10 @@ impl Events {
             (Cell::Text(content), Some("base64")) => BASE64_STANDARD.decode(content).ok().map(Into::into),
             (Cell::Text(content), _) => Some(Bytes::from(content.clone())),
             (Cell::Null, _) => {
-                self.shared.objects.get(&asset_name(&self.shared.project_id, table.text(row, "content_hash")?))
+                let name = asset_name(&self.shared.project_id, table.text(row, "content_hash")?);
+                self.shared.object(&name).await.unwrap_or_else(not_read)
             }
-            (Cell::Unchanged, _) => self.shared.bytes_of(table.text(row, "id")?).await.unwrap_or_else(|error| {
-                tracing::warn!(%error, "a file's content was not read");
-                None
-            }),
+            (Cell::Unchanged, _) => self.shared.bytes_of(table.text(row, "id")?).await.unwrap_or_else(not_read),
         }
     }
 
@@ -169,6 +168,11 @@ impl Events {
             let _receivers = self.shared.changes.send(change);
         }
     }
+}
+
+fn not_read(error: StoreError) -> Option<Bytes> {
+    tracing::warn!(%error, "a file's content was not read");
+    None
 }
 
 fn happened(table: Arc<Table>, row: Vec<Cell>, inserted: bool) -> Option<Happened> {

@@ -22,7 +22,8 @@ const OWN: &str = "
     create schema if not exists local_backend;
     revoke all on schema local_backend from public;
     create table if not exists local_backend.migrations (
-        name text primary key, sha256 text not null, applied_at timestamptz not null default now())";
+        name text primary key, sha256 text not null, applied_at timestamptz not null default now());
+    create table if not exists local_backend.objects (name text primary key, bytes bytea not null)";
 
 /// Why a database cannot be used. No text quotes the address.
 #[derive(Debug, thiserror::Error)]

@@ -180,7 +180,12 @@ impl Shared {
         let bytes = match (content, &hash) {
             (Some(content), _) if encoding == "base64" => BASE64_STANDARD.decode(content).ok().map(Into::into),
             (Some(content), _) => Some(Bytes::from(content)),
-            (None, Some(hash)) if in_storage => self.objects.get(&asset_name(&self.project_id, hash)),
+            (None, Some(hash)) if in_storage => {
+                self.object(&asset_name(&self.project_id, hash)).await.unwrap_or_else(|error| {
+                    tracing::warn!(%error, "an object was not read");
+                    None
+                })
+            }
             (None, _) => None,
         };
         Row {
@@ -203,13 +208,8 @@ impl Shared {
 
     /// Puts bytes where `project-assets` has them, under their hash, which it gives.
     async fn keep(&self, bytes: Bytes) -> Result<String, StoreError> {
-        let (hash, size) = (content_hash(&bytes), bytes.len());
-        let name = asset_name(&self.project_id, &hash);
-        self.objects.put(&name, bytes).map_err(|_| StoreError::Full { limit: size })?;
-        let sql = "insert into storage.objects (bucket_id, name, metadata)
-            values ('project-assets', $1, jsonb_build_object('size', $2::text::bigint))
-            on conflict (bucket_id, name) do update set metadata = excluded.metadata returning name";
-        self.ask(sql, &[&format!("{}/{hash}", self.project_id), &size.to_string()]).await?;
+        let hash = content_hash(&bytes);
+        self.keep_object("project-assets", &format!("{}/{hash}", self.project_id), &bytes).await?;
         Ok(hash)
     }
 

@@ -80,7 +80,7 @@ impl Shared {
 }
 
 /// No right is refused by an error, too.
-fn answered(asked: Result<bool, Error>) -> bool {
+pub fn answered(asked: Result<bool, Error>) -> bool {
     asked.unwrap_or_else(|error| {
         if error.as_db_error().is_none() {
             tracing::warn!(%error, "the database did not answer: refused");
