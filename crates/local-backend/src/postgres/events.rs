@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -21,6 +21,9 @@ use crate::store_error::StoreError;
 pub const PUBLICATIONS: [&str; 2] = ["supabase_realtime_messages_publication", "supabase_realtime"];
 /// How long after the stream broke it is started again.
 const AGAIN: Duration = Duration::from_millis(500);
+
+/// A row that is not to be seen after this was deleted again.
+const VISIBLE_WITHIN: Duration = Duration::from_millis(500);
 
 /// What committed transactions say, brought to the channels.
 pub struct Events {
@@ -94,6 +97,10 @@ impl Events {
     async fn row_inserted(&self, table: &Table, row: &[Cell], at: Timestamp) {
         let callers = self.realtime.changes.callers();
         let id = table.text(row, "id").unwrap_or_default();
+        if callers.is_empty() {
+            return;
+        }
+        self.until_visible(id).await;
         let mut seeing = Vec::new();
         for (subscriber, claims) in callers {
             if self.shared.sees(&claims, id).await {
@@ -108,6 +115,15 @@ impl Events {
             });
             let record: Map<String, Value> = columns.collect();
             self.realtime.changes.inserted_for(Some(&seeing), &at.to_string(), || record.into());
+        }
+    }
+
+    /// The log is read the moment a commit is flushed, which is a little before others see what it did.
+    async fn until_visible(&self, row: &str) {
+        let sql = "select from public.project_files where id = $1::text::uuid";
+        let deadline = Instant::now() + VISIBLE_WITHIN;
+        while self.shared.ask(sql, &[row]).await.is_ok_and(|rows| rows.is_empty()) && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 
