@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use common::{Client, OTHER, PATIENCE, PROJECT, TOPIC, options, rpc};
 use local_backend::testing::PostgresServer;
-use local_backend::{Backend, BulkEntry, DatabaseUrl, FileContent, Options, SeedFile, StoreError};
+use local_backend::{Backend, BulkEntry, Chance, DatabaseUrl, FileContent, Options, SeedFile, StoreError};
 use serde_json::{Value, json};
 use sha2::Digest as _;
 use tokio_postgres::NoTls;
@@ -369,4 +369,83 @@ async fn the_stream_comes_back_after_it_broke() {
             break;
         }
     }
+}
+
+#[tokio::test]
+async fn faults_strike_over_a_database_too() {
+    let backend = backend().await;
+    let (faults, agent) = (backend.faults(), backend.session().realtime_token);
+    let mut client = Client::v1(&backend).await;
+    client.join(TOPIC, &agent).await;
+    faults.drop_broadcasts(Chance::next(1));
+    save(&backend, "a", "1").await;
+    save(&backend, "a", "2").await;
+    assert_eq!(client.next().await["payload"]["payload"]["revision"], 2, "the first is lost");
+    faults.double_broadcasts(Chance::next(1));
+    save(&backend, "b", "1").await;
+    assert_eq!(client.next().await["payload"]["payload"]["revision"], 3);
+    assert_eq!(client.next().await["payload"]["payload"]["revision"], 3);
+
+    let head = async || rpc(&backend, &agent, "project_head", json!({"project_uuid": PROJECT})).await;
+    faults.fail_reads(503, Chance::next(1));
+    assert_eq!((head().await.0, head().await.0), (503, 200));
+    faults.page_rows(Some(1));
+    let changes = json!({"project_uuid": PROJECT, "since_revision": 0});
+    let (_, page) = rpc(&backend, &agent, "list_project_changes", changes).await;
+    assert_eq!((page["files"].as_array().map(Vec::len), &page["complete"]), (Some(1), &json!(false)), "{page}");
+    faults.too_many_writes(Chance::next(1));
+    let arguments = json!({"project_uuid": PROJECT, "p_file_path": "a", "p_content": "3"});
+    let (status, error) = rpc(&backend, &backend.editor_token(), "upsert_project_file", arguments).await;
+    assert_eq!((status, &error["code"]), (429, &json!("PT429")));
+    faults.older_database(true);
+    assert_eq!(head().await.1["code"], "PGRST202");
+    save(&backend, "a", "3").await;
+    assert_eq!(client.next().await["payload"]["payload"].get("revision"), None);
+    faults.clear();
+    faults.deafen_joined();
+    save(&backend, "a", "4").await;
+    client.quiet().await;
+}
+
+#[tokio::test]
+async fn a_migration_that_is_not_what_it_was_is_run_again_with_those_after_it() {
+    let url = database();
+    Backend::start(over(&url)).await.expect("starts").stop().await;
+    sql(&url, "update local_backend.migrations set sha256 = 'older', applied_at = '2020-01-01';").await;
+    sql(&url, "delete from local_backend.migrations where name < '20261121100900'; ").await;
+    let backend = Backend::start(over(&url)).await.expect("starts again");
+    save(&backend, "a", "1").await;
+    let answer =
+        sql(&url, "select count(*) from local_backend.migrations where applied_at < '2021-01-01' or sha256 = 'older'")
+            .await;
+    let old = answer.iter().find_map(|message| match message {
+        tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+        _ => None,
+    });
+    assert_eq!(old.as_deref(), Some("0"));
+}
+
+/// A database as Supabase's hosting hands it out, as far as that can be played: its schemas are there, and `postgres`, who
+/// is no superuser, may make policies on the tables of Realtime and storage.
+#[tokio::test]
+async fn the_owner_of_a_supabase_database_needs_no_superuser() {
+    let server = PostgresServer::start().expect("PostgreSQL starts");
+    let url = server.database().expect("a database");
+    let standins = concat!(
+        include_str!("../../../supabase/tests/standins/hosted.sql"),
+        include_str!("../../../supabase/tests/standins/schemas.sql"),
+        "alter role postgres password 'throw-away';
+         grant authenticator, supabase_realtime_admin, supabase_storage_admin to postgres;"
+    );
+    sql(&url, standins).await;
+    let owner: DatabaseUrl = url.expose().replace("supabase_admin", "postgres").parse().expect("an address");
+    let files = vec![SeedFile { path: "logo.png".into(), bytes: vec![0, 159, 146, 150] }];
+    let backend = Backend::start(Options { files, ..over(&owner) }).await.expect("starts");
+    let mut client = Client::v1(&backend).await;
+    client.join(TOPIC, &backend.session().realtime_token).await;
+    save(&backend, "a", "1").await;
+    assert_eq!(client.next().await["payload"]["payload"]["file_path"], "a");
+    let (status, error) =
+        rpc(&backend, &backend.session().realtime_token, "project_head", json!({"project_uuid": OTHER})).await;
+    assert_eq!((status, &error["code"]), (403, &json!("42501")));
 }
