@@ -35,6 +35,10 @@ declare
   part text;
   depth integer := 0;
 begin
+  -- Nearly every path is short and plain, and a save asks twice.
+  if octet_length(path) <= 255 and path !~ '[\u0001-\u001f\u007f-\u009f\\]|(^|/)\.{0,2}(/|$)|(^|/)([Nn][Oo][Dd][Ee]_|\.[Gg][Ii][Tt]|\.[Pp])' then
+    return null;
+  end if;
   if path is null or path = '' then return 'the path is empty'; end if;
   if octet_length(path) > 4096 then return 'the path is longer than 4096 bytes'; end if;
   if path ~ '[\u0001-\u001f\u007f-\u009f]' then return 'the path holds a control character'; end if;

@@ -47,7 +47,7 @@ begin
   end if;
   execute format($f$
     create or replace function project_sync.project_owner(project uuid) returns uuid
-    language plpgsql stable security definer set search_path = '' as
+    language plpgsql stable as
     'begin return (select p.%1$I from public.projects p where p.id = project); end'
   $f$, owner_column);
   execute format($f$

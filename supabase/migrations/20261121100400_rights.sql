@@ -20,13 +20,17 @@ begin
   return nullif(current_setting('request.jwt.claims', true), '')::jsonb;
 end $$;
 
+-- Whom a token's claims name; null where that is no person.
+create or replace function project_sync.person_of(claims jsonb) returns uuid
+language sql immutable as $$
+  select case when claims->>'sub' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then (claims->>'sub')::uuid end
+$$;
+
 -- The signed-in person; null for the agent, whose token has no `sub`, and for the service.
 create or replace function project_sync.caller_id() returns uuid
 language plpgsql stable security definer set search_path = '' as $$
-declare
-  sub text := project_sync.claims()->>'sub';
 begin
-  return case when sub ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then sub::uuid end;
+  return project_sync.person_of(project_sync.claims());
 end $$;
 
 -- Who stands as sender in events.
@@ -38,7 +42,16 @@ begin
   return coalesce(claims->>'sub', claims->>'role', 'database');
 end $$;
 
--- `write`, `read` or null. A project that is not there is nobody's but the service's.
+-- The service may ask for any project, and so is told when there is none.
+create or replace function project_sync.check_project(project uuid) returns void
+language plpgsql stable as $$
+begin
+  if not exists (select from public.projects p where p.id = project) then
+    raise exception using errcode = 'PT404', message = 'no such project', detail = jsonb_build_object('project_id', project);
+  end if;
+end $$;
+
+-- `write`, `read` or null. A project that is not there is nobody's.
 create or replace function project_sync.access_to(project uuid) returns text
 language plpgsql stable as $$
 declare
@@ -46,11 +59,13 @@ declare
   person uuid;
 begin
   case claims->>'role'
-    when 'service_role' then return 'write';
+    when 'service_role' then
+      perform project_sync.check_project(project);
+      return 'write';
     when 'preview_agent' then
       return (select 'read' from public.projects p where p.id = project and claims->>'project_id' = project::text);
     when 'authenticated' then
-      person := project_sync.caller_id();
+      person := project_sync.person_of(claims);
       if person is null then return null; end if;
       if project_sync.project_owner(project) = person then return 'write'; end if;
       return (select case m.role when 'editor' then 'write' else 'read' end
@@ -66,27 +81,16 @@ begin
     detail = jsonb_build_object('project_id', project);
 end $$;
 
--- The service may ask for any project, and so is told when there is none.
-create or replace function project_sync.check_project(project uuid) returns void
-language plpgsql stable as $$
-begin
-  if not exists (select from public.projects p where p.id = project) then
-    raise exception using errcode = 'PT404', message = 'no such project', detail = jsonb_build_object('project_id', project);
-  end if;
-end $$;
-
 create or replace function project_sync.check_read(project uuid) returns void
 language plpgsql stable as $$
 begin
   if project_sync.access_to(project) is null then perform project_sync.refuse(project); end if;
-  perform project_sync.check_project(project);
 end $$;
 
 create or replace function project_sync.check_write(project uuid) returns void
 language plpgsql stable as $$
 begin
   if project_sync.access_to(project) is distinct from 'write' then perform project_sync.refuse(project); end if;
-  perform project_sync.check_project(project);
 end $$;
 
 -- For policies: evaluated once a statement, not once a row.

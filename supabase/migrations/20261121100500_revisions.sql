@@ -50,6 +50,16 @@ begin
     where c.project_id = project;
 end $$;
 
+-- Locks before comparing, in their order: what the functions begin with.
+create or replace function project_sync.begin_write(project uuid, cost numeric default 1) returns void
+language plpgsql as $$
+begin
+  perform project_sync.enter_line(project);
+  perform project_sync.spend(project, cost);
+  perform from project_sync.counters c where c.project_id = project for no key update;
+  if not found then insert into project_sync.counters (project_id) values (project) on conflict do nothing; end if;
+end $$;
+
 -- The digest as it should be, from the rows themselves: for checks, never for answers.
 create or replace function project_sync.recomputed_digest(project uuid) returns bit(256)
 language sql stable as $$
@@ -61,20 +71,20 @@ $$;
 create or replace function project_sync.spend(project uuid, cost numeric) returns void
 language plpgsql as $$
 declare
-  limits project_sync.settings;
+  claims jsonb := project_sync.claims();
   tokens_left numeric;
 begin
-  select * into limits from project_sync.settings;
   insert into project_sync.rate_limits as bucket (project_id, user_id, tokens, at)
-    values (project, coalesce(project_sync.caller_id(), '00000000-0000-0000-0000-000000000000'),
-      limits.rate_burst - cost, clock_timestamp())
+    select project, coalesce(project_sync.person_of(claims), '00000000-0000-0000-0000-000000000000'),
+      s.rate_burst - cost, clock_timestamp() from project_sync.settings s
     on conflict (project_id, user_id) do update
-      set tokens = least(limits.rate_burst, bucket.tokens
-          + greatest(0, extract(epoch from excluded.at - bucket.at)) * limits.rate_per_second) - cost,
+      set tokens = least(excluded.tokens, bucket.tokens - cost + greatest(0, extract(epoch from excluded.at - bucket.at))
+          * (select s.rate_per_second from project_sync.settings s)),
         at = excluded.at
     returning tokens into tokens_left;
   if tokens_left < 0 then
     raise exception using errcode = 'PT429', message = 'too many writes to this project',
-      detail = jsonb_build_object('retry_after_ms', ceil(-tokens_left / limits.rate_per_second * 1000)::bigint);
+      detail = jsonb_build_object('retry_after_ms', ceil(-tokens_left
+        / (select s.rate_per_second from project_sync.settings s) * 1000)::bigint);
   end if;
 end $$;

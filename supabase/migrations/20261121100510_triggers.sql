@@ -15,6 +15,21 @@ begin
   end;
 end $$;
 
+-- What a row has in its project's digest: nothing for a tombstone, or where there is no row.
+create or replace function project_sync.share(is_deleted boolean, file_path text, version integer, content_hash text)
+returns bit(256) language sql immutable parallel safe as $$
+  select case when is_deleted is not false then repeat('0', 256)::bit(256)
+    else project_sync.file_digest(file_path, version, content_hash) end
+$$;
+
+-- Ends a path: the tombstone is the path's next version.
+create or replace function project_sync.bury(file public.project_files) returns void
+language plpgsql as $$
+begin
+  insert into public.project_files (project_id, file_path, file_type, is_deleted)
+    values (file.project_id, file.file_path, file.file_type, true);
+end $$;
+
 -- The row as it may be stored: hash and size taken from the bytes.
 create or replace function project_sync.sealed(file public.project_files) returns public.project_files
 language plpgsql as $$
@@ -61,6 +76,7 @@ language plpgsql security definer set search_path = '' as $$
 declare
   held record;
   newest record;
+  claims jsonb := project_sync.claims();
   person uuid;
 begin
   -- A copy for the history, made by keep_history below.
@@ -69,12 +85,14 @@ begin
   -- A file that was adopted under a path of the refused kind can still be deleted.
   if not new.is_deleted then perform project_sync.check_path(new.file_path); end if;
   held := project_sync.hold_counter(new.project_id);
-  select f.id, f.version, f.is_current_version, f.is_deleted, f.created_by into newest from public.project_files f
+  select f.id, f.version, f.is_current_version, f.is_deleted, f.created_by,
+      exists (select from public.project_files taken where taken.id = new.id) as id_is_taken
+    into newest from public.project_files f
     where f.project_id = new.project_id and f.file_path = new.file_path order by f.version desc limit 1;
   -- Nothing there to be deleted.
   if new.is_deleted and coalesce(newest.is_deleted, true) then return null; end if;
-  person := project_sync.profile_of(case when project_sync.claims()->>'role' = 'authenticated'
-    then project_sync.caller_id() else coalesce(new.last_modified_by, new.created_by) end);
+  person := project_sync.profile_of(case when claims->>'role' = 'authenticated'
+    then project_sync.person_of(claims) else coalesce(new.last_modified_by, new.created_by) end);
   new.created_by := coalesce(case when not newest.is_deleted then newest.created_by end, person,
     project_sync.profile_of(project_sync.project_owner(new.project_id)));
   new.last_modified_by := person;
@@ -84,7 +102,7 @@ begin
   new.is_current_version := true;
   new.superseded_revision := null;
   -- An id that is there already ends in `on conflict` or in an error: then nothing else may have changed.
-  if newest.is_current_version and not exists (select from public.project_files f where f.id = new.id) then
+  if newest.is_current_version and not newest.id_is_taken then
     update public.project_files f set is_current_version = false, superseded_revision = held.revision where f.id = newest.id;
   end if;
   return new;
@@ -95,11 +113,9 @@ language plpgsql security definer set search_path = '' as $$
 begin
   -- The row before is the parent: retired with this one, so both shares are counted here.
   perform project_sync.take_revision(changed.project_id, changed.revision, changed.delta) from (
-    select n.project_id, max(n.revision) as revision, bit_xor(
-        case when n.is_deleted then repeat('0', 256)::bit(256)
-          else project_sync.file_digest(n.file_path, n.version, n.content_hash) end
-        # case when p.id is null or p.is_deleted then repeat('0', 256)::bit(256)
-          else project_sync.file_digest(p.file_path, p.version, p.content_hash) end) as delta
+    select n.project_id, max(n.revision) as revision,
+      bit_xor(project_sync.share(n.is_deleted, n.file_path, n.version, n.content_hash)
+        # project_sync.share(p.is_deleted, p.file_path, p.version, p.content_hash)) as delta
     from inserted n left join public.project_files p on p.id = n.parent_version_id
     where n.is_current_version group by n.project_id) changed;
   return null;
@@ -186,8 +202,7 @@ begin
   was.superseded_revision := new.revision;
   insert into public.project_files select (was).*;
   if new.file_path <> old.file_path then
-    insert into public.project_files (project_id, file_path, file_type, is_deleted)
-      values (old.project_id, old.file_path, old.file_type, true);
+    perform project_sync.bury(old);
   end if;
   return null;
 end $$;
@@ -195,13 +210,13 @@ end $$;
 create or replace function project_sync.after_update() returns trigger
 language plpgsql security definer set search_path = '' as $$
 begin
+  -- A row that only gives way to its next version is that one's to count.
+  if not exists (select from after_rows n where n.is_current_version) then return null; end if;
   -- Of a renamed row the old share goes with the old path's tombstone.
   perform project_sync.take_revision(changed.project_id, changed.revision, changed.delta) from (
-    select n.project_id, max(n.revision) as revision, bit_xor(
-        case when n.is_deleted then repeat('0', 256)::bit(256)
-          else project_sync.file_digest(n.file_path, n.version, n.content_hash) end
-        # case when o.is_deleted or o.file_path <> n.file_path then repeat('0', 256)::bit(256)
-          else project_sync.file_digest(o.file_path, o.version, o.content_hash) end) as delta
+    select n.project_id, max(n.revision) as revision,
+      bit_xor(project_sync.share(n.is_deleted, n.file_path, n.version, n.content_hash)
+        # project_sync.share(o.is_deleted or o.file_path <> n.file_path, o.file_path, o.version, o.content_hash)) as delta
     from after_rows n join before_rows o on o.id = n.id
     where n.is_current_version and (n.version <> o.version or n.file_path <> o.file_path) group by n.project_id) changed;
   return null;
@@ -216,8 +231,7 @@ begin
     return old;
   end if;
   if old.is_current_version and not old.is_deleted then
-    insert into public.project_files (project_id, file_path, file_type, is_deleted)
-      values (old.project_id, old.file_path, old.file_type, true);
+    perform project_sync.bury(old);
   end if;
   return null;
 end $$;

@@ -3,11 +3,11 @@
 
 -- Hands one event to Realtime. Its table may be locked, its schema missing: the save stands, and agents find out by asking
 -- for the head. The lock_timeout is this function's own and ends with it.
-create or replace function project_sync.send_event(payload jsonb, event text, topic text) returns void
+create or replace function project_sync.send_event(payload jsonb, event text, topic text, lock_timeout_ms integer) returns void
 language plpgsql security definer set search_path = '' set lock_timeout = '200ms' as $$
 begin
   if to_regprocedure('realtime.send(jsonb,text,text,boolean)') is null then return; end if;
-  perform set_config('lock_timeout', (select s.event_lock_timeout_ms::text from project_sync.settings s), true);
+  perform set_config('lock_timeout', lock_timeout_ms::text, true);
   perform realtime.send(payload, event, topic, true);
 exception when others then
   raise warning 'event % on % was not sent: %', event, topic, sqlerrm;
@@ -64,28 +64,30 @@ declare
   file public.project_files;
   entry jsonb;
   files jsonb;
-  changed integer;
+  changed integer := 0;
 begin
   perform set_config('project_sync.announced', pg_current_xact_id()::text, true);
   if not project_sync.flag_is_on('FSYNC_SERVER_BROADCASTS', new.project_id) then return null; end if;
-  select count(*) into changed from public.project_files f
-    where f.project_id = new.project_id and f.revision = new.revision and f.is_current_version;
+  select * into limits from project_sync.settings;
+  for file in select f.* from public.project_files f
+      where f.project_id = new.project_id and f.revision = new.revision and f.is_current_version limit 2 loop
+    changed := changed + 1;
+  end loop;
   -- The project itself may be gone.
   if changed = 0 then return null; end if;
   if changed = 1 and current_setting('project_sync.bulk', true) is distinct from pg_current_xact_id()::text then
-    select * into limits from project_sync.settings;
-    select f.* into file from public.project_files f
-      where f.project_id = new.project_id and f.revision = new.revision and f.is_current_version;
     entry := project_sync.event_entry(file, file.size <= limits.event_content_bytes);
     -- JSON spells a byte with six at the most.
     if file.size > limits.event_max_bytes / 8 and octet_length(entry::text) > limits.event_max_bytes then entry := project_sync.event_entry(file, false); end if;
     perform project_sync.send_event(payload || (entry - 'action'),
-      case when file.is_deleted then 'file:delete' else 'file:update' end, topic);
+      case when file.is_deleted then 'file:delete' else 'file:update' end, topic, limits.event_lock_timeout_ms);
   else
+    select count(*) into changed from public.project_files f
+      where f.project_id = new.project_id and f.revision = new.revision and f.is_current_version;
     files := project_sync.event_files(new.project_id, new.revision);
     payload := payload || jsonb_build_object('count', changed, 'files', coalesce(files, '[]'));
     if files is null then payload := payload || '{"files_omitted": true}'; end if;
-    perform project_sync.send_event(payload, 'bulk:apply', topic);
+    perform project_sync.send_event(payload, 'bulk:apply', topic, limits.event_lock_timeout_ms);
   end if;
   return null;
 end $$;

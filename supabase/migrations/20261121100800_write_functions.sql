@@ -36,15 +36,6 @@ begin
   return stored;
 end $$;
 
--- Locks before comparing, in their order.
-create or replace function project_sync.begin_write(project uuid, cost numeric default 1) returns void
-language plpgsql as $$
-begin
-  perform project_sync.enter_line(project);
-  perform project_sync.spend(project, cost);
-  perform project_sync.hold_counter(project);
-end $$;
-
 create or replace function project_sync.save(project uuid, saved public.project_files, expected integer) returns public.project_files
 language plpgsql as $$
 declare
