@@ -82,7 +82,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let state = StateFile::in_dir(temp.path());
         assert!(state.load("p").unwrap().is_none());
-        let saved = Saved { project_id: "p".into(), revision: 3, rows: Vec::new() };
+        let saved = Saved { project_id: "p".into(), revision: 3, rows: Vec::new(), local: Vec::new() };
         state.save(&saved).unwrap();
         assert_eq!(state.load("p").unwrap(), Some(saved));
         assert!(matches!(state.load("q"), Err(StateError::Unusable { .. })));

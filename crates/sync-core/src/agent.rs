@@ -47,7 +47,7 @@ impl Agent {
             degraded: BTreeSet::new(),
             rng: Rng::new(options.seed),
             channel: Channel::new(&options),
-            replica: Replica::new(options.live),
+            replica: Replica::new(&options),
             renewals: Renewals::new(&options, now),
             publisher: Publisher::new(&options),
             options,
@@ -72,6 +72,7 @@ impl Agent {
             Input::Written(id, written) => {
                 self.replica.on_written(&mut cx, id, written);
             }
+            Input::Looked(seen) => self.replica.looked(&mut cx, seen),
             Input::Renewed(result) => self.renewals.ended(&mut cx, result),
             Input::Phase(phase) => {
                 self.publisher.phase_is(now, phase, self.replica.known());
@@ -117,6 +118,7 @@ impl Agent {
             current: self.replica.is_current(),
             channel: self.channel.name(),
             debts: self.replica.debts(),
+            local_changes: self.replica.local_changes().collect(),
             files: self.replica.files(),
             digest: self.replica.digest(),
             held: self.replica.held(),

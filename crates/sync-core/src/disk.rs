@@ -44,6 +44,24 @@ impl Disk {
         self.owned.insert(path, hash);
     }
 
+    /// Takes in what lies at `path` by somebody else's hand.
+    pub fn saw(&mut self, path: &ProjectPath, hash: Option<ContentHash>) {
+        match hash {
+            Some(hash) => self.owned.insert(path.clone(), hash),
+            None => self.owned.remove(path),
+        };
+    }
+
+    /// What lies at `path`, as far as is known.
+    pub fn standing(&self, path: &ProjectPath) -> Option<ContentHash> {
+        self.owned.get(path).copied()
+    }
+
+    /// Something is wished of `path` or under way for it.
+    pub fn is_wished(&self, path: &ProjectPath) -> bool {
+        self.pending.contains_key(path) || self.in_flight.as_ref().is_some_and(|(_, ops)| ops.contains_key(path))
+    }
+
     pub fn owns(&self, path: &ProjectPath) -> bool {
         self.owned.contains_key(path)
     }

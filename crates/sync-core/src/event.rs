@@ -68,6 +68,16 @@ pub enum Event {
     DebtPaid {
         path: String,
     },
+    /// Somebody else than the agent changed or removed a file of the database.
+    LocalChange {
+        path: ProjectPath,
+        removed: bool,
+    },
+    /// It is none any more: the database changed the path, it is as it was, or (`restored`) is being put back.
+    LocalChangeSettled {
+        path: ProjectPath,
+        restored: bool,
+    },
     TokenRenewed,
     /// A reason was added to the list beside the phase.
     Degraded {

@@ -3,7 +3,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::frame::ProtocolVersion;
-use crate::{Answer, BatchId, ContentHash, ProjectPath, ReadError, ReadId, Revision, Saved, Version, Written};
+use crate::{Answer, BatchId, ContentHash, LocalChange, ProjectPath, ReadError, ReadId, Revision, Saved, Version, Written};
 
 /// What an agent is told once, at its start.
 #[derive(Debug, Clone)]
@@ -26,6 +26,8 @@ pub struct Options {
     pub token_lifetime: Option<Duration>,
     /// There is a renewal endpoint.
     pub can_renew: bool,
+    /// Put back what the project's own code changed of the database's files.
+    pub restore_local_changes: bool,
     /// For jitter and backoff.
     pub seed: u64,
 }
@@ -43,6 +45,8 @@ pub enum Input {
     Read(ReadId, Result<Answer, ReadError>),
     /// A batch ended; one entry an operation, in its order.
     Written(BatchId, Vec<Written>),
+    /// What lies at owned paths that somebody else than the agent has touched since it was last looked.
+    Looked(Vec<LocalChange>),
     /// A renewal ended.
     Renewed(Result<Renewal, RenewalError>),
     /// The machine slept: sockets are dead, whatever they say.

@@ -17,6 +17,7 @@ pub mod frame;
 mod heartbeat;
 mod held;
 mod input;
+mod local;
 mod op;
 mod output;
 mod path;
@@ -39,11 +40,12 @@ pub use content_hash::{ContentHash, NotAHash};
 pub use digest::TableDigest;
 pub use event::{Event, Reason};
 pub use input::{HydratedFile, Hydration, Input, Options, Phase, Renewal, RenewalError, Restored, SocketEvent};
+pub use local::LocalChange;
 pub use op::{BatchId, Content, Op, Outcome, StageId, Written};
 pub use output::{Output, Status};
 pub use path::{PathError, ProjectPath};
 pub use read::{Answer, Read, ReadError, ReadId};
-pub use saved::{Saved, SavedError, SavedRow};
+pub use saved::{Saved, SavedError, SavedLocal, SavedRow};
 pub use time::Time;
 
 /// A project's state number: each committed transaction that changes files is one revision.

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::frame::ClientMessage;
-use crate::{BatchId, Event, Op, Read, ReadId, Reason, Revision, TableDigest};
+use crate::{BatchId, Event, LocalChange, Op, Read, ReadId, Reason, Revision, TableDigest};
 
 /// Something to be done outside.
 #[derive(Debug, Clone)]
@@ -39,6 +39,8 @@ pub struct Status {
     pub channel: &'static str,
     /// Accepted and not yet on disk: path, reason, error.
     pub debts: Vec<(String, &'static str, String)>,
+    /// Owned files that the project's own code changed, and the database not since.
+    pub local_changes: Vec<LocalChange>,
     /// Live paths of the table.
     pub files: usize,
     /// Of what was accepted, as the contract computes it.

@@ -13,6 +13,17 @@ pub struct Saved {
     pub revision: Revision,
     /// The table, tombstones included.
     pub rows: Vec<SavedRow>,
+    /// Owned files that the project's own code changed, and that are left so.
+    pub local: Vec<SavedLocal>,
+}
+
+/// A local change, as it was last seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SavedLocal {
+    /// As the database spells it.
+    pub path: String,
+    /// What lay there; none: no file.
+    pub hash: Option<ContentHash>,
 }
 
 /// One row of the table.
@@ -54,6 +65,8 @@ struct Wire {
     project_id: String,
     revision: Revision,
     rows: Vec<WireRow>,
+    #[serde(default)]
+    local: Vec<(String, Option<String>)>,
 }
 
 /// Path, version, revision, hash (none: a tombstone), size.
@@ -67,7 +80,8 @@ impl Saved {
             .iter()
             .map(|row| (row.path.clone(), row.version, row.revision, row.hash.map(|hash| hash.to_string()), row.size));
         let (project_id, revision) = (self.project_id.clone(), self.revision);
-        let wire = Wire { format: FORMAT, project_id, revision, rows: rows.collect() };
+        let local = self.local.iter().map(|local| (local.path.clone(), local.hash.map(|hash| hash.to_string())));
+        let wire = Wire { format: FORMAT, project_id, revision, rows: rows.collect(), local: local.collect() };
         // Only maps with keys that are no strings can fail, and there are none.
         let json = serde_json::to_string(&wire).unwrap_or_default();
         format!("{}\n{json}", ContentHash::of(json.as_bytes()))
@@ -88,15 +102,25 @@ impl Saved {
             return Err(SavedError::OtherProject(wire.project_id));
         }
         let rows = wire.rows.into_iter().map(|(path, version, revision, hash, size)| {
-            let hash = match hash.map(|hash| ContentHash::parse(&hash)) {
-                None => None,
-                Some(Ok(hash)) => Some(hash),
-                Some(Err(_)) => return Err(SavedError::BadHash { path }),
-            };
+            let hash = parsed(&path, hash)?;
             Ok(SavedRow { path, version, revision, hash, size })
         });
-        Ok(Saved { rows: rows.collect::<Result<_, _>>()?, project_id: wire.project_id, revision: wire.revision })
+        let local = wire.local.into_iter().map(|(path, hash)| {
+            let hash = parsed(&path, hash)?;
+            Ok(SavedLocal { path, hash })
+        });
+        Ok(Saved {
+            rows: rows.collect::<Result<_, _>>()?,
+            local: local.collect::<Result<_, _>>()?,
+            project_id: wire.project_id,
+            revision: wire.revision,
+        })
     }
+}
+
+fn parsed(path: &str, hash: Option<String>) -> Result<Option<ContentHash>, SavedError> {
+    let hash = hash.map(|hash| ContentHash::parse(&hash)).transpose();
+    hash.map_err(|_| SavedError::BadHash { path: path.to_owned() })
 }
 
 #[cfg(test)]
@@ -112,7 +136,10 @@ mod tests {
             size: Some(1),
         };
         let gone = SavedRow { path: "../b".into(), version: None, revision: 8, hash: None, size: None };
-        Saved { project_id: "p".into(), revision: 8, rows: vec![live, gone] }
+        let local = ["changed", "removed"].map(str::to_owned).map(|path| SavedLocal { hash: None, path });
+        let [changed, removed] = local;
+        let changed = SavedLocal { hash: Some(ContentHash::of(b"b")), ..changed };
+        Saved { project_id: "p".into(), revision: 8, rows: vec![live, gone], local: vec![changed, removed] }
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod accept;
 mod catch_up;
 mod fetch;
 mod head_poll;
+mod look;
 mod older;
 mod provisional;
 mod reads;
@@ -18,9 +19,10 @@ use crate::cx::{Cx, earliest};
 use crate::digest::TableDigest;
 use crate::disk::Disk;
 use crate::held::Held;
+use crate::local::LocalChanges;
 use crate::table::{Row, RowState, Table};
 use crate::wish::{Origin, Want};
-use crate::{BatchId, Content, Event, Hydration, ProjectPath, Read, ReadId, Reason, Revision, Time, Written};
+use crate::{BatchId, Content, Event, Hydration, Options, ProjectPath, Read, ReadId, Reason, Revision, Time, Written};
 
 use catch_up::CatchUp;
 use fetch::Fetch;
@@ -41,6 +43,7 @@ pub(crate) struct Replica {
     table: Table,
     disk: Disk,
     held: Held,
+    local: LocalChanges,
     catch_up: Option<CatchUp>,
     /// A catch-up is wished at this time, with the first cause of it.
     wished: Option<(Time, &'static str)>,
@@ -71,15 +74,16 @@ enum Purpose {
 }
 
 impl Replica {
-    pub fn new(live: bool) -> Replica {
+    pub fn new(options: &Options) -> Replica {
         Replica {
-            live,
+            live: options.live,
             hydrated: false,
             known: 0,
             head: None,
             table: Table::default(),
             disk: Disk::default(),
             held: Held::default(),
+            local: LocalChanges::new(options.restore_local_changes),
             catch_up: None,
             wished: None,
             catch_up_backoff: catch_up::backoff(),
@@ -156,6 +160,7 @@ impl Replica {
         self.poll_head(cx);
         self.tick_older(cx);
         self.tick_catch_up(cx);
+        self.restore_local(cx);
         self.disk.wake();
         self.pump(cx);
     }
@@ -168,6 +173,7 @@ impl Replica {
             self.disk.deadline(),
             self.catch_up_deadline(),
             self.head_poll.deadline(),
+            self.local_deadline(),
             self.provisional_deadline(),
             self.older.as_ref().and_then(Older::deadline),
         ])
@@ -274,6 +280,7 @@ impl Replica {
                 return;
             }
         };
+        self.settle_local(cx, &path);
         if let Some(provisional) = self.provisional.get(&path) {
             if row.is_none_or(|row| row.version < Some(provisional.version)) {
                 return;

@@ -70,6 +70,7 @@ impl Replica {
             return self.wish_catch_up(cx.now.after(CONFIRM_AFTER), "provisional_too_many");
         }
         let confirm_at = cx.now.after(CONFIRM_AFTER);
+        self.settle_local(cx, &path);
         self.provisional.insert(path.clone(), Provisional { version, confirm_at, asked: false });
         self.disk.want(cx, path, Want { hash, size, version: Some(version), revision: None }, content, origin);
     }

@@ -4,7 +4,7 @@ use super::Replica;
 use crate::cx::Cx;
 use crate::table::{Row, RowState};
 use crate::wish::Origin;
-use crate::{Restored, Saved, SavedRow};
+use crate::{ProjectPath, Restored, Saved, SavedLocal, SavedRow};
 
 impl Replica {
     /// Goes on from the state of an earlier agent and what lies in the directory now.
@@ -21,6 +21,7 @@ impl Replica {
         for file in files {
             self.disk.adopt(file.path, file.hash);
         }
+        self.restore_local_changes(cx, saved.local);
         // What differs now may only be younger than the state: the catch-up knows.
         self.reconcile = true;
         if self.live {
@@ -31,6 +32,20 @@ impl Replica {
         self.pump(cx);
     }
 
+    /// A local change is one still where exactly that lies there. Whatever else differs from its row is put back.
+    fn restore_local_changes(&mut self, cx: &mut Cx, local: Vec<SavedLocal>) {
+        if self.local.restores() {
+            return;
+        }
+        for SavedLocal { path, hash } in local {
+            let Ok(path) = ProjectPath::parse(&path) else { continue };
+            let live = self.table.get(path.as_str()).is_some_and(Row::is_live);
+            if live && self.disk.standing(&path) == hash {
+                self.local.found(cx.now, path, hash);
+            }
+        }
+    }
+
     /// Makes every path as the table says: after a start from kept state, once the table is up to date.
     pub(super) fn reconcile(&mut self, cx: &mut Cx) {
         if !std::mem::take(&mut self.reconcile) {
@@ -39,7 +54,8 @@ impl Replica {
         let rows = self.table.iter().map(|(path, _)| path.to_owned());
         let paths: BTreeSet<String> = rows.chain(self.disk.paths().map(|path| path.to_string())).collect();
         let origin = Origin { received: cx.now, sent_at_ms: None, group: None };
-        for path in paths {
+        let paths = paths.iter().filter(|path| !ProjectPath::parse(path).is_ok_and(|path| self.local.contains(&path)));
+        for path in paths.cloned().collect::<Vec<_>>() {
             self.follow_row(cx, &path, None, origin);
         }
     }
@@ -57,6 +73,7 @@ impl Replica {
             },
         });
         let (project_id, revision) = (project_id.to_owned(), self.known);
-        self.hydrated.then(|| Saved { project_id, revision, rows: rows.collect() })
+        let local = self.local_changes().map(|change| SavedLocal { path: change.path.to_string(), hash: change.hash });
+        self.hydrated.then(|| Saved { project_id, revision, rows: rows.collect(), local: local.collect() })
     }
 }

@@ -29,6 +29,7 @@ pub fn options() -> Options {
         publish_status: false,
         token_lifetime: Some(Duration::from_secs(3_600)),
         can_renew: true,
+        restore_local_changes: false,
         seed: 1,
     }
 }

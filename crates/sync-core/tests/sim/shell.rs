@@ -139,6 +139,7 @@ pub fn options(seed: u64, setting: &Setting) -> Options {
         publish_status: setting.publish_status,
         token_lifetime: Some(setting.token_life),
         can_renew: setting.can_renew,
+        restore_local_changes: false,
         seed,
     }
 }
