@@ -12,7 +12,7 @@ use secrecy::SecretString;
 use sync_core::frame::ProtocolVersion;
 use url::Url;
 
-pub use args::{Cli, Command, LogArgs, LogFormat, Protocol, RunArgs, SnapshotArgs};
+pub use args::{Cli, Command, LocalChanges, LogArgs, LogFormat, Protocol, RunArgs, SnapshotArgs};
 pub use error::ConfigError;
 
 use crate::dev_server::Bind;
@@ -41,6 +41,8 @@ pub struct Config {
     pub app_dir: Option<PathBuf>,
     /// The agent's own files; never inside the project.
     pub state_dir: PathBuf,
+    /// Put back what the project's own code changed of the database's files.
+    pub restore_local_changes: bool,
     /// The dev server's port.
     pub preview_port: u16,
     /// The dev server's command, instead of the one found from the project.
@@ -158,6 +160,7 @@ impl Config {
             project_dir,
             app_dir: args.app_dir,
             state_dir,
+            restore_local_changes: args.local_changes == LocalChanges::Restore,
             preview_port: args.preview_port,
             dev_server: (!args.dev_server.is_empty()).then_some(args.dev_server),
             bind: Bind::All,

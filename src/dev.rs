@@ -31,7 +31,7 @@ pub use mirror::{Mirror, OpenError, Opened, SENDER};
 pub use news::{News, Tell};
 pub use serve::{ServeArgs, serve};
 
-use crate::config::{self, Config, LogArgs, Protocol, RunArgs};
+use crate::config::{self, Config, LocalChanges, LogArgs, Protocol, RunArgs};
 use crate::dev_server::Bind;
 use crate::exit::Exit;
 use crate::init::Init;
@@ -177,6 +177,7 @@ fn run_args(args: &DevArgs, local: &Local, scratch: &Scratch) -> RunArgs {
         project_dir: scratch.project(),
         app_dir: args.app_dir.clone(),
         state_dir: Some(scratch.state()),
+        local_changes: LocalChanges::Keep,
         preview_port: args.port,
         status_addr: args.status_addr,
         stop_grace: STOP_GRACE,

@@ -82,6 +82,18 @@ pub fn report(event: &Event) {
             warn!(event_type = "debt_added", file_path = path, reason, error, "not on disk yet: {path}: {error}");
         }
         Event::DebtPaid { path } => info!(event_type = "debt_paid", file_path = path, "on disk now: {path}"),
+        Event::LocalChange { path, removed } => {
+            counter!("preview_agent_local_changes_found_total").increment(1);
+            let (path, how) = (path.as_str(), if *removed { "removed" } else { "changed" });
+            warn!(event_type = "local_change", file_path = path, change = how, "{path} was {how} by somebody else");
+        }
+        Event::LocalChangeSettled { path, restored } => {
+            if *restored {
+                counter!("preview_agent_local_changes_restored_total").increment(1);
+            }
+            let path = path.as_str();
+            info!(event_type = "local_change_settled", file_path = path, restored, "{path} follows the database again");
+        }
         Event::TokenRenewed => {
             counter!("preview_agent_renewals_total").increment(1);
             info!(event_type = "token_renewed", "token renewed");

@@ -6,11 +6,13 @@ mod reminders;
 mod resume;
 mod writer;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
 use sync_core::{
-    Agent, Answer, Event, Hydration, Input, Options, Output, ReadError, ReadId, Renewal, RenewalError, Time,
+    Agent, Answer, Event, Hydration, Input, Options, Output, ProjectPath, ReadError, ReadId, Renewal, RenewalError,
+    Time,
 };
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
@@ -30,12 +32,12 @@ use crate::report::{millis, report, report_dev_server, since_sent};
 use crate::state::StateFile;
 use crate::status::{self, Board, Phase};
 use crate::token::{Kind, TokenCell};
-use crate::workspace::{Stage, Workspace};
+use crate::workspace::{Stage, Workspace, WorkspaceError};
 
 use hydrate::{First, Hydrated, Hydrating};
 use keeper::Keeper;
 use resume::SleepWatch;
-use writer::Writer;
+use writer::{Done, Writer};
 
 /// Runs the agent until a signal comes or nothing can work.
 pub async fn run(config: Config, init: Init, started: Instant) -> Exit {
@@ -84,13 +86,16 @@ enum FirstState {
     Read {
         caught_up: bool,
     },
-    /// It came from a snapshot.
+    /// It came from the database; what else lies there is being put aside.
+    PuttingAside,
+    /// It is there.
     Placed,
 }
 
 /// What the select loop woke up for.
 enum Woken {
     Input(Input),
+    Done(Done),
     Hydrated(Result<Hydrated, Exit>),
     DevServer(DevServerEvent),
     Signal(Shutdown),
@@ -187,6 +192,7 @@ impl Running {
             let now = Time(self.started.elapsed());
             match woken {
                 Woken::Input(input) => self.agent.handle(now, input),
+                Woken::Done(done) => self.done(done),
                 Woken::Tick => self.agent.tick(now),
                 Woken::Save => self.keeper.save(self.agent.saved()),
                 Woken::DevServer(event) => self.dev_server_says(event),
@@ -202,11 +208,7 @@ impl Running {
         tokio::select! {
             biased;
             signal = signals.next() => Woken::Signal(signal),
-            (batch, written) = self.writer.next() => {
-                self.dev_server.changed(writer::changed(&written));
-                self.keeper.changed();
-                Woken::Input(Input::Written(batch, written))
-            }
+            done = self.writer.next() => Woken::Done(done),
             event = next_of(&mut self.realtime) => Woken::Input(Input::Socket(event)),
             Some(read) = self.reads.join_next() => match read {
                 Ok((id, answer)) => Woken::Input(Input::Read(id, answer)),
@@ -249,6 +251,20 @@ impl Running {
             }
         }
         self.board.set_core(self.agent.status(Time(self.started.elapsed())));
+    }
+
+    /// The workspace did something.
+    fn done(&mut self, done: Done) {
+        let input = match done {
+            Done::Written(batch, written) => {
+                self.dev_server.changed(writer::changed(&written));
+                Input::Written(batch, written)
+            }
+            Done::Looked(seen) => Input::Looked(seen),
+            Done::PutAside(result) => return self.put_aside(result),
+        };
+        self.keeper.changed();
+        self.agent.handle(Time(self.started.elapsed()), input);
     }
 
     fn tell(&mut self, event: &Event) {
@@ -305,8 +321,12 @@ impl Running {
     /// To be asked when every output is carried out: a catch-up is told of before its files are written.
     fn start_dev_server_once_ready(&mut self) -> bool {
         let there = match self.first_state {
-            FirstState::Awaited | FirstState::Read { caught_up: false } => false,
-            FirstState::Read { caught_up: true } => !self.writer.busy() && self.reads.is_empty(),
+            FirstState::Read { caught_up: true } if !self.writer.busy() && self.reads.is_empty() => {
+                self.writer.put_aside_all_but(self.live_paths());
+                self.first_state = FirstState::PuttingAside;
+                false
+            }
+            FirstState::Awaited | FirstState::Read { .. } | FirstState::PuttingAside => false,
             FirstState::Placed => true,
         };
         if !there || self.files_ready {
@@ -319,6 +339,25 @@ impl Running {
         self.dev_server.files_ready();
         self.publish_phase();
         true
+    }
+
+    /// What the table says should lie in the project.
+    fn live_paths(&self) -> BTreeSet<ProjectPath> {
+        let rows = self.agent.saved().map(|saved| saved.rows).unwrap_or_default();
+        rows.iter().filter(|row| row.hash.is_some()).filter_map(|row| ProjectPath::parse(&row.path).ok()).collect()
+    }
+
+    /// The first state is in place, and what was there before it is not in its way.
+    fn put_aside(&mut self, result: Result<usize, WorkspaceError>) {
+        match result {
+            Ok(files) => hydrate::report_found(files),
+            Err(error) => {
+                let error = chain(&error);
+                warn!(event_type = "found_failed", error, "what is not the database's stays: {error}");
+                self.board.error(error);
+            }
+        }
+        self.first_state = FirstState::Placed;
     }
 
     fn dev_server_says(&mut self, event: DevServerEvent) {
@@ -392,6 +431,7 @@ fn options(config: &Config, started: Instant) -> Options {
         publish_status: supabase.is_some_and(|supabase| supabase.publish_status),
         token_lifetime: supabase.and_then(|supabase| supabase.token.lifetime()),
         can_renew: config.session_url.is_some(),
+        restore_local_changes: config.restore_local_changes,
         seed: seed(started),
     }
 }

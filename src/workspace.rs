@@ -5,6 +5,8 @@
 //! can lead a write elsewhere.
 
 mod apply;
+mod found;
+mod noted;
 mod owned;
 mod stage;
 mod takeover;
@@ -23,6 +25,7 @@ pub use stage::Stage;
 pub use takeover::Takeover;
 
 use crate::snapshot::ExtractedFile;
+use noted::{Noted, Stamp};
 use owned::Owned;
 
 /// The project's directory, open, and the staging directory beside it.
@@ -33,6 +36,10 @@ pub struct Workspace {
     state_dir: Option<PathBuf>,
     stage: Arc<Stage>,
     owned: Owned,
+    noted: Noted,
+    /// This start's directory of what was put aside, once there is something.
+    found: Option<cap_std::fs::Dir>,
+    keeps_foreign: bool,
 }
 
 /// Why the workspace cannot be used; it names the operation and the path.
@@ -77,6 +84,9 @@ impl Workspace {
             dir: project_dir.to_owned(),
             state_dir: kept.then(|| state_dir.to_owned()),
             stage: Arc::new(stage),
+            noted: Noted::default(),
+            found: None,
+            keeps_foreign: false,
         })
     }
 
@@ -110,8 +120,27 @@ impl Workspace {
 
     /// What an earlier agent of this project wrote and what lies there now, with its hash. A file that cannot be read is
     /// left out: it will be written again.
-    pub fn owned_files(&self) -> Vec<HydratedFile> {
-        self.owned.paths().filter_map(|path| self.look_at(path)).collect()
+    pub fn owned_files(&mut self) -> Vec<HydratedFile> {
+        let mut files = Vec::new();
+        let paths: Vec<_> = self.owned.paths().cloned().collect();
+        for path in paths {
+            match self.look_at(&path) {
+                Some((file, stamp)) => {
+                    self.noted.put(path, stamp, file.hash);
+                    files.push(file);
+                }
+                None => self.noted.missing(path),
+            }
+        }
+        files
+    }
+
+    /// What lies at `path` now, if it is a file.
+    fn look_at(&self, path: &ProjectPath) -> Option<(HydratedFile, Stamp)> {
+        let (mut file, stat) = self.open_file(path).ok()?;
+        let hash = apply::hash_of(&mut file).ok()?;
+        let file = HydratedFile { path: path.clone(), version: None, hash, size: stat.st_size as u64 };
+        Some((file, Stamp::of(&stat)))
     }
 
     /// Moves an extracted and verified snapshot into the project. What stood there and is not of the snapshot is put

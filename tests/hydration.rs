@@ -3,6 +3,7 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 use local_backend::{Chance, SnapshotFaults};
 use support::world::World;
@@ -179,4 +180,42 @@ fn what_is_saved_while_the_snapshot_comes_is_not_lost() {
     world.save("src/saved.ts", "while hydrating");
     world.backend().faults().clear();
     eventually("hydrated and equal", || world.equal(&agent));
+}
+
+#[test]
+fn what_lay_there_is_put_aside_whichever_way_the_first_state_comes() {
+    for snapshot in [true, false] {
+        let world = World::new();
+        let start = if snapshot { world.start() } else { world.start().without("SNAPSHOT_URL") };
+        let project = start.project();
+        for (path, text) in [
+            ("src/App.tsx", "differs"),
+            ("package.json", "{\"name\":\"x\"}"),
+            ("mine/deep.txt", "mine"),
+            ("index.html/in/the/way.txt", "a directory where a file must go"),
+            ("node_modules/left-pad/index.js", "installed"),
+        ] {
+            let file = project.join(path);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, text).unwrap();
+        }
+        let inode = |path: &str| fs::metadata(project.join(path)).unwrap().ino();
+        let equal = inode("package.json");
+        let mut agent = start.run();
+        let found = agent.wait_for("found");
+        assert_eq!(found["event_type"], "found");
+        agent.wait_for("dev_server_start");
+        world.in_sync(&agent);
+        assert_eq!(inode("package.json"), equal, "what is equal stays");
+        assert!(project.join("node_modules/left-pad/index.js").exists());
+        let found = fs::read_dir(agent.dir().join(".preview-agent/found")).unwrap().next().unwrap().unwrap().path();
+        let aside: Vec<_> =
+            tree(&found).into_iter().map(|(path, bytes)| (path, String::from_utf8(bytes).unwrap())).collect();
+        let expected = [
+            ("index.html/in/the/way.txt", "a directory where a file must go"),
+            ("mine/deep.txt", "mine"),
+            ("src/App.tsx", "differs"),
+        ];
+        assert_eq!(aside, expected.map(|(path, text)| (path.to_owned(), text.to_owned())), "snapshot: {snapshot}");
+    }
 }

@@ -82,6 +82,9 @@ pub struct RunArgs {
     /// The agent's own files, never inside the project [default: .preview-agent beside the project]
     #[arg(long, env = "STATE_DIR", value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
+    /// What becomes of a database file that the project's own code changed or removed
+    #[arg(long, env = "LOCAL_CHANGES", value_name = "WHAT", default_value = "keep")]
+    pub local_changes: LocalChanges,
     /// The dev server's port
     #[arg(long, env = "PREVIEW_PORT", value_name = "PORT", default_value_t = 3001)]
     pub preview_port: u16,
@@ -140,6 +143,15 @@ pub struct SnapshotArgs {
     /// Seconds since 1970 that the manifest gives as its time; 1980-01-01 where not given
     #[arg(long, env = "SOURCE_DATE_EPOCH", value_name = "SECONDS")]
     pub source_date_epoch: Option<u64>,
+}
+
+/// What becomes of local changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LocalChanges {
+    /// They stay until the database changes the file.
+    Keep,
+    /// The file is put back.
+    Restore,
 }
 
 /// How log lines look.

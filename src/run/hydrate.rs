@@ -103,13 +103,14 @@ impl Hydrating {
         Ok(hydrated)
     }
 
-    fn without_snapshot(self) -> Hydrated {
+    fn without_snapshot(mut self) -> Hydrated {
+        self.workspace.keep_foreign();
         Hydrated { workspace: self.workspace, first: First::Database }
     }
 
     /// The directory of an earlier agent with its state, where the database can say what has changed since. Where most
     /// of the files are gone, a snapshot is the shorter way.
-    fn kept(&self) -> Option<Restored> {
+    fn kept(&mut self) -> Option<Restored> {
         let state = self.state.as_ref().filter(|_| self.live)?;
         let saved = match state.load(&self.project_id) {
             Ok(saved) => saved?,
@@ -174,14 +175,7 @@ impl Hydrating {
             Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
         };
         let takeover = takeover.map_err(|error| Exit::disk(chain(&error)))?;
-        if takeover.found > 0 {
-            let found = takeover.found;
-            warn!(
-                event_type = "found",
-                files = found,
-                "{found} files that are not the database's were put aside in `found`"
-            );
-        }
+        report_found(takeover.found);
         let file = |file: snapshot::ExtractedFile| HydratedFile {
             path: file.path,
             version: file.version,
@@ -191,5 +185,12 @@ impl Hydrating {
         let hydration =
             Hydration { revision: extracted.revision, files: extracted.files.into_iter().map(file).collect() };
         Ok(Hydrated { workspace, first: First::Snapshot(hydration) })
+    }
+}
+
+/// Says that files were put aside, where some were.
+pub(super) fn report_found(files: usize) {
+    if files > 0 {
+        warn!(event_type = "found", files, "{files} files that are not the database's were put aside in `found`");
     }
 }

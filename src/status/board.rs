@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use metrics::{counter, gauge};
 use serde_json::{Value, json};
-use sync_core::{ProjectPath, Reason, Revision};
+use sync_core::{LocalChange, ProjectPath, Reason, Revision};
 
 use super::metrics::{count, resident_memory};
 use crate::dev_server::{DevServer, DevServerStatus, StateName};
@@ -15,6 +15,8 @@ use crate::report::millis;
 const ERRORS_KEPT: usize = 20;
 /// Debts listed in `/status`; the count is always whole.
 const DEBTS_SHOWN: usize = 100;
+/// The same for local changes.
+const LOCAL_CHANGES_SHOWN: usize = 100;
 
 /// Where the agent is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -176,6 +178,11 @@ impl Board {
             .take(DEBTS_SHOWN)
             .map(|(path, reason, error)| json!({"file_path": path, "reason": reason, "error": error}))
             .collect();
+        let change = |change: &LocalChange| {
+            let how = if change.hash.is_some() { "changed" } else { "removed" };
+            json!({"file_path": change.path.as_str(), "change": how})
+        };
+        let local: Vec<_> = core.local_changes.iter().take(LOCAL_CHANGES_SHOWN).map(change).collect();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "project_id": shown.project_id,
@@ -191,6 +198,7 @@ impl Board {
             "held_events": core.held,
             "last_applied": shown.applied,
             "debts": {"count": core.debts.len(), "first": debts},
+            "local_changes": {"count": core.local_changes.len(), "first": local},
             "connection": {"state": core.channel, "token_left_ms": core.token_left.map(millis)},
             "dev_server": shown.dev_server.as_ref().map(DevServer::status),
             "boot_ms": shown.boot.iter().map(|(step, at)| (step.to_string(), json!(at))).collect::<serde_json::Map<_, _>>(),
@@ -227,6 +235,7 @@ impl Board {
         gauge!("preview_agent_head_revision").set(core.head.unwrap_or(core.revision) as f64);
         gauge!("preview_agent_in_sync").set(yes(core.current));
         gauge!("preview_agent_debts").set(core.debts.len() as f64);
+        gauge!("preview_agent_local_changes").set(core.local_changes.len() as f64);
         gauge!("preview_agent_held_events").set(core.held as f64);
         gauge!("preview_agent_files").set(core.files as f64);
         if let Some(left) = core.token_left {

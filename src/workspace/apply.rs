@@ -7,8 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
-use sync_core::{Content, ContentHash, HydratedFile, Op, Outcome, ProjectPath, Written};
+use sync_core::{Content, ContentHash, Op, Outcome, ProjectPath, Written};
 
+use super::noted::Stamp;
 use super::stage::Staged;
 use super::{Workspace, walk};
 
@@ -17,8 +18,15 @@ const COMPARE_BUFFER: usize = 64 * 1024;
 
 /// One operation between staging and its rename.
 enum Prepared {
-    Done(Outcome),
-    Rename { staged: Staged, bytes: u64 },
+    Failed(Outcome),
+    /// Exactly that stands there.
+    Same(Stamp, ContentHash),
+    Rename {
+        staged: Staged,
+        bytes: u64,
+        stamp: Stamp,
+        hash: ContentHash,
+    },
     Delete,
 }
 
@@ -58,25 +66,18 @@ impl Workspace {
         let made = ops
             .iter()
             .zip(prepared)
-            .filter(|(_, prepared)| !matches!(prepared, Prepared::Delete | Prepared::Done(Outcome::Failed { .. })));
+            .filter(|(_, prepared)| !matches!(prepared, Prepared::Delete | Prepared::Failed(_)));
         self.owned.add(made.map(|(op, _)| op.path()))
-    }
-
-    /// What lies at `path` now, if it is a file.
-    pub(super) fn look_at(&self, path: &ProjectPath) -> Option<HydratedFile> {
-        let (mut file, stat) = self.open_file(path).ok()?;
-        let hash = hash_of(&mut file).ok()?;
-        Some(HydratedFile { path: path.clone(), version: None, hash, size: stat.st_size as u64 })
     }
 
     fn prepare(&self, op: &Op) -> Prepared {
         let Op::Write { path, content, hash, .. } = op else { return Prepared::Delete };
         let standing = match self.standing(path, content, *hash) {
-            Ok(Standing::Same) => {
+            Ok(Standing::Same(stamp)) => {
                 if let Content::Staged(id) = content {
                     self.stage.discard(*id);
                 }
-                return Prepared::Done(Outcome::Unchanged);
+                return Prepared::Same(stamp, *hash);
             }
             Ok(Standing::Other(mode)) => mode,
             // Whatever is wrong with the place shows when the file is renamed to it.
@@ -87,15 +88,15 @@ impl Workspace {
             Content::Staged(id) => self.staged(*id, standing),
         };
         match staged {
-            Ok((staged, bytes)) => Prepared::Rename { staged, bytes },
-            Err(error) => Prepared::Done(failed(path, "stage", &error)),
+            Ok((staged, bytes, stamp)) => Prepared::Rename { staged, bytes, stamp, hash: *hash },
+            Err(error) => Prepared::Failed(failed(path, "stage", &error)),
         }
     }
 
-    fn stage_bytes(&self, bytes: &[u8], mode: Option<u32>) -> io::Result<(Staged, u64)> {
+    fn stage_bytes(&self, bytes: &[u8], mode: Option<u32>) -> io::Result<(Staged, u64, Stamp)> {
         let (staged, mut file) = self.stage.create_unnamed()?;
-        match file.write_all(bytes).and_then(|()| keep_mode(&file, mode)) {
-            Ok(()) => Ok((staged, bytes.len() as u64)),
+        match file.write_all(bytes).and_then(|()| keep_mode(&file, mode)).and_then(|()| stamp_of(&file)) {
+            Ok(stamp) => Ok((staged, bytes.len() as u64, stamp)),
             Err(error) => {
                 self.stage.remove(staged);
                 Err(error)
@@ -103,30 +104,40 @@ impl Workspace {
         }
     }
 
-    fn staged(&self, id: sync_core::StageId, mode: Option<u32>) -> io::Result<(Staged, u64)> {
+    fn staged(&self, id: sync_core::StageId, mode: Option<u32>) -> io::Result<(Staged, u64, Stamp)> {
         let staged = self.stage.take(id).ok_or_else(|| io::Error::other("the staged file is gone"))?;
         let file = self.stage.open_staged(&staged)?;
         keep_mode(&file, mode)?;
-        Ok((staged, file.metadata()?.len()))
+        Ok((staged, file.metadata()?.len(), stamp_of(&file)?))
     }
 
-    fn carry_out(&self, path: &ProjectPath, prepared: &Prepared) -> Outcome {
+    fn carry_out(&mut self, path: &ProjectPath, prepared: &Prepared) -> Outcome {
         match prepared {
-            Prepared::Done(outcome) => outcome.clone(),
-            Prepared::Rename { staged, bytes } => match self.rename(staged, path) {
-                Ok(created) => Outcome::Changed { created, bytes: *bytes },
+            Prepared::Failed(outcome) => outcome.clone(),
+            Prepared::Same(stamp, hash) => {
+                self.noted.put(path.clone(), *stamp, *hash);
+                Outcome::Unchanged
+            }
+            Prepared::Rename { staged, bytes, stamp, hash } => match self.rename(staged, path) {
+                Ok((created, after)) => {
+                    let stamp = after.map_or(*stamp, |after| stamp.renamed(after));
+                    self.noted.put(path.clone(), stamp, *hash);
+                    Outcome::Changed { created, bytes: *bytes }
+                }
                 Err(error) => failed(path, "write", &error.into()),
             },
             Prepared::Delete => match self.delete(path) {
-                Ok(true) => Outcome::Changed { created: false, bytes: 0 },
-                Ok(false) => Outcome::Unchanged,
+                Ok(deleted) => {
+                    self.noted.forget(path);
+                    if deleted { Outcome::Changed { created: false, bytes: 0 } } else { Outcome::Unchanged }
+                }
                 Err(error) => failed(path, "delete", &error.into()),
             },
         }
     }
 
-    /// Whether the file is new. A symlink at the place is replaced, not followed.
-    fn rename(&self, staged: &Staged, path: &ProjectPath) -> Result<bool, Errno> {
+    /// Whether the file is new, and its stamp. A symlink at the place is replaced, not followed.
+    fn rename(&mut self, staged: &Staged, path: &ProjectPath) -> Result<(bool, Option<Stamp>), Errno> {
         let parent = walk::parent(self.root.as_fd(), path, true)?;
         let name = path.file_name();
         let created = match rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -135,12 +146,17 @@ impl Workspace {
                 rustix::fs::unlinkat(&parent, name, AtFlags::REMOVEDIR).map_err(|_| Errno::ISDIR)?;
                 true
             }
+            Ok(_) if self.keeps_foreign && !self.noted.holds(path) => {
+                self.put_aside(path).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+                false
+            }
             Ok(_) => false,
             Err(Errno::NOENT) => true,
             Err(error) => return Err(error),
         };
         self.stage.rename(staged, &parent, name)?;
-        Ok(created)
+        let after = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).ok();
+        Ok((created, after.map(|stat| Stamp::of(&stat))))
     }
 
     /// Whether there was something to delete.
@@ -173,7 +189,7 @@ impl Workspace {
             Content::Bytes(bytes) => stat.st_size as usize == bytes.len() && holds(&mut file, bytes),
             Content::Staged(_) => hash_of(&mut file).is_ok_and(|standing| standing == hash),
         };
-        Ok(if same { Standing::Same } else { Standing::Other(Some(stat.st_mode as u32 & 0o777)) })
+        Ok(if same { Standing::Same(Stamp::of(&stat)) } else { Standing::Other(Some(stat.st_mode as u32 & 0o777)) })
     }
 
     /// The regular file at `path` and what the system says of it; `ISDIR` for anything else that can be opened.
@@ -194,8 +210,12 @@ fn is_gone(op: &Op, outcome: &Outcome) -> bool {
 }
 
 enum Standing {
-    Same,
+    Same(Stamp),
     Other(Option<u32>),
+}
+
+fn stamp_of(file: &File) -> io::Result<Stamp> {
+    Ok(Stamp::of(&rustix::fs::fstat(file)?))
 }
 
 /// A script stays executable when its text changes.

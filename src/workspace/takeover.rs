@@ -3,22 +3,18 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::Path;
 
-use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 use sync_core::ProjectPath;
 
+use super::noted::Stamp;
 use super::{Workspace, WorkspaceError, apply, walk};
 use crate::snapshot::ExtractedFile;
-use crate::snapshot::walk::belongs;
 
 /// The stage's directory that a snapshot is extracted into.
 pub(super) const HYDRATE: &str = "hydrate";
-/// Where files that are not of the snapshot are put aside.
-const FOUND: &str = "found";
 
 /// What became of the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,9 +36,8 @@ enum Moved {
 }
 
 struct Mover<'a> {
-    workspace: &'a Workspace,
+    workspace: &'a mut Workspace,
     hydrate: Dir,
-    found: Option<Dir>,
     done: Vec<Moved>,
 }
 
@@ -51,10 +46,9 @@ pub(super) fn take_over(workspace: &mut Workspace, files: &[ExtractedFile]) -> R
         .owned
         .add(files.iter().map(|file| &file.path))
         .map_err(WorkspaceError::new("record as written what comes into", &workspace.dir))?;
-    let workspace = &*workspace;
-    let failed = |operation: &'static str| WorkspaceError::new(operation, &workspace.dir);
-    let hydrate = workspace.stage.open_dir(HYDRATE).map_err(failed("open what was extracted for"))?;
-    let mut mover = Mover { workspace, hydrate, found: None, done: Vec::new() };
+    let hydrate = workspace.stage.open_dir(HYDRATE);
+    let hydrate = hydrate.map_err(WorkspaceError::new("open what was extracted for", &workspace.dir))?;
+    let mut mover = Mover { workspace: &mut *workspace, hydrate, done: Vec::new() };
     let takeover = match mover.run(files) {
         Ok(takeover) => takeover,
         Err((path, error)) => {
@@ -64,13 +58,18 @@ pub(super) fn take_over(workspace: &mut Workspace, files: &[ExtractedFile]) -> R
     };
     // It holds empty directories by now; if they cannot go, they go when the stage is next opened.
     let _ = workspace.stage.remove_dir(HYDRATE);
+    for file in files {
+        let stat = rustix::fs::statat(workspace.root.as_fd(), file.path.as_str(), AtFlags::SYMLINK_NOFOLLOW);
+        let stamp = stat.map_or(Stamp::UNKNOWN, |stat| Stamp::of(&stat));
+        workspace.noted.put(file.path.clone(), stamp, file.hash);
+    }
     Ok(takeover)
 }
 
 impl Mover<'_> {
     fn run(&mut self, files: &[ExtractedFile]) -> Result<Takeover, (String, io::Error)> {
         let mut takeover = Takeover::default();
-        let standing = self.standing().map_err(|error| (String::new(), error))?;
+        let standing = self.workspace.all_standing().map_err(|error| (String::new(), error))?;
         let wanted: BTreeSet<_> = files.iter().map(|file| &file.path).collect();
         for path in &standing {
             if !wanted.contains(path) {
@@ -132,14 +131,6 @@ impl Mover<'_> {
         rustix::fs::renameat(&self.hydrate, path.as_str(), parent, path.file_name())
     }
 
-    /// Files and symlinks in the project that could be of the database. Nothing is read through a symlink.
-    fn standing(&self) -> io::Result<BTreeSet<ProjectPath>> {
-        let mut standing = BTreeSet::new();
-        let project = Dir::reopen_dir(&self.workspace.root)?;
-        list(&project, "", &mut standing)?;
-        Ok(standing)
-    }
-
     fn same(&self, file: &ExtractedFile) -> Result<bool, Errno> {
         let (mut standing, stat) = match self.workspace.open_file(&file.path) {
             // A symlink, a pipe: something that differs.
@@ -150,74 +141,28 @@ impl Mover<'_> {
     }
 
     fn put_aside(&mut self, path: &ProjectPath) -> io::Result<()> {
-        let found = match self.found.take() {
-            Some(found) => found,
-            None => self.open_found()?,
-        };
-        let parent = walk::parent(self.workspace.root.as_fd(), path, false)?;
-        if let Some(above) = path.parent() {
-            found.create_dir_all(above)?;
-        }
-        let moved = rustix::fs::renameat(&parent, path.file_name(), &found, path.as_str());
-        self.found = Some(found);
-        moved?;
+        self.workspace.put_aside(path)?;
         self.done.push(Moved::Aside(path.clone()));
-        walk::prune(self.workspace.root.as_fd(), path);
         Ok(())
-    }
-
-    /// A directory of this start's own, so that what an earlier one put aside stays as it is. It lies on the project's
-    /// filesystem: beside the stage.
-    fn open_found(&self) -> io::Result<Dir> {
-        let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%.3f").to_string();
-        let (base, name) = match &self.workspace.state_dir {
-            Some(state) if !self.workspace.stage.is_inside() => {
-                (Dir::open_ambient_dir(state, ambient_authority())?, Path::new(FOUND).join(stamp))
-            }
-            _ => (Dir::reopen_dir(&self.workspace.root)?, Path::new("node_modules/.preview-found").join(stamp)),
-        };
-        base.create_dir_all(&name)?;
-        base.open_dir(&name)
     }
 
     /// Undoes what was done, last first. What cannot be undone stays where it is: there is no better place for it.
     fn take_back(&mut self) {
         let root = self.workspace.root.as_fd();
         for moved in std::mem::take(&mut self.done).into_iter().rev() {
-            match (moved, &self.found) {
-                (Moved::Tree(name), _) => {
+            match moved {
+                Moved::Tree(name) => {
                     let _ = rustix::fs::renameat(root, &name, &self.hydrate, &name);
                 }
-                (Moved::Placed(path), _) => {
+                Moved::Placed(path) => {
                     let Ok(parent) = walk::parent(root, &path, false) else { continue };
                     let _ = rustix::fs::unlinkat(&parent, path.file_name(), AtFlags::empty());
                     walk::prune(root, &path);
                 }
-                (Moved::Aside(path), Some(found)) => {
-                    let Ok(parent) = walk::parent(root, &path, true) else { continue };
-                    let _ = rustix::fs::renameat(found, path.as_str(), &parent, path.file_name());
+                Moved::Aside(path) => {
+                    let _ = self.workspace.put_back(&path);
                 }
-                (Moved::Aside(_), None) => {}
             }
         }
     }
-}
-
-fn list(dir: &Dir, above: &str, standing: &mut BTreeSet<ProjectPath>) -> io::Result<()> {
-    for entry in dir.entries()? {
-        let entry = entry?;
-        // A name that no database path can have is foreign for good; it stays.
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        let path = if above.is_empty() { name } else { format!("{above}/{name}") };
-        let is_dir = entry.file_type()?.is_dir();
-        if !belongs(&path, is_dir) {
-            continue;
-        }
-        if is_dir {
-            list(&entry.open_dir()?, &path, standing)?;
-        } else if let Ok(path) = ProjectPath::parse(&path) {
-            standing.insert(path);
-        }
-    }
-    Ok(())
 }

@@ -3,7 +3,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::frame::ProtocolVersion;
-use crate::{Answer, BatchId, ContentHash, LocalChange, ProjectPath, ReadError, ReadId, Revision, Saved, Version, Written};
+use crate::{
+    Answer, BatchId, ContentHash, LocalChange, ProjectPath, ReadError, ReadId, Revision, Saved, Version, Written,
+};
 
 /// What an agent is told once, at its start.
 #[derive(Debug, Clone)]

@@ -117,7 +117,8 @@ fn who_writes_it_again_and_again_is_put_back_ever_more_rarely() {
         while outputs.iter().any(|output| matches!(output, Output::Read(_, Read::File { .. }))) {
             reads += 1;
             let (id, _) = Desk::read_of(&outputs);
-            let content = json!({"file_path": "a", "version": 1, "content": "a", "content_hash": hash("a").to_string()});
+            let content =
+                json!({"file_path": "a", "version": 1, "content": "a", "content_hash": hash("a").to_string()});
             let written = desk.answer(id, content);
             let Some(Output::Write(batch, ops)) = written.iter().find(|o| matches!(o, Output::Write(..))) else {
                 panic!("{written:?}")
