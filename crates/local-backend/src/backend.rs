@@ -74,7 +74,7 @@ impl Backend {
         match &store.0 {
             Kind::Memory(memory) => publish(memory, &rights, options.event_limit, &realtime, &faults),
             Kind::Postgres(postgres) => {
-                postgres.publish(realtime.clone(), faults.clone()).await.map_err(io::Error::other)?;
+                postgres.publish(&realtime, faults.clone()).await.map_err(io::Error::other)?;
             }
         }
 

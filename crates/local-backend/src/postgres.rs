@@ -119,9 +119,10 @@ impl Postgres {
     }
 
     /// From now on what is committed goes to the channels.
-    pub async fn publish(&self, realtime: Arc<Realtime>, faults: Faults) -> Result<(), InstallError> {
+    pub async fn publish(&self, realtime: &Realtime, faults: Faults) -> Result<(), InstallError> {
         let shared = self.shared();
-        let events = Events { shared: shared.clone(), realtime, faults };
+        let events =
+            Events { shared: shared.clone(), hub: realtime.hub.clone(), subscribers: realtime.changes.clone(), faults };
         let started = self.0.runtime.spawn(async move {
             let stream = shared.stream().await?;
             tokio::spawn(events.run(stream));

@@ -29,17 +29,17 @@ use crate::policies::Policies;
 use crate::server::{App, hang_up};
 use crate::token::{Keys, TokenError};
 
-use changes::Changes;
 use frame::Vsn;
 use presence::Presence;
 
+pub use changes::Changes;
 pub use frame::Body;
 pub use hub::{Cast, CastBody, Hub, Topic};
 
 /// What all sockets share.
 pub struct Realtime {
     pub hub: Arc<Hub>,
-    pub changes: Changes,
+    pub changes: Arc<Changes>,
     presence: Presence,
     keys: Arc<Keys>,
     policies: Policies,
@@ -62,7 +62,7 @@ impl Realtime {
     pub fn new(options: &crate::Options, keys: Arc<Keys>, policies: Policies, faults: Faults) -> Realtime {
         Realtime {
             hub: Hub::new(faults.clone()),
-            changes: Changes::default(),
+            changes: Arc::default(),
             presence: Presence::default(),
             keys,
             policies,

@@ -3,7 +3,7 @@
 mod common;
 
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::{Client, OTHER, PATIENCE, PROJECT, TOPIC, options, rpc};
 use local_backend::testing::PostgresServer;
@@ -369,6 +369,27 @@ async fn the_stream_comes_back_after_it_broke() {
             break;
         }
     }
+}
+
+#[tokio::test]
+async fn a_backend_that_is_gone_holds_no_connection() {
+    let url = database();
+    let backend = Backend::start(over(&url)).await.expect("the backend starts");
+    let mut client = Client::v1(&backend).await;
+    client.join(TOPIC, &backend.session().realtime_token).await;
+    save(&backend, "a", "1").await;
+    backend.stop().await;
+    let (client, connection) = tokio_postgres::connect(url.expose(), NoTls).await.expect("connects");
+    tokio::spawn(connection);
+    let left =
+        "select (select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid())
+        + (select count(*) from pg_replication_slots where database = current_database())";
+    let gone = async {
+        while client.query_one(left, &[]).await.expect("an answer").get::<_, i64>(0) > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.expect("no connection and no slot is left");
 }
 
 #[tokio::test]

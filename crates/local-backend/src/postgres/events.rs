@@ -13,7 +13,7 @@ use super::stream::Stream;
 use super::topics::column;
 use crate::faults::Faults;
 use crate::objects::asset_name;
-use crate::realtime::Realtime;
+use crate::realtime::{Changes, Hub};
 use crate::row::{Change, ChangedFile};
 use crate::store_error::StoreError;
 
@@ -25,10 +25,12 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// A row that is not to be seen after this was deleted again.
 const VISIBLE_WITHIN: Duration = Duration::from_millis(500);
 
-/// What committed transactions say, brought to the channels.
+/// What committed transactions say, brought to the channels. It holds nothing that holds the handle on its own thread:
+/// that would never end.
 pub struct Events {
     pub shared: Arc<Shared>,
-    pub realtime: Arc<Realtime>,
+    pub hub: Arc<Hub>,
+    pub subscribers: Arc<Changes>,
     pub faults: Faults,
 }
 
@@ -80,7 +82,7 @@ impl Events {
                     if self.faults.roll(|all, _| all.older_database) {
                         payload = without_revision(payload);
                     }
-                    self.realtime.hub.sent(id, payload, &event, &topic, private);
+                    self.hub.sent(id, payload, &event, &topic, private);
                 }
                 Happened::File { table, row, inserted } => {
                     if inserted && !self.faults.roll(|all, _| all.deaf) {
@@ -95,7 +97,7 @@ impl Events {
 
     /// `postgres_changes`: to each subscriber that sees the row.
     async fn row_inserted(&self, table: &Table, row: &[Cell], at: Timestamp) {
-        let callers = self.realtime.changes.callers();
+        let callers = self.subscribers.callers();
         let id = table.text(row, "id").unwrap_or_default();
         if callers.is_empty() {
             return;
@@ -114,7 +116,7 @@ impl Events {
                 Cell::Unchanged => None,
             });
             let record: Map<String, Value> = columns.collect();
-            self.realtime.changes.inserted_for(Some(&seeing), &at.to_string(), || record.into());
+            self.subscribers.inserted_for(Some(&seeing), &at.to_string(), || record.into());
         }
     }
 
