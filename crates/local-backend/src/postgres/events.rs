@@ -6,11 +6,11 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+use tokio_postgres::types::Type;
 
 use super::Shared;
 use super::pgoutput::{Cell, Decoder, Message, Table};
 use super::stream::Stream;
-use super::topics::column;
 use crate::faults::Faults;
 use crate::objects::asset_name;
 use crate::realtime::{Changes, Hub};
@@ -208,6 +208,18 @@ fn happened(table: Arc<Table>, row: Vec<Cell>, inserted: bool) -> Option<Happene
             })
         }
         _ => None,
+    }
+}
+
+/// A column's text as JSON, by the type's OID.
+fn column(text: &str, type_oid: u32) -> Value {
+    let parsed = || serde_json::from_str(text).unwrap_or_else(|_| text.into());
+    match Type::from_oid(type_oid) {
+        Some(Type::BOOL) => (text == "t").into(),
+        Some(Type::INT2 | Type::INT4 | Type::INT8 | Type::JSON | Type::JSONB) => parsed(),
+        // `2026-11-21 07:00:00.5+00`, as the stream's connection is set.
+        Some(Type::TIMESTAMPTZ) => text.replacen(' ', "T", 1).replacen("+00", "+00:00", 1).into(),
+        _ => text.into(),
     }
 }
 

@@ -91,6 +91,11 @@ pub async fn install(client: &Client) -> Result<Rights, InstallError> {
         end if;
         end $$";
     client.batch_execute(publication).await.map_err(step("publishing realtime.messages"))?;
+    if rights.superuser {
+        // Realtime keeps its messages for 72 hours; on a plain server nobody else tidies up.
+        let old = "delete from realtime.messages where inserted_at < now() - interval '72 hours'";
+        client.batch_execute(old).await.map_err(step("removing old messages"))?;
+    }
     let line = "select pg_advisory_unlock(hashtextextended('local_backend', 0))";
     client.batch_execute(line).await.map_err(step("letting another backend in"))?;
     Ok(rights)

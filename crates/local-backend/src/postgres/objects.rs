@@ -5,6 +5,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error};
 
 use super::refusal::store_error;
+use super::topics::become_caller;
 use super::{Postgres, Shared};
 use crate::store_error::StoreError;
 use crate::token::Claims;
@@ -34,7 +35,6 @@ pub enum UploadError {
     Gone,
 }
 
-const AS_CALLER: &str = "select set_config('role', $1, true), set_config('request.jwt.claims', $2, true)";
 const BYTES: &str = "insert into local_backend.objects (name, bytes) values ($1, $2)
     on conflict (name) do update set bytes = excluded.bytes";
 
@@ -93,20 +93,12 @@ impl Shared {
     }
 
     async fn sees_object(&self, claims: &Claims, bucket: &str, name: &str) -> bool {
-        let seen = async {
-            let connection = self.own.take().await?;
-            let client = connection.client();
-            client.batch_execute("begin").await?;
-            let sql = "select exists (select from storage.objects where bucket_id = $1 and name = $2)";
-            let seen = match become_caller(client, claims).await {
-                Ok(()) => client.query_one(sql, &[&bucket, &name]).await.map(|row| row.get(0)),
-                Err(error) => Err(error),
-            };
-            client.batch_execute("rollback").await?;
-            connection.give_back();
-            seen
-        };
-        super::topics::answered(seen.await)
+        let sql = "select exists (select from storage.objects where bucket_id = $1 and name = $2)";
+        self.tried(async |client| {
+            become_caller(client, claims).await?;
+            Ok(client.query_one(sql, &[&bucket, &name]).await?.get(0))
+        })
+        .await
     }
 
     async fn upload(&self, upload: Upload) -> Result<(), UploadError> {
@@ -144,8 +136,4 @@ async fn add(client: &Client, upload: &Upload) -> Result<(), Error> {
     let name = format!("{}/{}", upload.bucket, upload.name);
     client.execute(BYTES, &[&name, &&*upload.bytes]).await?;
     Ok(())
-}
-
-async fn become_caller(client: &Client, claims: &Claims) -> Result<(), Error> {
-    client.query(AS_CALLER, &[&claims.role(), &claims.to_json()]).await.map(|_| ())
 }

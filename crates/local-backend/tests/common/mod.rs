@@ -1,6 +1,8 @@
 //! A plain websocket and a plain HTTP client for the tests.
 #![allow(dead_code, missing_docs)]
 
+pub mod database;
+
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
