@@ -129,6 +129,7 @@ impl World {
         if self.setting.mute || !self.reaches() {
             return;
         }
+        self.count("events_told");
         let times = if self.strikes(self.faults.double, "double") { 2 } else { 1 };
         for _ in 0..times {
             let ms = self.delay(3);
@@ -149,6 +150,7 @@ impl World {
         if !self.line.subscribed || !self.reaches() {
             return;
         }
+        self.count("rows_told");
         let mut data = json!({"table": "project_files", "schema": "public", "type": "INSERT", "errors": null});
         if self.dice.percent(10) {
             data["errors"] = json!(["Error 413: Payload Too Large"]);
