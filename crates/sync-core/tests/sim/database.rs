@@ -61,7 +61,9 @@ impl Database {
         let mut names: Vec<&str> = Vec::new();
         while names.is_empty() {
             for _ in 0..count {
-                let path = *dice.pick(paths);
+                // Somebody saves the same few files again and again.
+                let often = dice.percent(40);
+                let path = *dice.pick(if often { &paths[10..14] } else { paths });
                 if !names.contains(&path) && self.change(dice, path) {
                     names.push(path);
                 }

@@ -69,13 +69,13 @@ impl Faults {
         let mut faults = Faults {
             drop: some(30),
             double: some(30),
-            delay: some(30),
+            delay: some(50),
             cut: some(4),
             deaf: some(3),
             silent: some(2),
             refuse: some(40),
             reads: some(40),
-            slow: some(30),
+            slow: some(60),
             wrong_bytes: some(10),
             disk: some(40),
             full: some(2),
@@ -163,7 +163,7 @@ impl Setting {
         };
         let private = dice.percent(80);
         let can_renew = private || dice.percent(50);
-        let postgres_changes = dice.percent(25);
+        let postgres_changes = dice.percent(35);
         Setting {
             age,
             protocol: if dice.percent(30) { ProtocolVersion::V1 } else { ProtocolVersion::V2 },

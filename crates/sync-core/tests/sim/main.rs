@@ -27,8 +27,10 @@ use world::World;
 /// Seeds in the ordinary run.
 const SEEDS: u64 = 500;
 /// Transactions under faults, a seed: so many times so many, with a rest after each.
-const RESTS: u64 = 4;
-const COMMITS: u64 = 130;
+const RESTS: u64 = 13;
+const COMMITS: u64 = 40;
+/// A rest ends when the tree has equalled the table for so long, in virtual time; the last one takes all of `TO_HEAL`.
+const SETTLED: Duration = Duration::from_secs(45);
 /// Kinds of fault that must strike, a seed.
 const KINDS: usize = 5;
 /// The longest, in virtual time, that the tree may take to equal the table once the faults have stopped: two looks at
@@ -80,12 +82,12 @@ fn run_with(seed: u64, setting: Setting, faults: Faults) -> Result<Sum, Failure>
 }
 
 fn lives(world: &mut World, times: &mut Vec<Duration>) -> Result<(), Failure> {
-    for _ in 0..RESTS {
+    for rests in 1..=RESTS {
         world.trouble(COMMITS);
         while world.left > 0 {
             world.run_until(world.now.after(Duration::from_secs(1)));
         }
-        times.push(rest(world)?);
+        times.push(rest(world, if rests < RESTS { SETTLED } else { TO_HEAL })?);
     }
     let mut broken = world.tree.violations.clone();
     if !world.tree.foreign_is_intact() {
@@ -106,12 +108,17 @@ fn lives(world: &mut World, times: &mut Vec<Duration>) -> Result<(), Failure> {
     rejoin(world)
 }
 
-/// The faults stop: how long it takes until the tree equals the table, for good.
-fn rest(world: &mut World) -> Result<Duration, Failure> {
+/// The faults stop: how long it takes until the tree equals the table, and stays so for at least `settled`.
+fn rest(world: &mut World, settled: Duration) -> Result<Duration, Failure> {
     world.calm = true;
     let stopped = world.now;
-    let mut equal_after = None;
+    let mut equal_after: Option<Duration> = None;
     while world.now.since(stopped) < TO_HEAL {
+        let status = world.status();
+        let known = status.current && status.debts.is_empty();
+        if known && equal_after.is_some_and(|equal| world.now.since(stopped) >= equal + settled) {
+            break;
+        }
         world.run_until(world.now.after(Duration::from_millis(500)));
         match (world.difference(), equal_after) {
             (None, None) => equal_after = Some(world.now.since(stopped)),
@@ -180,13 +187,11 @@ fn number(variable: &str) -> Option<u64> {
     Some(value.parse().unwrap_or_else(|_| panic!("{variable} is no number: {value}")))
 }
 
-/// Two listings in a row whose pages did not fit together, since a backup was restored between them: the database's
-/// digest was blamed for good. (The seeds lose their meaning when the simulator draws its dice otherwise.)
+/// A backup restored between two pages made a listing that was never true. (The seed loses its meaning when the
+/// simulator draws its dice otherwise; `breakages/torn_listing_believed` finds another.)
 #[test]
-fn a_listing_torn_twice_does_not_blame_the_database() {
-    for seed in [1990, 3433] {
-        run(seed).unwrap_or_else(|failure| panic!("{failure:#?}"));
-    }
+fn a_listing_torn_by_a_restore_does_not_put_the_blame_on_the_database() {
+    run(1286).unwrap_or_else(|failure| panic!("{failure:#?}"));
 }
 
 #[test]
