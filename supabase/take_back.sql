@@ -2,13 +2,20 @@
 -- The files stay, tombstones and history included, in the columns that they have; what was replaced comes back as it was.
 -- README.md, "Taking it back", says what to do before and after.
 
--- Publication, and the policies on Realtime's and storage's tables. (Elsewhere than on hosted, their owner has to drop those.)
+-- Publication, and the policies on Realtime's and storage's tables: as the owner, where only the owner may.
 do $$
 declare
+  me text := current_setting('role');
   ours record;
 begin
   for ours in select * from pg_policies where policyname like 'project_sync:%' loop
-    execute format('drop policy %I on %I.%I', ours.policyname, ours.schemaname, ours.tablename);
+    begin
+      execute format('drop policy %I on %I.%I', ours.policyname, ours.schemaname, ours.tablename);
+    exception when insufficient_privilege then
+      perform project_sync.become_owner(format('%I.%I', ours.schemaname, ours.tablename)::regclass);
+      execute format('drop policy %I on %I.%I', ours.policyname, ours.schemaname, ours.tablename);
+      perform set_config('role', me, true);
+    end;
   end loop;
   if exists (select from pg_publication_tables where pubname = 'supabase_realtime' and schemaname = 'public' and tablename = 'project_files') then
     alter publication supabase_realtime drop table public.project_files;

@@ -13,6 +13,22 @@ grant preview_agent to authenticator;
 grant anon to preview_agent;
 grant usage on schema public to anon, authenticated, service_role, preview_agent;
 
+-- Policies on a table of others are its owner's to make. On hosted an extension lets `postgres`; elsewhere whoever may become
+-- the owner does, until the role is set back or the transaction ends, and whoever may not is told what to do.
+create or replace function project_sync.become_owner(of_table regclass) returns void
+language plpgsql as $$
+declare
+  owner text := (select c.relowner::regrole::text from pg_class c where c.oid = of_table);
+begin
+  if not pg_has_role(owner, case when current_setting('server_version_num')::integer < 160000 then 'member' else 'set' end) then
+    raise exception using errcode = '42501', message = format('only %s may make policies on %s', owner, of_table),
+      hint = format('grant %s to %s for as long as the migrations run', owner, current_user);
+  end if;
+  -- A policy's functions are looked up with the rights of who makes it.
+  execute format('grant usage on schema project_sync to %s', owner);
+  perform set_config('role', trim(both '"' from owner), true);
+end $$;
+
 -- (plpgsql where a save passes through: it keeps its plans, a function in SQL is planned anew at each call.)
 create or replace function project_sync.claims() returns jsonb
 language plpgsql stable as $$

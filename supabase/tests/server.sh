@@ -50,11 +50,12 @@ hosted_database() {
   "$bin/createdb" "$1" && sql -d "$1" -f "$tests/standins/schemas.sql"
 }
 
-# Each migration in a transaction of its own, as `postgres`; those that are only policies on tables of others by the superuser.
+# Each migration in a transaction of its own, as `postgres`; those that are only policies on tables of others by the
+# superuser, or by the second argument.
 migrate() {
   local file user
   for file in "$migrations"/*.sql; do
-    case $file in *_realtime_policies.sql | *_storage_policies.sql) user=supabase_admin ;; *) user=postgres ;; esac
+    case $file in *_realtime_policies.sql | *_storage_policies.sql) user=${2:-supabase_admin} ;; *) user=postgres ;; esac
     sql -d "$1" -U "$user" -1 -f "$file" || { echo "migration failed: $(basename "$file")"; return 1; }
   done
 }

@@ -34,6 +34,21 @@ else
   ok false 'bare: the migrations'
 fi
 
+# Without hosted's extension: `postgres` makes the policies itself where it may become the tables' owners, and is told where not.
+if hosted_database plain; then
+  said=$(migrate plain postgres 2>&1)
+  ok "$([[ $said == *'only supabase_realtime_admin may make policies on realtime.messages'*'grant supabase_realtime_admin to postgres'* ]] && echo true)" "plain: $said"
+  sql -d plain -c 'grant supabase_realtime_admin, supabase_storage_admin to postgres'
+  ok "$(migrate plain postgres && migrate plain postgres && echo true)" 'plain: as a member of the owners'
+  ok "$(sql -At -d plain -c "select count(*) = 7 from pg_policies where schemaname in ('realtime', 'storage')")" 'plain: all policies are there'
+  ok "$(sql -At -d plain -c "select not bool_or(has_schema_privilege(rolname, 'project_sync', 'usage')) from pg_roles where rolname in ('supabase_realtime_admin', 'supabase_storage_admin')")" 'plain: the schema is closed again'
+  # Taken back but for the role, which is the whole server's and others use it.
+  ok "$(grep -v 'preview_agent;$' "$tests/../take_back.sql" | sql -d plain -U postgres -1 -f - && sql -At -d plain -c "select count(*) = 0 from pg_policies where policyname like 'project_sync:%'")" 'plain: taken back as a member of the owners'
+  sql -d plain -c 'revoke supabase_realtime_admin, supabase_storage_admin from postgres'
+else
+  ok false 'plain: a database'
+fi
+
 # Taken back: the older functions, policies and rows are as they were, and older code goes on writing.
 if hosted_database back && sql -d back -U postgres -f "$tests/older/rich.sql"; then
   functions() { sql -At -d back -c "select pg_get_functiondef(oid) from pg_proc where pronamespace = 'public'::regnamespace order by 1"; }
@@ -45,7 +60,7 @@ if hosted_database back && sql -d back -U postgres -f "$tests/older/rich.sql"; t
   # The policies on the tables of others: simulated, as when they were made. The role is the whole server's, and others use it.
   sql -d back -1 -c "do \$\$ declare p record; begin for p in select * from pg_policies where schemaname in ('realtime', 'storage') and policyname like 'project_sync:%'
     loop execute format('drop policy %I on %I.%I', p.policyname, p.schemaname, p.tablename); end loop; end \$\$"
-  for database in fresh rich simple names bare migrated load orphans test; do sql -d postgres -c "drop database if exists $database"; done
+  for database in fresh rich simple names bare plain migrated load orphans test; do sql -d postgres -c "drop database if exists $database"; done
   ok "$(sql -d back -U postgres -1 -f "$tests/../take_back.sql" && echo true)" 'taken back: the documented steps'
   ok "$([ "$before" = "$(functions; policies; rows)" ] && echo true)" 'taken back: functions, policies and rows are as they were'
   ok "$(sql -At -d back -c "select not exists (select from pg_namespace where nspname = 'project_sync') and not exists (select from pg_roles where rolname = 'preview_agent')" | sed 's/^t$/true/')" 'taken back: nothing is left'
