@@ -8,7 +8,7 @@ mod writer;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sync_core::{
     Agent, Answer, Event, Hydration, Input, Options, Output, ProjectPath, ReadError, ReadId, Renewal, RenewalError,
@@ -56,6 +56,9 @@ pub async fn run_shown(config: Config, init: Init, board: Board, started: Instan
     running.serve(signals).await
 }
 
+/// The most often that the core is asked for its whole status.
+const SHOW_EVERY: Duration = Duration::from_millis(100);
+
 /// Everything that is alive while the agent runs.
 struct Running {
     started: Instant,
@@ -77,6 +80,10 @@ struct Running {
     /// The dev server was told that the files are there.
     files_ready: bool,
     sleep: SleepWatch,
+    /// When the board was last brought up to date.
+    shown: Option<Instant>,
+    /// When it is to be, where something happened since.
+    show_at: Option<Instant>,
 }
 
 /// How far the first state of the project is.
@@ -101,6 +108,8 @@ enum Woken {
     Signal(Shutdown),
     Tick,
     Save,
+    /// The board is to be brought up to date.
+    Show,
 }
 
 impl Running {
@@ -179,6 +188,8 @@ impl Running {
             first_state: FirstState::Awaited,
             files_ready: false,
             sleep: SleepWatch::start(),
+            shown: None,
+            show_at: None,
         })
     }
 
@@ -194,6 +205,7 @@ impl Running {
                 Woken::Input(input) => self.agent.handle(now, input),
                 Woken::Done(done) => self.done(done),
                 Woken::Tick => self.agent.tick(now),
+                Woken::Show => {}
                 Woken::Save => self.keeper.save(self.agent.saved()),
                 Woken::DevServer(event) => self.dev_server_says(event),
                 Woken::Hydrated(Ok(hydrated)) => self.hydrated(hydrated),
@@ -220,6 +232,7 @@ impl Running {
             () = self.sleep.resumed() => Woken::Input(Input::Resumed),
             () = sleep_until(deadline) => Woken::Tick,
             () = self.keeper.due() => Woken::Save,
+            () = sleep_until(self.show_at.map(Into::into)) => Woken::Show,
         }
     }
 
@@ -250,7 +263,7 @@ impl Running {
                 }
             }
         }
-        self.board.set_core(self.agent.status(Time(self.started.elapsed())));
+        self.show();
     }
 
     /// The workspace did something.
@@ -265,6 +278,19 @@ impl Running {
         };
         self.keeper.changed();
         self.agent.handle(Time(self.started.elapsed()), input);
+    }
+
+    /// Brings the board up to date, now or a moment later: what is shown grows with the debts, and a burst wakes often.
+    fn show(&mut self) {
+        let now = Instant::now();
+        let due = self.shown.map_or(now, |shown| shown + SHOW_EVERY);
+        if now < due {
+            self.show_at = Some(due);
+            return;
+        }
+        self.board.set_core(self.agent.status(Time(self.started.elapsed())));
+        self.shown = Some(now);
+        self.show_at = None;
     }
 
     fn tell(&mut self, event: &Event) {

@@ -6,8 +6,8 @@ mod support;
 use std::time::{Duration, Instant};
 
 use local_backend::{BulkEntry, Chance, Cut, FaultSettings, Faults, FileContent, Store};
-use support::eventually;
 use support::world::World;
+use support::{Agent, eventually};
 
 const SEEDS: u64 = 20;
 const CHANGES: u64 = 120;
@@ -145,7 +145,42 @@ fn a_burst_of_ten_thousand_events_arrives_whole() {
         world.save(&format!("burst/file{}.txt", n % 500), &format!("{n}"));
     }
     world.in_sync(&agent);
+    let peak = peak_memory(&agent);
+    println!("10,000 events on disk after {:?}; peak {} MiB", started.elapsed(), peak >> 20);
+    assert!(peak < MOST_MEMORY, "{peak} bytes");
+}
+
+#[test]
+fn five_hundred_events_a_second_for_a_minute_arrive_whole() {
+    let world = World::new();
+    let agent = world.agent();
+    let started = Instant::now();
+    let mut longest = Duration::ZERO;
+    for n in 0..30_000 {
+        let due = started + Duration::from_millis(2) * n;
+        match due.checked_duration_since(Instant::now()) {
+            Some(early) => std::thread::sleep(early),
+            None => longest = longest.max(due.elapsed()),
+        }
+        let name = if n % 50 == 0 { format!("load/new{n}.txt") } else { format!("load/file{}.txt", n % 300) };
+        world.save(&name, &format!("event {n}"));
+    }
+    let sent = started.elapsed();
+    world.in_sync(&agent);
+    let (settled, peak) = (started.elapsed() - sent, peak_memory(&agent));
+    println!(
+        "30,000 events in {sent:?} (the test at most {longest:?} late), equal {settled:?} later; peak {} MiB",
+        peak >> 20
+    );
+    assert!(peak < MOST_MEMORY, "{peak} bytes");
+}
+
+/// Far above what a burst takes and far below what holding every event would, in bytes.
+const MOST_MEMORY: u64 = 256 << 20;
+
+/// The largest resident size of the agent until now, in bytes.
+fn peak_memory(agent: &Agent) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
-    let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
-    println!("10,000 events on disk after {:?}; {peak}", started.elapsed());
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }

@@ -131,16 +131,9 @@ impl Renewer {
         serde_json::from_slice(&answer).or_else(|_| retry("the answer is not the JSON object expected".into()))
     }
 
+    /// The token is kept whatever is wrong with the rest of the answer: the old one may be worth nothing by now.
     fn accept(&self, want: &[Want], granted: Granted, mut renewed: Renewed) -> Result<Renewed, RenewalError> {
-        if want.contains(&Want::Snapshot) {
-            let Some(url) = granted.snapshot_url else { return retry("the answer holds no snapshot_url".into()) };
-            let parsed = Url::parse(url.expose_secret());
-            if !parsed.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
-                return retry("the snapshot_url is not an http:// or https:// URL".into());
-            }
-            renewed.snapshot_url = Some(url);
-        }
-        // A token that came along unasked is as good as one asked for.
+        // One that came along unasked is as good as one asked for.
         match granted.realtime_token {
             Some(text) => {
                 let token = Token::parse(text.expose_secret(), &self.project_id)
@@ -150,6 +143,14 @@ impl Renewer {
             }
             None if want.contains(&Want::Token) => return retry("the answer holds no realtime_token".into()),
             None => {}
+        }
+        if want.contains(&Want::Snapshot) {
+            let Some(url) = granted.snapshot_url else { return retry("the answer holds no snapshot_url".into()) };
+            let parsed = Url::parse(url.expose_secret());
+            if !parsed.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+                return retry("the snapshot_url is not an http:// or https:// URL".into());
+            }
+            renewed.snapshot_url = Some(url);
         }
         Ok(renewed)
     }

@@ -89,14 +89,26 @@ async fn everything_else_may_be_tried_again() {
         (302, json!({}), "HTTP 302"),
         (200, json!([]), "JSON"),
         (200, json!({"realtime_token": 7}), "JSON"),
-        (200, json!({"realtime_token": jwt(PROJECT)}), "no snapshot_url"),
         (200, json!({"snapshot_url": url}), "no realtime_token"),
-        (200, json!({"realtime_token": jwt(PROJECT), "snapshot_url": "file:///etc/passwd?s1gned"}), "not an http://"),
         (200, json!({"realtime_token": jwt(other), "snapshot_url": url}), "for project"),
         (200, json!({"realtime_token": "n3w", "snapshot_url": url}), "refused"),
         (200, json!({"realtime_token": "x".repeat(100_000), "snapshot_url": url}), "more than"),
     ] {
         let error = refused(status, body).await;
         assert!(matches!(&error, RenewalError::Retry(why) if why.contains(says)), "{says}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_kept_whatever_is_wrong_with_the_url_beside_it() {
+    for (body, says) in [
+        (json!({"realtime_token": jwt(PROJECT)}), "no snapshot_url"),
+        (json!({"realtime_token": jwt(PROJECT), "snapshot_url": "file:///etc/passwd?s1gned"}), "not an http://"),
+    ] {
+        let (renewer, cell, _) = renewer(200, body.to_string()).await;
+        let error = renewer.renew(&[Want::Token, Want::Snapshot], false).await.unwrap_err();
+        assert!(matches!(&error, RenewalError::Retry(why) if why.contains(says)), "{says}: {error:?}");
+        assert!(!format!("{error:?}").contains("s1gned"));
+        assert_eq!(cell.current().expose(), jwt(PROJECT));
     }
 }
