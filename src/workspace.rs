@@ -5,6 +5,7 @@
 //! can lead a write elsewhere.
 
 mod apply;
+mod fold;
 mod found;
 mod noted;
 mod owned;
@@ -40,6 +41,8 @@ pub struct Workspace {
     /// This start's directory of what was put aside, once there is something.
     found: Option<cap_std::fs::Dir>,
     keeps_foreign: bool,
+    /// The disk takes `A` and `a` for one name.
+    folds_case: bool,
 }
 
 /// Why the workspace cannot be used; it names the operation and the path.
@@ -83,6 +86,7 @@ impl Workspace {
             root: root.into(),
             dir: project_dir.to_owned(),
             state_dir: kept.then(|| state_dir.to_owned()),
+            folds_case: stage.folds_case(),
             stage: Arc::new(stage),
             noted: Noted::default(),
             found: None,

@@ -28,12 +28,16 @@ enum Prepared {
         hash: ContentHash,
     },
     Delete,
+    /// The file there is another path's: this one has none.
+    Nothing,
 }
 
 impl Workspace {
     /// Carries out a batch; the answer has one entry an operation, in its order. One that fails does not stop the rest.
     pub fn apply(&mut self, ops: Vec<Op>) -> Vec<Written> {
-        let prepared: Vec<_> = ops.iter().map(|op| self.prepare(op)).collect();
+        let clashes = self.clashes(&ops);
+        let prepare = |op: &Op| if clashes.contains(Op::path(op)) { self.clash(op) } else { self.prepare(op) };
+        let prepared: Vec<_> = ops.iter().map(prepare).collect();
         if let Err(error) = self.record(&ops, &prepared) {
             return ops
                 .iter()
@@ -66,8 +70,19 @@ impl Workspace {
         let made = ops
             .iter()
             .zip(prepared)
-            .filter(|(_, prepared)| !matches!(prepared, Prepared::Delete | Prepared::Failed(_)));
+            .filter(|(_, prepared)| !matches!(prepared, Prepared::Delete | Prepared::Nothing | Prepared::Failed(_)));
         self.owned.add(made.map(|(op, _)| op.path()))
+    }
+
+    /// On a disk that folds case, another path's file stands at this one's place.
+    fn clash(&self, op: &Op) -> Prepared {
+        let Op::Write { path, content, .. } = op else { return Prepared::Nothing };
+        if let Content::Staged(id) = content {
+            self.stage.discard(*id);
+        }
+        let error =
+            format!("cannot write {path}: this disk takes it for another file, whose name differs only in case");
+        Prepared::Failed(Outcome::Failed { reason: "case_conflict", error })
     }
 
     fn prepare(&self, op: &Op) -> Prepared {
@@ -114,6 +129,7 @@ impl Workspace {
     fn carry_out(&mut self, path: &ProjectPath, prepared: &Prepared) -> Outcome {
         match prepared {
             Prepared::Failed(outcome) => outcome.clone(),
+            Prepared::Nothing => Outcome::Unchanged,
             Prepared::Same(stamp, hash) => {
                 self.noted.put(path.clone(), *stamp, *hash);
                 Outcome::Unchanged

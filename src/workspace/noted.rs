@@ -80,6 +80,11 @@ impl Noted {
         self.notes.contains_key(path)
     }
 
+    /// Paths at which a file stands, as far as is known.
+    pub(super) fn present(&self) -> impl Iterator<Item = &ProjectPath> {
+        self.notes.iter().filter(|(_, note)| note.hash.is_some()).map(|(path, _)| path)
+    }
+
     /// The next paths in their order, from the beginning again after the last.
     fn next(&mut self) -> Vec<ProjectPath> {
         let from = self.looked.as_ref().map_or(Unbounded, Excluded);

@@ -66,6 +66,15 @@ impl Stage {
         self.inside.is_some()
     }
 
+    /// Whether this disk takes two names that differ only in case for one.
+    pub(super) fn folds_case(&self) -> bool {
+        let dir = self.dir.lock().expect("no panic while held");
+        let folds = dir.create("probe-case").is_ok() && dir.exists("PROBE-CASE");
+        // What is left of it goes when the stage is next opened.
+        let _ = dir.remove_file("probe-case");
+        folds
+    }
+
     /// A new empty file. Its id is what the core is told once the content is verified.
     ///
     /// # Errors

@@ -239,3 +239,24 @@ fn a_takeover_that_fails_leaves_the_project_as_it_was() {
     assert!(!place.project("b").exists());
     assert!(!place.project("z.txt").exists());
 }
+
+/// That the disk folds case is injected: Linux hosts rarely have such a disk.
+#[test]
+fn paths_that_a_disk_takes_for_one_are_a_debt_of_the_later() {
+    let mut place = Place::new();
+    place.workspace.folds_case = true;
+    let outcomes = place.apply(vec![write("src/App.tsx", "one"), write("src/app.tsx", "two")]);
+    assert_eq!(outcomes[0], changed(true, 3));
+    assert_eq!(reason(&outcomes[1]), "case_conflict");
+    assert_eq!(place.read("src/App.tsx"), "one");
+    // A delete of the path that has no file must not reach the other's.
+    assert_eq!(place.apply(vec![delete("src/APP.tsx")]), [Outcome::Unchanged]);
+    assert_eq!(place.read("src/App.tsx"), "one");
+    // A rename in case only: the delete comes first and makes room.
+    assert_eq!(
+        place.apply(vec![delete("src/App.tsx"), write("src/app.tsx", "two")]),
+        [changed(false, 0), changed(true, 3)]
+    );
+    assert_eq!(place.read("src/app.tsx"), "two");
+    assert_eq!(place.staged(), 0);
+}
