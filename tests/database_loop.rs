@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -17,12 +18,13 @@ const SECRET: &str = "the secret of this loop, 32 bytes and more";
 fn what_the_official_client_saves_is_on_disk() {
     let server = PostgresServer::start().expect("PostgreSQL starts");
     let in_memory = loop_over(&World::with(|options| options.jwt_secret = Some(SECRET.into())));
-    println!("store in memory: {in_memory}");
     let postgres = loop_over(&World::with(|options| {
         options.jwt_secret = Some(SECRET.into());
         options.database_url = Some(server.database().expect("a database"));
     }));
-    println!("PostgreSQL: {postgres}");
+    // Past the capture of what tests print: these times are to be seen.
+    let times = format!("from the call to the disk: store in memory {in_memory}, PostgreSQL {postgres}\n");
+    std::io::stderr().write_all(times.as_bytes()).expect("standard error is open");
 }
 
 /// What the script measured, once everything that it saved, and nothing else, is on disk.

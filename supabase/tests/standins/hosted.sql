@@ -23,3 +23,9 @@ begin
 end $$;
 grant anon, authenticated, service_role to authenticator;
 grant anon, authenticated, service_role to postgres;
+-- From 16 on, who has CREATEROLE needs this too to pass roles on, and hosted gives it.
+do $$ begin
+  if current_setting('server_version_num')::integer >= 160000 then
+    grant anon, authenticated, service_role to postgres with admin option;
+  end if;
+end $$;
