@@ -6,6 +6,7 @@
 mod feed;
 mod guard;
 mod page;
+mod window;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -29,6 +30,7 @@ pub use feed::Feed;
 use super::local::Local;
 use crate::exit::Exit;
 use crate::status::Board;
+use window::Window;
 
 /// Where no port is asked for and this one is free: so that a bookmark stays true.
 const USUAL_PORT: u16 = 3100;
@@ -53,7 +55,10 @@ struct Desk {
 }
 
 /// The running console. It ends when it is dropped.
-pub struct Console(JoinHandle<()>);
+pub struct Console {
+    server: JoinHandle<()>,
+    _window: Option<Window>,
+}
 
 impl Console {
     /// Serves on `port`, or where none is asked for on the usual one or a free one, and says where.
@@ -68,6 +73,12 @@ impl Console {
         })?;
         let address =
             listener.local_addr().map_err(|error| Exit::fault(format!("cannot serve the console: {error}")))?;
+        let window = match shown.preview_port {
+            Some(port) => Some(Window::open(port).await.map_err(|error| {
+                Exit::unavailable(format!("cannot serve the console's window on the preview: {error}"))
+            })?),
+            None => None,
+        };
         let session = local.session();
         let desk = Arc::new(Desk {
             session: json!({
@@ -77,6 +88,7 @@ impl Console {
                 "editor_token": local.editor_token(),
                 "folder": shown.folder.map(|folder| folder.display().to_string()),
                 "preview_url": shown.preview_port.map(|port| format!("http://localhost:{port}/")),
+                "window_url": window.as_ref().map(Window::url),
             }),
             feed,
             board: shown.board,
@@ -85,17 +97,18 @@ impl Console {
         let app = router(desk, local.router(), address.port()).into_make_service_with_connect_info::<SocketAddr>();
         let url = format!("http://{address}/");
         info!(event_type = "console_listening", url, "the console is at {url}");
-        Ok(Console(tokio::spawn(async move {
+        let server = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, app).await {
                 warn!(event_type = "console_failed", %error, "the console ended: {error}");
             }
-        })))
+        });
+        Ok(Console { server, _window: window })
     }
 }
 
 impl Drop for Console {
     fn drop(&mut self) {
-        self.0.abort();
+        self.server.abort();
     }
 }
 

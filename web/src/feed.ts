@@ -6,6 +6,8 @@ export interface Session {
   editor_token: string
   folder: string | null
   preview_url: string | null
+  /** The same pages, which tell when they have changed. */
+  window_url: string | null
 }
 
 /** What the agent says of itself, as its `/status` does. */

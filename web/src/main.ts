@@ -34,8 +34,8 @@ class App {
   private readonly banner = h('div', { class: 'banner', role: 'alert', hidden: true })
   private readonly editorHost = h('div', { class: 'editor-host', hidden: true })
   private readonly card = h('div', { class: 'empty' })
-  private readonly preview = new Preview()
-  private readonly timeline = new Timeline()
+    private readonly timeline = new Timeline()
+  private readonly preview = new Preview((at) => this.timeline.painted(at))
   private readonly facts = new Facts()
   private readonly log = new Log()
   private readonly trouble = new Trouble()
@@ -118,7 +118,7 @@ class App {
     this.name.textContent = session.folder?.split('/').at(-1) ?? 'backend alone'
     this.name.title = session.folder ?? ''
     document.title = `${this.name.textContent} · preview-agent`
-    this.preview.begin(session.preview_url)
+    this.preview.begin(session.preview_url, session.window_url)
     const project = new Project(session, {
       changed: (paths) => this.changed(paths),
       live: (live) => {

@@ -27,11 +27,20 @@ export class Preview {
     h('div', { class: 'pane-body' }, this.frame, this.veil),
   )
   private url: string | null = null
+  private window: string | null = null
   /** The dev server that served what is shown. */
   private pid: number | null = null
 
-  begin(url: string | null): void {
+  /** `painted` is told when the page has changed what it shows. */
+  constructor(painted: (at: number) => void) {
+    addEventListener('message', ({ origin, data }) => {
+      if (this.window && origin === new URL(this.window).origin && typeof data?.painted === 'number') painted(data.painted)
+    })
+  }
+
+  begin(url: string | null, window: string | null): void {
     this.url = url
+    this.window = window
     this.pid = null
     this.address.textContent = url ?? ''
     if (!url) this.wait('There is no agent here: `serve` is the backend alone. Give the settings that it printed to an agent.', false)
@@ -64,6 +73,6 @@ export class Preview {
   }
 
   private load(): void {
-    if (this.url) this.frame.src = this.url
+    if (this.window) this.frame.src = this.window
   }
 }

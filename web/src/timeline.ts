@@ -42,6 +42,7 @@ export class Timeline {
   private readonly none = h('p', { class: 'hint' }, 'Edit a file: its way to the page is measured here.')
   readonly element = h('section', { class: 'card timeline', 'aria-label': 'Timeline' }, h('h2', {}, 'Edits'), this.none, this.list, h('h2', {}, 'Start'), this.boot)
   private shownBoot = ''
+  private lastPainted = 0
 
   clear(): void {
     this.edits.length = 0
@@ -70,11 +71,12 @@ export class Timeline {
     const known = this.edits.find((edit) => edit.path === line.file_path && edit.version === line.version)
     if (!known && Date.now() - at > 2000) return
     this.edit(String(line.file_path), line.version, at - Number(line.lag_ms ?? 0)).at.disk = at
-    this.draw()
+    this.painted(this.lastPainted)
   }
 
   /** The page has changed what it shows. */
   painted(at: number): void {
+    this.lastPainted = at
     for (const edit of this.edits) {
       const { disk } = edit.at
       if (disk !== undefined && edit.at.visible === undefined && at >= disk && at - disk < VISIBLE_WITHIN_MS) edit.at.visible = at
