@@ -89,7 +89,7 @@ export class Dev {
   }
 
   launch() {
-    const args = ['dev', this.folder, '--port', String(this.port), '--env-file', this.envFile, '--log-format', 'json']
+    const args = ['dev', this.folder, '--port', String(this.port), '--env-file', this.envFile, '--log-format', 'json', ...(this.extra ?? [])]
     this.events = []
     this.waiting = new Set()
     const env = { ...process.env, XDG_CACHE_HOME: path.join(this.home, 'cache') }

@@ -43,8 +43,10 @@ export class Timeline {
   readonly element = h('section', { class: 'card timeline', 'aria-label': 'Timeline' }, h('h2', {}, 'Edits'), this.none, this.list, h('h2', {}, 'Start'), this.boot)
   private shownBoot = ''
   private lastPainted = 0
+  private since = Date.now()
 
   clear(): void {
+    this.since = Date.now()
     this.edits.length = 0
     this.draw()
   }
@@ -67,9 +69,9 @@ export class Timeline {
   line(line: LogLine): void {
     if (line.event_type !== 'file_applied' || typeof line.version !== 'number') return
     const at = Date.parse(line.timestamp)
-    // What the start itself brought is no edit.
+    // What was there before this page was opened cannot be measured from here.
     const known = this.edits.find((edit) => edit.path === line.file_path && edit.version === line.version)
-    if (!known && Date.now() - at > 2000) return
+    if (!known && at < this.since) return
     this.edit(String(line.file_path), line.version, at - Number(line.lag_ms ?? 0)).at.disk = at
     this.painted(this.lastPainted)
   }
