@@ -16,6 +16,7 @@ pub use args::{Cli, Command, LocalChanges, LogArgs, LogFormat, Protocol, RunArgs
 pub use error::ConfigError;
 
 use crate::dev_server::Bind;
+use crate::process::{ProjectUser, wipe_environment};
 use crate::snapshot::Source;
 use crate::token::{Token, service_key_in};
 
@@ -51,6 +52,10 @@ pub struct Config {
     pub bind: Bind,
     /// Between TERM and KILL when the dev server is stopped.
     pub stop_grace: Duration,
+    /// Who the project's code runs as, where the agent may choose; none: as the agent.
+    pub preview_user: Option<ProjectUser>,
+    /// Holds `<key>/node_modules`, prepared dependencies; absolute.
+    pub prepared_dir: Option<PathBuf>,
     /// Health, status and metrics.
     pub status_addr: SocketAddr,
     /// Opens `/status` and `/logs` to others than loopback.
@@ -86,6 +91,16 @@ pub fn environment() -> BTreeMap<String, String> {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .filter(|(_, value)| !value.is_empty())
         .collect()
+}
+
+/// The settings that have no flag, since a command line can be read by anyone.
+const SECRETS: [&str; 4] = ["SNAPSHOT_URL", "REALTIME_TOKEN", "SUPABASE_ANON_KEY", "STATUS_TOKEN"];
+
+/// [`environment`], with the secrets wiped from where the system shows them. To be called while there is one thread.
+pub fn take_environment() -> BTreeMap<String, String> {
+    let environment = environment();
+    wipe_environment(|name| SECRETS.contains(&name));
+    environment
 }
 
 /// Colours are for terminals whose owner has not said otherwise (`NO_COLOR`, see no-color.org).
@@ -165,6 +180,8 @@ impl Config {
             dev_server: (!args.dev_server.is_empty()).then_some(args.dev_server),
             bind: Bind::All,
             stop_grace: args.stop_grace,
+            preview_user: project_user(&args.preview_user)?,
+            prepared_dir: args.prepared_dir.map(|dir| absolute("PREPARED_DIR", dir)).transpose()?,
             status_addr: args.status_addr,
             status_token: environment.remove("STATUS_TOKEN").map(Into::into),
             extra_ca_file: args.extra_ca_file,
@@ -189,6 +206,14 @@ fn http_url(setting: &'static str, text: &str, shown: Shown) -> Result<Url, Conf
         .ok()
         .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
         .ok_or_else(|| invalid(setting, said))
+}
+
+fn project_user(text: &str) -> Result<Option<ProjectUser>, ConfigError> {
+    if text == "none" {
+        return Ok(None);
+    }
+    let user = ProjectUser::parse(text);
+    user.map(Some).map_err(|error| invalid("PREVIEW_USER", error.to_string()))
 }
 
 fn absolute(setting: &'static str, path: PathBuf) -> Result<PathBuf, ConfigError> {

@@ -13,7 +13,7 @@ pub use children::Exit;
 pub(crate) use children::is_known;
 pub use signals::{Shutdown, Signals};
 
-use crate::process::{Command, OutputLine, Process};
+use crate::process::{Command, OutputLine, Process, ProjectUser};
 
 /// Lines that wait to be read; what comes on top is dropped and counted.
 const MAX_LINES: usize = 256;
@@ -23,6 +23,7 @@ const MAX_LINES: usize = 256;
 #[derive(Debug, Clone)]
 pub struct Init {
     signals: Signals,
+    user: Option<ProjectUser>,
 }
 
 impl Init {
@@ -44,13 +45,34 @@ impl Init {
                 }
             }
         });
-        Ok(Init { signals })
+        Ok(Init { signals, user: None })
     }
 
-    /// Starts `command` in a process group of its own. Errors are those of fork and exec, naming the program.
+    /// From now on children run as `user`, where the agent has the rights for that: it is root with SETUID, SETGID,
+    /// CHOWN, KILL and DAC_OVERRIDE. Whether it has.
+    pub fn isolate(&mut self, user: &ProjectUser) -> bool {
+        #[cfg(target_os = "linux")]
+        let can = crate::process::can_isolate();
+        #[cfg(not(target_os = "linux"))]
+        let can = false;
+        self.user = can.then(|| user.clone());
+        can
+    }
+
+    /// The user that children run as, where it is another one.
+    pub fn user(&self) -> Option<&ProjectUser> {
+        self.user.as_ref()
+    }
+
+    /// Starts `command` in a process group of its own. It has no capability, can gain none, and ends with us (Linux).
+    /// Errors are those of fork and exec, naming the program.
     pub fn spawn(&self, command: Command) -> io::Result<Process> {
         let (lines, output) = mpsc::channel::<OutputLine>(MAX_LINES);
-        let (pid, exit, pipes) = children::spawn(command.into_std())?;
+        #[cfg_attr(not(target_os = "linux"), expect(unused_mut))]
+        let mut command = command.into_std();
+        #[cfg(target_os = "linux")]
+        crate::process::confine(&mut command, self.user.as_ref());
+        let (pid, exit, pipes) = children::spawn(command)?;
         #[cfg(target_os = "linux")]
         prefer_for_oom(pid);
         pipes.read_into(lines)?;

@@ -1,5 +1,6 @@
 //! The entrypoint: arguments, configuration, run, exit status.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -7,21 +8,26 @@ use clap::Parser;
 use preview_agent::config::{self, Cli, Command, Config, RunArgs};
 use preview_agent::exit::Exit;
 use preview_agent::logs::{self, Origin};
+use preview_agent::process::become_unreadable;
 use preview_agent::{init::Init, run, snapshot};
 
 fn main() -> ExitCode {
     let started = Instant::now();
+    become_unreadable();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return Exit::from_usage(&error).code(),
     };
+    let command = cli.command.unwrap_or(Command::Run(cli.run));
+    // Before there is a second thread, which could be reading it.
+    let environment = if matches!(command, Command::Run(_)) { config::take_environment() } else { BTreeMap::new() };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return Exit::fault(format!("cannot start: {error}")).code(),
     };
     let exit = runtime.block_on(async {
-        match cli.command.unwrap_or(Command::Run(cli.run)) {
-            Command::Run(args) => run_agent(args, started).await,
+        match command {
+            Command::Run(args) => run_agent(args, environment, started).await,
             #[cfg(feature = "local")]
             Command::Dev(args) => preview_agent::dev::dev(args, started).await,
             #[cfg(feature = "local")]
@@ -34,9 +40,9 @@ fn main() -> ExitCode {
     exit.code()
 }
 
-async fn run_agent(args: RunArgs, started: Instant) -> Exit {
+async fn run_agent(args: RunArgs, environment: BTreeMap<String, String>, started: Instant) -> Exit {
     let log = args.log.clone();
-    let config = match Config::resolve(args, config::environment()) {
+    let config = match Config::resolve(args, environment) {
         Ok(config) => config,
         Err(error) => return Exit::usage(error),
     };

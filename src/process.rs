@@ -1,10 +1,14 @@
 //! Children in process groups of their own: a built-up environment, bounded output, a stop that leaves nothing behind.
 
 mod command;
+#[cfg(target_os = "linux")]
+mod confine;
 mod environment;
+mod hide;
 mod output;
 #[cfg(target_os = "linux")]
 mod strays;
+mod user;
 
 use std::io;
 use std::process::ExitStatus;
@@ -15,13 +19,17 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
 
 pub use command::Command;
+#[cfg(target_os = "linux")]
+pub(crate) use confine::{can_isolate, confine};
 pub use environment::Environment;
+pub use hide::{become_unreadable, wipe_environment};
 pub(crate) use output::Pipes;
 pub use output::{MAX_LINE, MAX_LINES, OutputLine, Stream};
 #[cfg(target_os = "linux")]
 pub use strays::kill_strays;
 #[cfg(target_os = "linux")]
 pub(crate) use strays::living_children;
+pub use user::{ProjectUser, UserError};
 
 use crate::init::Exit;
 

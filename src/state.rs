@@ -1,7 +1,8 @@
 //! What outlives the agent: the table and the known revision, in one file of the state directory.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use sync_core::{Saved, SavedError};
@@ -65,12 +66,17 @@ impl StateFile {
     /// The disk's.
     pub fn save(&self, saved: &Saved) -> io::Result<()> {
         let next = self.0.with_extension("next");
-        let mut file = File::create(&next)?;
+        let mut file = create_private(&next)?;
         file.write_all(saved.encode().as_bytes())?;
         // The directory may outlive the machine: a name without its content would be a damaged state.
         file.sync_data()?;
         fs::rename(&next, &self.0)
     }
+}
+
+/// An empty file that nobody else can read: the project's code can pass through the state directory.
+pub(crate) fn create_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
 #[cfg(test)]

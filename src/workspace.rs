@@ -13,18 +13,20 @@ mod stage;
 mod takeover;
 mod walk;
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
+use rustix::fs::{Timespec, Timestamps, UTIME_NOW};
 use sync_core::{HydratedFile, ProjectPath};
 
 pub use stage::Stage;
 pub use takeover::Takeover;
 
+use crate::process::ProjectUser;
 use crate::snapshot::ExtractedFile;
 use noted::{Noted, Stamp};
 use owned::Owned;
@@ -43,6 +45,8 @@ pub struct Workspace {
     keeps_foreign: bool,
     /// The disk takes `A` and `a` for one name.
     folds_case: bool,
+    /// Whose the project is, where that is not the agent.
+    user: Option<ProjectUser>,
 }
 
 /// Why the workspace cannot be used; it names the operation and the path.
@@ -91,7 +95,25 @@ impl Workspace {
             noted: Noted::default(),
             found: None,
             keeps_foreign: false,
+            user: None,
         })
+    }
+
+    /// The project is this user's from now on: its directory, and every file and directory that is made in it. What the
+    /// agent keeps beside it is nobody else's to read.
+    ///
+    /// # Errors
+    /// A directory that cannot be given away or closed.
+    pub fn give_to(&mut self, user: &ProjectUser) -> Result<(), WorkspaceError> {
+        user.own_dir(&self.root).map_err(WorkspaceError::new("give away", &self.dir))?;
+        if let Some(state_dir) = &self.state_dir {
+            // Others may go through it, to the trees that are installed there, and not look around.
+            let closed = std::fs::set_permissions(state_dir, Permissions::from_mode(0o711));
+            closed.map_err(WorkspaceError::new("close", state_dir))?;
+        }
+        self.stage.close(user).map_err(WorkspaceError::new("close the stage of", &self.dir))?;
+        self.user = Some(user.clone());
+        Ok(())
     }
 
     /// Where verified files wait for their rename.
@@ -117,8 +139,10 @@ impl Workspace {
     /// Gives a file the present as its time, so that a watcher looks again. Nothing happens where there is no file.
     pub fn touch(&self, path: &ProjectPath) {
         if let Ok((file, _)) = self.open_file(path) {
-            // Fails for a file that the project's code has made its own: then its change is not ours to announce.
-            let _ = file.set_modified(SystemTime::now());
+            let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+            // "Now" takes no more than the right to write: the file is the project's. Where even that is missing, its
+            // change is not ours to announce.
+            let _ = rustix::fs::futimens(&file, &Timestamps { last_access: now, last_modification: now });
         }
     }
 

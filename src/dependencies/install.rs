@@ -12,7 +12,7 @@ use super::files::{MAX_LOCK, ReadError, read_regular};
 use super::manager::Manager;
 use super::tree::KEY_FILE;
 use crate::init::Init;
-use crate::process::{Command, Environment, Next, OutputLine, Stream};
+use crate::process::{Command, Environment, Next, OutputLine, ProjectUser, Stream};
 
 const TREE: &str = "node_modules";
 /// Begins the names of what the jobs make in the agent's own directory: new trees, and old ones on their way out.
@@ -60,6 +60,7 @@ pub struct Installed {
     /// The directory that holds the new tree, where it is not in place already.
     from: Option<(Dir, PathBuf)>,
     state_dir: PathBuf,
+    user: Option<ProjectUser>,
     /// It was taken from the prepared ones.
     pub prepared: bool,
 }
@@ -141,6 +142,9 @@ impl Job {
             let name = work_name();
             let path = around.state_dir.join(&name);
             let stage = self.fill_stage(&state, &name, &path)?;
+            if let Some(user) = around.init.user() {
+                user.own_tree(&stage).map_err(failed("give to the project's user", &path))?;
+            }
             self.install(&program, &path, around, &mut line).await?;
             return Ok(self.installed(Some((stage, path)), around, false));
         }
@@ -293,7 +297,8 @@ impl Job {
     }
 
     fn installed(self, from: Option<(Dir, PathBuf)>, around: &Surroundings, prepared: bool) -> Installed {
-        Installed { root: self.root, key: self.key, from, state_dir: around.state_dir.clone(), prepared }
+        let (state_dir, user) = (around.state_dir.clone(), around.init.user().cloned());
+        Installed { root: self.root, key: self.key, from, state_dir, user, prepared }
     }
 }
 
@@ -332,6 +337,9 @@ impl Installed {
                 remove(&self.root, "node_modules/.vite").await;
             }
         }
+        if let Some(user) = &self.user {
+            give_tree(&self.root, user).map_err(failed("give to the project's user", Path::new(TREE)))?;
+        }
         remove_key(&self.root)?;
         let key = Path::new(TREE).join(KEY_FILE);
         self.root.write(&key, &self.key).map_err(failed("write", &key))?;
@@ -348,6 +356,15 @@ fn failed(operation: &'static str, path: &Path) -> impl Fn(io::Error) -> Install
 fn set_aside(root: &Dir, state: &Dir) -> Option<String> {
     let name = work_name();
     root.rename(TREE, state, &name).ok().map(|()| name)
+}
+
+/// What was installed is the user's already. A prepared tree may be root's: then all of it is given.
+fn give_tree(root: &Dir, user: &ProjectUser) -> io::Result<()> {
+    let tree = root.open_dir(TREE)?;
+    match rustix::fs::statat(&tree, ".", rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?.st_uid == user.uid().as_raw() {
+        true => Ok(()),
+        false => user.own_tree(&tree),
+    }
 }
 
 /// Removed rather than written over, since a link may stand there.

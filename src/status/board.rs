@@ -68,6 +68,7 @@ struct Shown {
     core: sync_core::Status,
     dev_server: Option<DevServer>,
     hydrated: bool,
+    isolated: bool,
     boot: Vec<(&'static str, u64)>,
     errors: VecDeque<String>,
     limits: BTreeMap<&'static str, u64>,
@@ -86,6 +87,7 @@ impl Board {
             core: Default::default(),
             dev_server: None,
             hydrated: false,
+            isolated: false,
             boot: Vec::new(),
             errors: VecDeque::new(),
             limits: BTreeMap::new(),
@@ -118,6 +120,11 @@ impl Board {
     /// The files are in place.
     pub fn set_hydrated(&self) {
         self.lock().hydrated = true;
+    }
+
+    /// The project's code runs as another user than the agent.
+    pub fn set_isolated(&self) {
+        self.lock().isolated = true;
     }
 
     /// Whom to ask about the dev server.
@@ -204,8 +211,7 @@ impl Board {
             "boot_ms": shown.boot.iter().map(|(step, at)| (step.to_string(), json!(at))).collect::<serde_json::Map<_, _>>(),
             "limits_hit": shown.limits_hit(),
             "last_errors": shown.errors,
-            // The dev server runs as the agent's own user.
-            "isolation": "none",
+            "isolation": if shown.isolated { "user" } else { "none" },
         })
     }
 

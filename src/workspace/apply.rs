@@ -11,6 +11,7 @@ use sync_core::{Content, ContentHash, Op, Outcome, ProjectPath, Written};
 
 use super::noted::Stamp;
 use super::stage::Staged;
+use super::walk::Missing;
 use super::{Workspace, walk};
 
 /// Files up to this size are compared in one read.
@@ -110,7 +111,7 @@ impl Workspace {
 
     fn stage_bytes(&self, bytes: &[u8], mode: Option<u32>) -> io::Result<(Staged, u64, Stamp)> {
         let (staged, mut file) = self.stage.create_unnamed()?;
-        match file.write_all(bytes).and_then(|()| keep_mode(&file, mode)).and_then(|()| stamp_of(&file)) {
+        match file.write_all(bytes).and_then(|()| self.finish(&file, mode)) {
             Ok(stamp) => Ok((staged, bytes.len() as u64, stamp)),
             Err(error) => {
                 self.stage.remove(staged);
@@ -122,8 +123,15 @@ impl Workspace {
     fn staged(&self, id: sync_core::StageId, mode: Option<u32>) -> io::Result<(Staged, u64, Stamp)> {
         let staged = self.stage.take(id).ok_or_else(|| io::Error::other("the staged file is gone"))?;
         let file = self.stage.open_staged(&staged)?;
-        keep_mode(&file, mode)?;
-        Ok((staged, file.metadata()?.len(), stamp_of(&file)?))
+        let stamp = self.finish(&file, mode)?;
+        Ok((staged, file.metadata()?.len(), stamp))
+    }
+
+    /// Gives a staged file its mode and its owner, in this order: a file of another user's takes another right to change.
+    fn finish(&self, file: &File, mode: Option<u32>) -> io::Result<Stamp> {
+        keep_mode(file, mode)?;
+        self.user.as_ref().map_or(Ok(()), |user| user.own(file))?;
+        stamp_of(file)
     }
 
     fn carry_out(&mut self, path: &ProjectPath, prepared: &Prepared) -> Outcome {
@@ -154,7 +162,7 @@ impl Workspace {
 
     /// Whether the file is new, and its stamp. A symlink at the place is replaced, not followed.
     fn rename(&mut self, staged: &Staged, path: &ProjectPath) -> Result<(bool, Option<Stamp>), Errno> {
-        let parent = walk::parent(self.root.as_fd(), path, true)?;
+        let parent = walk::parent(self.root.as_fd(), path, Missing::IsMade(self.user.as_ref()))?;
         let name = path.file_name();
         let created = match rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
@@ -177,7 +185,7 @@ impl Workspace {
 
     /// Whether there was something to delete.
     fn delete(&self, path: &ProjectPath) -> Result<bool, Errno> {
-        let parent = match walk::parent(self.root.as_fd(), path, false) {
+        let parent = match walk::parent(self.root.as_fd(), path, Missing::Fails) {
             // A file or symlink where a directory was means that the path does not exist.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(false),
             other => other?,
@@ -210,7 +218,7 @@ impl Workspace {
 
     /// The regular file at `path` and what the system says of it; `ISDIR` for anything else that can be opened.
     pub(super) fn open_file(&self, path: &ProjectPath) -> Result<(File, Stat), Errno> {
-        let parent = walk::parent(self.root.as_fd(), path, false)?;
+        let parent = walk::parent(self.root.as_fd(), path, Missing::Fails)?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file: OwnedFd = rustix::fs::openat(&parent, path.file_name(), flags, Mode::empty())?;
         let stat = rustix::fs::fstat(&file)?;

@@ -9,6 +9,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use sync_core::ProjectPath;
 
+use super::walk::Missing;
 use super::{Workspace, WorkspaceError, walk};
 use crate::snapshot::walk::belongs;
 
@@ -54,7 +55,7 @@ impl Workspace {
             None => self.open_found()?,
         };
         let found = self.found.insert(found);
-        let parent = walk::parent(self.root.as_fd(), path, false)?;
+        let parent = walk::parent(self.root.as_fd(), path, Missing::Fails)?;
         if let Some(above) = path.parent() {
             found.create_dir_all(above)?;
         }
@@ -66,7 +67,7 @@ impl Workspace {
     /// Undoes [`Workspace::put_aside`].
     pub(super) fn put_back(&self, path: &ProjectPath) -> io::Result<()> {
         let Some(found) = &self.found else { return Ok(()) };
-        let parent = walk::parent(self.root.as_fd(), path, true)?;
+        let parent = walk::parent(self.root.as_fd(), path, Missing::IsMade(self.user.as_ref()))?;
         Ok(rustix::fs::renameat(found, path.as_str(), &parent, path.file_name())?)
     }
 

@@ -7,6 +7,8 @@ use std::path::Path;
 
 use sync_core::ProjectPath;
 
+use crate::state::create_private;
+
 /// The owned paths, and the journal that they are recorded in: before the rename that makes them, after the delete.
 #[derive(Debug, Default)]
 pub(super) struct Owned {
@@ -29,7 +31,7 @@ impl Owned {
         let next = state_dir.join("owned.next");
         let mut lines = format!("{project_id}\n");
         paths.iter().for_each(|path| lines.push_str(&line('+', path)));
-        fs::write(&next, lines)?;
+        create_private(&next)?.write_all(lines.as_bytes())?;
         fs::rename(&next, &file)?;
         Ok(Owned { paths, journal: Some(OpenOptions::new().append(true).open(&file)?) })
     }

@@ -8,9 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions};
+use rustix::fs::{AtFlags, Mode};
 use sync_core::StageId;
 
 use super::WorkspaceError;
+use crate::process::ProjectUser;
 
 /// Where files are staged if the project is a filesystem of its own. No dev server watches `node_modules`.
 const INSIDE: &str = "node_modules/.preview-stage";
@@ -59,6 +61,16 @@ impl Stage {
 
     fn at(dir: Dir, inside: Option<Dir>) -> Stage {
         Stage { dir: Mutex::new(dir), inside, next: AtomicU64::new(0), files: Mutex::default() }
+    }
+
+    /// Nobody else may look into it. Where it lies within the project, the `node_modules` around it are the project's.
+    pub(super) fn close(&self, user: &ProjectUser) -> io::Result<()> {
+        let dir = self.dir.lock().expect("no panic while held");
+        if let Some(project) = &self.inside {
+            user.own_dir(project.open_dir("node_modules")?)?;
+        }
+        rustix::fs::chmodat(&*dir, ".", Mode::from_raw_mode(0o700), AtFlags::empty())?;
+        Ok(())
     }
 
     /// Whether it lies within the project, on a filesystem that the state directory is not on.

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use sync_core::ProjectPath;
 
 use super::noted::Stamp;
+use super::walk::Missing;
 use super::{Workspace, WorkspaceError, apply, walk};
 use crate::snapshot::ExtractedFile;
 
@@ -48,6 +49,10 @@ pub(super) fn take_over(workspace: &mut Workspace, files: &[ExtractedFile]) -> R
         .map_err(WorkspaceError::new("record as written what comes into", &workspace.dir))?;
     let hydrate = workspace.stage.open_dir(HYDRATE);
     let hydrate = hydrate.map_err(WorkspaceError::new("open what was extracted for", &workspace.dir))?;
+    if let Some(user) = &workspace.user {
+        user.own_tree(&hydrate)
+            .map_err(WorkspaceError::new("give what was extracted to the user of", &workspace.dir))?;
+    }
     let mut mover = Mover { workspace: &mut *workspace, hydrate, done: Vec::new() };
     let takeover = match mover.run(files) {
         Ok(takeover) => takeover,
@@ -127,7 +132,7 @@ impl Mover<'_> {
     }
 
     fn rename(&self, path: &ProjectPath) -> Result<(), Errno> {
-        let parent = walk::parent(self.workspace.root.as_fd(), path, true)?;
+        let parent = walk::parent(self.workspace.root.as_fd(), path, Missing::IsMade(self.workspace.user.as_ref()))?;
         rustix::fs::renameat(&self.hydrate, path.as_str(), parent, path.file_name())
     }
 
@@ -155,7 +160,7 @@ impl Mover<'_> {
                     let _ = rustix::fs::renameat(root, &name, &self.hydrate, &name);
                 }
                 Moved::Placed(path) => {
-                    let Ok(parent) = walk::parent(root, &path, false) else { continue };
+                    let Ok(parent) = walk::parent(root, &path, Missing::Fails) else { continue };
                     let _ = rustix::fs::unlinkat(&parent, path.file_name(), AtFlags::empty());
                     walk::prune(root, &path);
                 }

@@ -40,7 +40,7 @@ impl Start {
             env: env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
             args: Vec::new(),
             dev_server: ["sleep", "3600"].map(str::to_owned).to_vec(),
-            temp: tempfile::tempdir().unwrap(),
+            temp: open_dir(),
         }
     }
 
@@ -190,6 +190,17 @@ impl Drop for Agent {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A temporary directory that other users may go through: the project's code is one of them where the agent is root.
+pub fn open_dir() -> tempfile::TempDir {
+    use std::os::unix::fs::PermissionsExt;
+    tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o755)).tempdir().unwrap()
+}
+
+/// A port that is free now.
+pub fn port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// One plain HTTP request.

@@ -1,0 +1,91 @@
+//! The project's code beside the agent, which has secrets: the real binary as root, and as nobody in particular.
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::os::unix::fs::MetadataExt;
+
+use serde_json::Value;
+use support::world::World;
+use support::{Agent, eventually, port};
+
+/// Tries what it can, writes down how that went, and serves.
+const SPY: &str = r#"
+const fs = require('fs');
+const tried = (what) => { try { return String(what()) } catch (error) { return error.code } };
+const agent = process.ppid;
+const found = {
+  status: fs.readFileSync('/proc/self/status', 'utf8'),
+  environment: process.env,
+  home: tried(() => fs.writeFileSync(process.env.HOME + '/probe', 'x')),
+  agent_environ: tried(() => fs.readFileSync(`/proc/${agent}/environ`, 'latin1')),
+  agent_memory: tried(() => fs.openSync(`/proc/${agent}/mem`, 'r')),
+  agent_maps: tried(() => fs.readFileSync(`/proc/${agent}/maps`)),
+  agent_handles: tried(() => fs.readdirSync(`/proc/${agent}/fd`)),
+  agent_cmdline: tried(() => fs.readFileSync(`/proc/${agent}/cmdline`, 'latin1')),
+  state: tried(() => fs.readFileSync('../.preview-agent/owned', 'utf8')),
+  own: tried(() => { fs.appendFileSync('src/App.tsx', ''); fs.mkdirSync('node_modules/.vite', { recursive: true }); fs.writeFileSync('src/made', 'x') }),
+};
+fs.writeFileSync('node_modules/found.json.next', JSON.stringify(found));
+fs.renameSync('node_modules/found.json.next', 'node_modules/found.json');
+require('http').createServer((_, answer) => answer.end('ok')).listen(process.env.PORT);
+"#;
+
+fn spied(agent: &Agent) -> Value {
+    let file = agent.project().join("node_modules/found.json");
+    eventually("the spy has looked around", || file.exists());
+    serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
+}
+
+fn field<'a>(found: &'a Value, name: &str) -> &'a str {
+    let status = found["status"].as_str().unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+    line.trim()
+}
+
+fn no_secret_in(world: &World, text: &str) {
+    for (name, value) in world.backend().session().env() {
+        if ["SNAPSHOT_URL", "REALTIME_TOKEN", "SUPABASE_ANON_KEY"].contains(&name) {
+            assert!(!text.contains(&value), "{name} is in {text}");
+        }
+    }
+}
+
+#[test]
+fn the_projects_code_is_another_user_without_rights() {
+    let world = World::new();
+    world.save("server.cjs", SPY);
+    let mut start = world.start().set("PREVIEW_PORT", port().to_string()).set("PREVIEW_USER", "4321:4322");
+    start.dev_server = ["node", "server.cjs"].map(str::to_owned).to_vec();
+    let mut agent = start.run();
+    agent.wait_for("channel_joined");
+    let found = spied(&agent);
+    assert_eq!(field(&found, "Uid"), "4321\t4321\t4321\t4321");
+    assert_eq!(field(&found, "Gid"), "4322\t4322\t4322\t4322");
+    assert_eq!(field(&found, "Groups"), "");
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert_eq!(field(&found, set), "0000000000000000", "{set}");
+    }
+    assert_eq!(field(&found, "NoNewPrivs"), "1");
+    for denied in ["agent_environ", "agent_memory", "agent_maps", "agent_handles", "state"] {
+        assert_eq!(found[denied], "EACCES", "{denied}");
+    }
+    assert_eq!((&found["own"], &found["home"]), (&"undefined".into(), &"undefined".into()), "it can work");
+    no_secret_in(&world, &found.to_string());
+    assert_eq!(agent.status()["isolation"], "user");
+
+    // We are root and may look: there is nothing to be seen.
+    let environ = std::fs::read(format!("/proc/{}/environ", agent.pid())).unwrap();
+    let environ = String::from_utf8_lossy(&environ);
+    assert!(environ.contains("REALTIME_TOKEN="), "{environ}");
+    no_secret_in(&world, &environ);
+
+    // What is written later is the user's as well.
+    world.save("deep/er/new.ts", "1");
+    world.in_sync_but(&agent, &["src/made"]);
+    for path in ["", "src", "src/App.tsx", "deep", "deep/er", "deep/er/new.ts"] {
+        let stat = agent.project().join(path).metadata().unwrap();
+        assert_eq!((stat.uid(), stat.gid()), (4321, 4322), "{path}");
+    }
+    assert_eq!(agent.stop().code(), Some(143));
+}
