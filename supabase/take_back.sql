@@ -31,10 +31,12 @@ begin
     execute format('drop trigger %I on public.project_files', ours.tgname);
   end loop;
   for ours in select p.oid::regprocedure as signature from pg_proc p
-      where p.pronamespace = 'public'::regnamespace and obj_description(p.oid, 'pg_proc') like 'project_sync:%' loop
+      where p.pronamespace = 'public'::regnamespace and obj_description(p.oid, 'pg_proc') ~ '^project_sync(_sessions|_service)?:' loop
     execute format('drop function %s', ours.signature);
   end loop;
 end $$;
+-- Sessions hold nobody's work. Their machines are to be gone by now (README.md).
+drop table if exists public.preview_sessions cascade;
 -- Older readers of `project_files_current` know no column for deletion: they look for content.
 comment on view public.project_files_current is null;
 

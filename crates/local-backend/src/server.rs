@@ -7,7 +7,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{any, get, post};
+use axum::routing::{any, delete, get, post};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -56,7 +56,11 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/rest/v1/rpc/{function}", post(rpc::post).get(rpc::get))
         .route("/storage/v1/object/sign/{*object}", get(storage::signed).post(storage::sign))
         .route("/storage/v1/object/authenticated/{*object}", get(storage::read))
-        .route("/storage/v1/object/{*object}", get(storage::read).post(storage::upload).put(storage::replace))
+        .route("/storage/v1/object/list/{bucket}", post(storage::list))
+        .route(
+            "/storage/v1/object/{*object}",
+            delete(storage::remove).get(storage::read).post(storage::upload).put(storage::replace),
+        )
         .route("/functions/v1/preview-session/renew", post(renewal::renew))
         .route("/_local/faults", get(control::show).post(control::change))
         .fallback(any(|| async { (StatusCode::NOT_FOUND, "the local backend has no such place\n") }))

@@ -131,6 +131,49 @@ pub async fn sign(
     Json(json!({ "signedURL": signed_path(&app, &object, seconds) })).into_response()
 }
 
+/// `POST /object/list/<bucket>` with `{prefix, limit}`: a folder's objects, the newest first. Over a PostgreSQL only.
+pub async fn list(
+    State(app): State<Arc<App>>,
+    Path(bucket): Path<String>,
+    headers: HeaderMap,
+    Json(body): Json<Value>,
+) -> Response {
+    let claims = match storage_caller(&headers, &app) {
+        Ok(claims) => claims,
+        Err(response) => return *response,
+    };
+    let Kind::Postgres(postgres) = &app.store.0 else {
+        return refusal("501", "not_implemented", "objects in memory are not listed");
+    };
+    let folder = body["prefix"].as_str().unwrap_or_default().trim_end_matches('/');
+    match postgres.list_objects(&claims, &bucket, folder, body["limit"].as_i64().unwrap_or(100).clamp(1, 1000)).await {
+        Ok(listed) => Json(listed).into_response(),
+        Err(error) => refusal("500", "Internal", &error.to_string()),
+    }
+}
+
+/// `DELETE /object/<bucket>` with `{prefixes}`: by the service alone. Over a PostgreSQL only.
+pub async fn remove(
+    State(app): State<Arc<App>>,
+    Path(bucket): Path<String>,
+    headers: HeaderMap,
+    Json(body): Json<Value>,
+) -> Response {
+    match storage_caller(&headers, &app) {
+        Ok(claims) if claims.role() == "service_role" => {}
+        Ok(_) => return refusal("403", "Unauthorized", "new row violates row-level security policy"),
+        Err(response) => return *response,
+    }
+    let Kind::Postgres(postgres) = &app.store.0 else {
+        return refusal("501", "not_implemented", "objects in memory are not removed");
+    };
+    let names = body["prefixes"].as_array().into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned));
+    match postgres.remove_objects(&bucket, names.collect()).await {
+        Ok(()) => Json(json!([])).into_response(),
+        Err(error) => refusal("500", "Internal", &error.to_string()),
+    }
+}
+
 /// Who may read it may sign it.
 async fn may_sign(app: &App, claims: &Claims, object: &str) -> bool {
     match (&app.store.0, object.split_once('/')) {

@@ -1,6 +1,7 @@
 //! Storage's objects: their rows in `storage.objects`, under its policies, and their bytes in the backend's own schema.
 
 use bytes::Bytes;
+use serde_json::Value;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error};
 
@@ -53,6 +54,27 @@ impl Postgres {
         asked.await.unwrap_or(false)
     }
 
+    /// The objects of a folder that the caller may see, the newest first, as storage lists them.
+    pub async fn list_objects(
+        &self,
+        claims: &Claims,
+        bucket: &str,
+        folder: &str,
+        limit: i64,
+    ) -> Result<Value, StoreError> {
+        let (shared, claims) = (self.shared(), claims.clone());
+        let (bucket, folder) = (bucket.to_owned(), folder.to_owned());
+        let listed = self.0.runtime.spawn(async move { shared.list_objects(&claims, &bucket, &folder, limit).await });
+        listed.await.unwrap_or_else(|error| Err(StoreError::Unreachable { message: error.to_string() }))
+    }
+
+    /// Removes objects with the service's right.
+    pub async fn remove_objects(&self, bucket: &str, names: Vec<String>) -> Result<(), StoreError> {
+        let (shared, bucket) = (self.shared(), bucket.to_owned());
+        let removed = self.0.runtime.spawn(async move { shared.remove_objects(&bucket, &names).await });
+        removed.await.unwrap_or_else(|error| Err(StoreError::Unreachable { message: error.to_string() }))
+    }
+
     /// The bytes of `<bucket>/<name>`.
     pub async fn object(&self, name: &str) -> Option<Bytes> {
         let (shared, name) = (self.shared(), name.to_owned());
@@ -90,6 +112,39 @@ impl Shared {
             Ok(())
         };
         keep.await.map_err(|error: Error| store_error(&error))
+    }
+
+    async fn list_objects(&self, claims: &Claims, bucket: &str, folder: &str, limit: i64) -> Result<Value, StoreError> {
+        let list = async {
+            let connection = self.own.take().await?;
+            let client = connection.client();
+            client.batch_execute("begin").await?;
+            become_caller(client, claims).await?;
+            let sql = "select coalesce(jsonb_agg(jsonb_build_object('id', o.id, 'created_at', o.created_at,
+                    'name', substr(o.name, length($2) + 2), 'metadata', o.metadata)), '[]')::text
+                from (select * from storage.objects where bucket_id = $1 and starts_with(name, $2 || '/')
+                    order by created_at desc limit $3) o";
+            let listed: String = client.query_one(sql, &[&bucket, &folder, &limit]).await?.get(0);
+            client.batch_execute("rollback").await?;
+            connection.give_back();
+            Ok(serde_json::from_str(&listed).unwrap_or_default())
+        };
+        list.await.map_err(|error: Error| store_error(&error))
+    }
+
+    async fn remove_objects(&self, bucket: &str, names: &[String]) -> Result<(), StoreError> {
+        let remove = async {
+            let connection = self.own.take().await?;
+            let (client, whole) = (connection.client(), names.iter().map(|name| format!("{bucket}/{name}")));
+            let whole: Vec<String> = whole.collect();
+            client
+                .execute("delete from storage.objects where bucket_id = $1 and name = any($2)", &[&bucket, &names])
+                .await?;
+            client.execute("delete from local_backend.objects where name = any($1)", &[&whole]).await?;
+            connection.give_back();
+            Ok(())
+        };
+        remove.await.map_err(|error: Error| store_error(&error))
     }
 
     async fn sees_object(&self, claims: &Claims, bucket: &str, name: &str) -> bool {

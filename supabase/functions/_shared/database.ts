@@ -1,0 +1,63 @@
+import { Answered, ask } from "./ask.ts";
+import { Refusal, unavailable } from "./refusal.ts";
+import type { Settings } from "./settings.ts";
+
+/** PostgREST's functions, called as the service or as a person. */
+export class Database {
+  constructor(readonly settings: Settings) {}
+
+  /**
+   * Calls a function with the service's right, or with a person's token. A refusal of the database (a PostgreSQL code in
+   * the body) becomes a `Refusal` with its own status; no answer at all is 503.
+   */
+  async call<T>(name: string, args: Record<string, unknown>, token?: string): Promise<T> {
+    const { supabaseUrl, anonKey, serviceKey } = this.settings;
+    const asPerson = token !== undefined;
+    const headers = {
+      "content-type": "application/json",
+      apikey: asPerson ? anonKey : serviceKey.reveal(),
+      ...bearerOf(asPerson ? token : serviceKey.reveal()),
+    };
+    try {
+      return await ask(
+        { operation: `calling ${name}` },
+        () => [`${supabaseUrl}/rest/v1/rpc/${name}`, { method: "POST", headers, body: JSON.stringify(args) }],
+        async (response) => {
+          const text = await response.text();
+          return (text === "" ? null : JSON.parse(text)) as T;
+        },
+      );
+    } catch (error) {
+      throw refusal(name, error);
+    }
+  }
+}
+
+/** The newer secret keys are no JWTs: sent as `apikey` alone, the gateway puts the role in. */
+export function bearerOf(key: string): Record<string, string> {
+  return key.startsWith("sb_secret_") ? {} : { authorization: `Bearer ${key}` };
+}
+
+function refusal(name: string, error: unknown): Refusal {
+  if (!(error instanceof Answered)) return unavailable("the database", error);
+  let said: { code?: string; message?: string; details?: unknown } = {};
+  try {
+    said = JSON.parse(error.body);
+  } catch {
+    // No JSON: the status has to do.
+  }
+  if (error.status >= 500 || !said.code) return unavailable("the database", error);
+  const details = typeof said.details === "string" ? parsed(said.details) : undefined;
+  // 42501 for a project that is not there and for somebody else's: which of them is nobody's business.
+  const status = said.code === "42501" ? 403 : error.status;
+  return new Refusal(status, said.code, said.message ?? `calling ${name} was refused`, details, { cause: error });
+}
+
+function parsed(details: string): Record<string, unknown> | undefined {
+  try {
+    const value = JSON.parse(details);
+    return typeof value === "object" && value !== null ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,38 @@
+/** What a machine is to run. The same for every provider; no service key is ever part of it. */
+export interface MachineConfig {
+  /** The session it is for, by which orphans are found. */
+  sessionId: string;
+  env: Record<string, string>;
+}
+
+export type MachineState = "starting" | "started" | "suspended" | "stopped" | "failed";
+
+export interface Machine {
+  id: string;
+  name: string;
+  state: MachineState;
+  sessionId: string | null;
+  /** Where the preview answers. */
+  url: string;
+}
+
+/** Where machines come from. Each operation may be asked for again; what is there already or gone already is no fault. */
+export interface Machines {
+  readonly provider: string;
+  /** The machine of that name, made where there is none, and started. Resolves once it is started. */
+  ensure(name: string, config: MachineConfig): Promise<Machine>;
+  /** The machine of that name, or null. */
+  find(name: string): Promise<Machine | null>;
+  /** Every machine that this provider made for sessions. */
+  list(): Promise<Machine[]>;
+  start(id: string): Promise<void>;
+  stop(id: string): Promise<void>;
+  suspend(id: string): Promise<void>;
+  /** Kills and removes it. */
+  destroy(id: string): Promise<void>;
+}
+
+/** A machine's name: the same for the same session, so that creating it twice makes one. */
+export function machineName(sessionId: string): string {
+  return `preview-${sessionId}`;
+}

@@ -1,0 +1,192 @@
+-- Preview sessions: whose machine shows which project, and whether it still may.
+create table if not exists public.preview_sessions (
+  id uuid primary key default gen_random_uuid(),
+  project_id uuid not null references public.projects(id) on delete cascade,
+  -- Who asked for it; with that person's right to the project the session ends.
+  owner_id uuid not null,
+  -- One beside the person's usual one, asked for by name.
+  additional boolean not null default false,
+  state text not null default 'starting' check (state in ('starting', 'running', 'ending', 'ended')),
+  -- Why it ended: `asked`, `idle`, `no_right`, or what failed.
+  reason text,
+  provider text,
+  machine_id text,
+  preview_url text,
+  created_at timestamptz not null default now(),
+  -- Until then one caller is at work on starting it.
+  lease_until timestamptz not null,
+  used_at timestamptz not null default now(),
+  renewed_at timestamptz,
+  -- Set when it is over, even while its machine is still being removed: no token is renewed from then on.
+  ended_at timestamptz,
+  check ((state in ('ending', 'ended')) = (ended_at is not null))
+);
+create unique index if not exists preview_sessions_one_each on public.preview_sessions (project_id, owner_id)
+  where ended_at is null and not additional;
+create index if not exists preview_sessions_live on public.preview_sessions (state) where state <> 'ended';
+
+alter table public.preview_sessions enable row level security;
+revoke all on public.preview_sessions from public, anon, authenticated, preview_agent;
+grant select on public.preview_sessions to authenticated;
+grant select, insert, update, delete on public.preview_sessions to service_role;
+drop policy if exists "project_sync: own sessions" on public.preview_sessions;
+create policy "project_sync: own sessions" on public.preview_sessions for select to authenticated
+  using (owner_id = (select project_sync.caller_id()) and project_id in (select project_sync.readable_projects()));
+
+create or replace function project_sync.person_may_read(person uuid, project uuid) returns boolean
+language plpgsql stable as $$
+begin
+  return project_sync.project_owner(project) = person
+    or exists (select from public.project_members m where m.project_id = project and m.user_id = person);
+end $$;
+
+create or replace function project_sync.session_json(s public.preview_sessions) returns jsonb
+language sql stable as $$
+  select jsonb_build_object('session_id', s.id, 'project_id', s.project_id, 'state', s.state, 'reason', s.reason,
+    'provider', s.provider, 'machine_id', s.machine_id, 'preview_url', s.preview_url, 'additional', s.additional,
+    'created_at', s.created_at, 'ended_at', s.ended_at)
+$$;
+
+-- The caller's session of a project: the live one, or a new one. `go` says that this caller is the one to start its machine.
+create or replace function public.open_preview_session(project_uuid uuid, another boolean default false) returns jsonb
+language plpgsql security definer set search_path = '' as $$
+declare
+  person uuid := project_sync.caller_id();
+  session public.preview_sessions;
+  lease constant interval := '2 minutes';
+begin
+  if person is null then perform project_sync.refuse(project_uuid); end if;
+  perform project_sync.check_read(project_uuid);
+  if not project_sync.flag_is_on('FSYNC_SNAPSHOT_HYDRATION', person) then
+    raise exception using errcode = 'PT403', message = 'previews are not switched on for you',
+      detail = jsonb_build_object('flag', 'FSYNC_SNAPSHOT_HYDRATION');
+  end if;
+  -- Callers of one person and project one after the other, so that one of two makes the row and the other sees it.
+  perform pg_advisory_xact_lock(hashtextextended('preview session ' || project_uuid || ' ' || person, 0));
+  if not another then
+    select * into session from public.preview_sessions s
+      where s.project_id = project_uuid and s.owner_id = person and s.ended_at is null and not s.additional for update;
+    if found then
+      update public.preview_sessions s set used_at = now(),
+          lease_until = case when s.state = 'starting' and s.lease_until < now() then now() + lease else s.lease_until end
+        where s.id = session.id;
+      return project_sync.session_json(session)
+        || jsonb_build_object('go', session.state = 'starting' and session.lease_until < now());
+    end if;
+  end if;
+  if (select count(*) from public.preview_sessions s where s.owner_id = person and s.ended_at is null) >= 5 then
+    raise exception using errcode = 'PT429', message = 'five sessions of yours are running: end one first';
+  end if;
+  insert into public.preview_sessions (project_id, owner_id, additional, lease_until)
+    values (project_uuid, person, coalesce(another, false), now() + lease) returning * into session;
+  return project_sync.session_json(session) || jsonb_build_object('go', true);
+end $$;
+comment on function public.open_preview_session(uuid, boolean) is 'project_sync_sessions: the caller''s session of a project';
+
+-- A session of the caller's own; looking at it is using it. PT404 for anybody else's.
+create or replace function public.preview_session(session_uuid uuid) returns jsonb
+language plpgsql security definer set search_path = '' as $$
+declare
+  session public.preview_sessions;
+begin
+  update public.preview_sessions s set used_at = now()
+    where s.id = session_uuid and s.owner_id = project_sync.caller_id() returning * into session;
+  if not found or project_sync.access_to(session.project_id) is null then
+    raise exception using errcode = 'PT404', message = 'no such session';
+  end if;
+  return project_sync.session_json(session);
+end $$;
+comment on function public.preview_session(uuid) is 'project_sync_sessions: a session of the caller''s own';
+
+-- Over from now on, whether or not its machine can be removed at once. By its owner, who writes the project, or the service.
+create or replace function public.end_preview_session(session_uuid uuid, why text default 'asked') returns jsonb
+language plpgsql security definer set search_path = '' as $$
+declare
+  session public.preview_sessions;
+begin
+  select * into session from public.preview_sessions s where s.id = session_uuid for update;
+  if not found or (session.owner_id is distinct from project_sync.caller_id()
+      and project_sync.access_to(session.project_id) is distinct from 'write') then
+    raise exception using errcode = 'PT404', message = 'no such session';
+  end if;
+  if session.ended_at is null then
+    update public.preview_sessions s set state = 'ending', ended_at = now(), reason = left(why, 300)
+      where s.id = session_uuid returning * into session;
+  end if;
+  return project_sync.session_json(session);
+end $$;
+comment on function public.end_preview_session(uuid, text) is 'project_sync_sessions: ends a session';
+
+-- For the service alone, from here on.
+
+-- False where the session was ended while its machine started: the machine has to go again.
+create or replace function public.preview_session_started(session_uuid uuid, p_provider text, p_machine_id text, p_preview_url text)
+returns boolean language plpgsql security definer set search_path = '' as $$
+begin
+  update public.preview_sessions s set state = 'running', provider = p_provider, machine_id = p_machine_id,
+      preview_url = p_preview_url, used_at = now()
+    where s.id = session_uuid and s.ended_at is null;
+  return found;
+end $$;
+comment on function public.preview_session_started(uuid, text, text, text) is 'project_sync_service: its machine runs';
+
+create or replace function public.preview_session_gone(session_uuid uuid) returns void
+language sql security definer set search_path = '' as $$
+  update public.preview_sessions s set state = 'ended' where s.id = session_uuid and s.state = 'ending'
+$$;
+comment on function public.preview_session_gone(uuid) is 'project_sync_service: its machine is removed';
+
+-- `live`, `ended`, `no_right` (its owner lost the project) or `unknown`.
+create or replace function public.renew_preview_session(session_uuid uuid, project_uuid uuid) returns text
+language plpgsql security definer set search_path = '' as $$
+declare
+  session public.preview_sessions;
+begin
+  select * into session from public.preview_sessions s where s.id = session_uuid and s.project_id = project_uuid for update;
+  if not found then return 'unknown'; end if;
+  if session.ended_at is not null then return 'ended'; end if;
+  if not coalesce(project_sync.person_may_read(session.owner_id, project_uuid), false) then return 'no_right'; end if;
+  update public.preview_sessions s set renewed_at = now() where s.id = session_uuid;
+  return 'live';
+end $$;
+comment on function public.renew_preview_session(uuid, uuid) is 'project_sync_service: whether a session still may';
+
+-- Ends what nobody uses or nobody may use any more, and gives every session whose machine is still to be removed. Saving
+-- counts as using: the project's last revision.
+create or replace function public.sweep_preview_sessions(idle_seconds integer) returns jsonb
+language plpgsql security definer set search_path = '' as $$
+begin
+  update public.preview_sessions s set state = 'ending', ended_at = now(), reason = case
+      when not coalesce(project_sync.person_may_read(s.owner_id, s.project_id), false) then 'no_right'
+      when s.state = 'starting' then 'never started' else 'idle' end
+    where s.ended_at is null and (
+      not coalesce(project_sync.person_may_read(s.owner_id, s.project_id), false)
+      or s.state = 'starting' and s.lease_until < now() - interval '5 minutes'
+      or s.state = 'running' and greatest(s.used_at, (select c.taken_at from project_sync.counters c
+        where c.project_id = s.project_id)) < now() - make_interval(secs => idle_seconds));
+  return (select coalesce(jsonb_agg(project_sync.session_json(s)), '[]') from public.preview_sessions s where s.state = 'ending');
+end $$;
+comment on function public.sweep_preview_sessions(integer) is 'project_sync_service: ends idle sessions';
+
+-- Which of these are live: a machine of any other session is an orphan.
+create or replace function public.live_preview_sessions(session_uuids uuid[]) returns jsonb
+language sql stable security definer set search_path = '' as $$
+  select coalesce(jsonb_agg(s.id), '[]') from public.preview_sessions s where s.id = any(session_uuids) and s.ended_at is null
+$$;
+comment on function public.live_preview_sessions(uuid[]) is 'project_sync_service: which of these sessions are live';
+
+do $$
+declare
+  made record;
+begin
+  for made in select p.oid::regprocedure as signature, obj_description(p.oid, 'pg_proc') like 'project_sync_service:%' as for_service
+    from pg_proc p where p.pronamespace = 'public'::regnamespace and p.proname in ('open_preview_session', 'preview_session',
+      'end_preview_session', 'preview_session_started', 'preview_session_gone', 'renew_preview_session',
+      'sweep_preview_sessions', 'live_preview_sessions')
+  loop
+    execute format('revoke all on function %s from public, anon, authenticated, service_role, preview_agent', made.signature);
+    execute format('grant execute on function %s to service_role', made.signature);
+    if not made.for_service then execute format('grant execute on function %s to authenticated', made.signature); end if;
+  end loop;
+end $$;
+revoke all on function project_sync.person_may_read(uuid, uuid), project_sync.session_json(public.preview_sessions) from public;

@@ -1,0 +1,9 @@
+// A dev server of one file: answers with what message.txt holds now.
+const { createServer } = require('node:http')
+const { readFileSync } = require('node:fs')
+const at = process.argv.indexOf('--port')
+const port = Number(process.env.PORT || process.argv[at + 1])
+createServer((_, response) => {
+  response.setHeader('content-type', 'text/html')
+  response.end(readFileSync('message.txt'))
+}).listen(port, '127.0.0.1')
