@@ -54,8 +54,6 @@ pub struct Config {
     pub stop_grace: Duration,
     /// Who the project's code runs as, where the agent may choose; none: as the agent.
     pub preview_user: Option<ProjectUser>,
-    /// Holds `<key>/node_modules`, prepared dependencies; absolute.
-    pub prepared_dir: Option<PathBuf>,
     /// Health, status and metrics.
     pub status_addr: SocketAddr,
     /// Opens `/status` and `/logs` to others than loopback.
@@ -181,7 +179,6 @@ impl Config {
             bind: Bind::All,
             stop_grace: args.stop_grace,
             preview_user: project_user(&args.preview_user)?,
-            prepared_dir: args.prepared_dir.map(|dir| absolute("PREPARED_DIR", dir)).transpose()?,
             status_addr: args.status_addr,
             status_token: environment.remove("STATUS_TOKEN").map(Into::into),
             extra_ca_file: args.extra_ca_file,

@@ -89,3 +89,22 @@ fn the_projects_code_is_another_user_without_rights() {
     }
     assert_eq!(agent.stop().code(), Some(143));
 }
+
+#[test]
+fn a_killed_agent_leaves_no_dev_server() {
+    for user in ["4321", "none"] {
+        let world = World::new();
+        let mut start = world.start().set("PREVIEW_PORT", port().to_string()).set("PREVIEW_USER", user);
+        start.dev_server = ["sleep", "3600"].map(str::to_owned).to_vec();
+        let mut agent = start.run();
+        agent.wait_for("dev_server_start");
+        let pid = agent.status()["dev_server"]["pid"].as_u64().unwrap();
+        assert!(std::fs::exists(format!("/proc/{pid}")).unwrap());
+        drop(agent.crash());
+        // Whoever adopts it may leave a zombie for a while; what counts is that it runs no more.
+        eventually("the dev server is gone too", || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.is_empty() || stat.contains(") Z ")
+        });
+    }
+}
