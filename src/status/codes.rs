@@ -52,6 +52,7 @@ pub const SKIPPED: &[&str] = &[
 
 /// Why a file of the database is not on disk.
 pub const DEBT_REASONS: &[&str] = &[
+    "case_conflict",
     "fetch_failed",
     "fetching",
     "gone",

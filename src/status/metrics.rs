@@ -75,6 +75,11 @@ const COUNTERS: &[Metric] = &[
         "preview_agent_debts_total",
         "Files that were accepted and could not be written at once.",
     ),
+    plain(
+        "preview_agent_local_changes_found_total",
+        "Files of the database found changed or removed by somebody else.",
+    ),
+    plain("preview_agent_local_changes_restored_total", "Such files that were put back."),
     plain("preview_agent_renewals_total", "Tokens renewed."),
     by(
         "reason",
@@ -108,6 +113,7 @@ const GAUGES: &[Metric] = &[
     plain("preview_agent_head_revision", "The newest revision heard of."),
     plain("preview_agent_in_sync", "1 at the head, with no debt."),
     plain("preview_agent_debts", "Files accepted and not on disk now."),
+    plain("preview_agent_local_changes", "Files of the database that somebody else changed or removed here."),
     plain("preview_agent_held_events", "Events held while hydrating or catching up."),
     plain("preview_agent_files", "Live files of the project."),
     plain("preview_agent_token_left_seconds", "Until the token in use is no longer valid."),
