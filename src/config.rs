@@ -50,6 +50,8 @@ pub struct Config {
     pub dev_server: Option<Vec<String>>,
     /// Who may reach the dev server.
     pub bind: Bind,
+    /// Prepared `node_modules` by key.
+    pub prepared_dir: Option<PathBuf>,
     /// Between TERM and KILL when the dev server is stopped.
     pub stop_grace: Duration,
     /// Who the project's code runs as, where the agent may choose; none: as the agent.
@@ -177,6 +179,7 @@ impl Config {
             preview_port: args.preview_port,
             dev_server: (!args.dev_server.is_empty()).then_some(args.dev_server),
             bind: Bind::All,
+            prepared_dir: args.prepared_dir.map(|dir| absolute("PREPARED_DIR", dir)).transpose()?,
             stop_grace: args.stop_grace,
             preview_user: project_user(&args.preview_user)?,
             status_addr: args.status_addr,

@@ -3,6 +3,7 @@
 mod files;
 mod install;
 mod manager;
+mod prepared;
 mod tree;
 
 pub use files::{MAX_LOCK, MAX_PACKAGE_JSON, ReadError, read_regular};

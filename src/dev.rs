@@ -182,6 +182,7 @@ fn run_args(args: &DevArgs, local: &Local, scratch: &Scratch) -> RunArgs {
         status_addr: args.status_addr,
         // The developer's own code, on the developer's own machine.
         preview_user: "none".to_owned(),
+        prepared_dir: None,
         stop_grace: STOP_GRACE,
         extra_ca_file: None,
         realtime_protocol: args.realtime_protocol,

@@ -506,6 +506,7 @@ fn dev_server_config(config: &Config) -> dev_server::Config {
         bind: config.bind,
         command: config.dev_server.clone(),
         grace: config.stop_grace,
+        prepared_dir: config.prepared_dir.clone(),
         ..dev_server::Config::new(project, state, config.preview_port, Environment::pick(variables))
     }
 }

@@ -297,6 +297,29 @@ async fn a_prepared_tree_is_taken_by_rename() {
     rig.stop().await;
 }
 
+#[tokio::test]
+async fn a_prepared_tree_that_cannot_be_renamed_is_copied() {
+    let programs = programs(&[("npm", "exit 1")]);
+    // A file system of its own, as an image's layers are.
+    let prepared = tempfile::tempdir_in("/dev/shm").expect("a directory");
+    let mut rig = Rig::new(|config| {
+        config.environment = environment(&programs);
+        config.prepared_dir = Some(prepared.path().to_owned());
+    })
+    .await;
+    rig.replace("server.js", SERVER);
+    rig.replace("package.json", PACKAGE);
+    let Ok(Need::Install(job)) = look(rig.project(), rig.project()) else { panic!("nothing to install") };
+    let tree = prepared.path().join(job.key()).join("node_modules");
+    std::fs::create_dir_all(tree.join("a")).expect("made");
+    std::fs::write(tree.join("a/package.json"), "prepared").expect("written");
+    rig.server.files_ready();
+    rig.ready().await;
+    assert_eq!(tree_of(&rig), "prepared");
+    assert!(tree.is_dir() && calls(&programs).is_empty());
+    rig.stop().await;
+}
+
 const BERRY_LOCK: &str = "# made by yarn\n\n__metadata:\n  version: 8\n";
 const BERRY: &str =
     "if [ \"$2\" = --immutable ]; then echo '➤ YN0028: │ The lockfile would have been modified'; exit 1; fi

@@ -10,11 +10,13 @@ use tokio::time::{Instant, sleep_until};
 
 use super::files::{MAX_LOCK, ReadError, read_regular};
 use super::manager::Manager;
+use super::prepared::Prepared;
 use super::tree::KEY_FILE;
+use crate::exit::chain;
 use crate::init::Init;
 use crate::process::{Command, Environment, Next, OutputLine, ProjectUser, Stream};
 
-const TREE: &str = "node_modules";
+pub(super) const TREE: &str = "node_modules";
 /// Begins the names of what the jobs make in the agent's own directory: new trees, and old ones on their way out.
 const WORK: &str = "install-";
 /// A probe of whether the two directories can be renamed into one another.
@@ -126,15 +128,17 @@ impl Job {
     /// Dropped halfway, the package manager is killed and the next job cleans up; [`Surroundings::cancel`] is the calm way.
     pub async fn run(self, around: &Surroundings, mut line: impl FnMut(OutputLine)) -> Result<Installed, InstallError> {
         let state = Self::open_state(&around.state_dir)?;
-        if let Some(prepared) = around.prepared_dir.as_ref().map(|dir| dir.join(&self.key))
-            && prepared.join(TREE).is_dir()
-            && let Ok(from) = Dir::open_ambient_dir(&prepared, ambient_authority())
-            && can_be_renamed(&from, &self.root)
-        {
-            return Ok(self.installed(Some((from, prepared)), around, true));
+        sweep(&state);
+        if let Some(prepared) = around.prepared_dir.as_ref().and_then(|dir| Prepared::find(dir, &self.key)) {
+            match self.take(prepared, &state, around).await {
+                Ok(from) => return Ok(self.installed(from, around, true)),
+                Err(error) => {
+                    let text = format!("the prepared dependencies cannot be taken ({}): installing", chain(&error));
+                    line(OutputLine { stream: Stream::Stderr, text });
+                }
+            }
         }
         let program = self.program(&around.environment)?;
-        sweep(&state);
         if self.staged
             && (self.tree_exists() || self.manager == Manager::YarnBerry)
             && can_be_renamed(&state, &self.root)
@@ -150,6 +154,39 @@ impl Job {
         }
         self.in_place(&program, &state, around, &mut line).await?;
         Ok(self.installed(None, around, false))
+    }
+
+    /// Where a prepared tree lies now: still where it was, if it can be renamed from there, else copied to a stage, else
+    /// (none) copied into its place.
+    async fn take(
+        &self,
+        prepared: Prepared,
+        state: &Dir,
+        around: &Surroundings,
+    ) -> Result<Option<(Dir, PathBuf)>, InstallError> {
+        let path = around.prepared_dir.iter().map(|dir| dir.join(&self.key)).collect::<PathBuf>();
+        if prepared.is_movable() && can_be_renamed(&prepared.0, &self.root) {
+            return Ok(Some((prepared.0, path)));
+        }
+        let (target, staged) = if can_be_renamed(state, &self.root) {
+            let name = work_name();
+            let made = around.state_dir.join(&name);
+            state.create_dir(&name).map_err(failed("make", &made))?;
+            (state.open_dir(&name), Some(made))
+        } else {
+            if self.tree_exists() {
+                remove(&self.root, TREE).await;
+            }
+            (self.root.try_clone(), None)
+        };
+        let target = target.map_err(failed("open the place for", &path))?;
+        let into = target.try_clone().map_err(failed("open the place for", &path))?;
+        let copied = tokio::task::spawn_blocking(move || prepared.copy_into(&into)).await?;
+        if copied.is_err() && staged.is_none() {
+            remove(&self.root, TREE).await;
+        }
+        copied.map_err(failed("copy the prepared tree of", &path))?;
+        Ok(staged.map(|made| (target, made)))
     }
 
     async fn in_place(

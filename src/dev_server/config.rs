@@ -22,7 +22,7 @@ pub struct Config {
     pub grace: Duration,
     /// The agent's own directory: trees are installed here and renamed into the project.
     pub state_dir: PathBuf,
-    /// Prepared trees: `<prepared_dir>/<key>/node_modules`, used up by rename.
+    /// Prepared trees: `<prepared_dir>/<key>/node_modules`, taken by rename, else copied.
     pub prepared_dir: Option<PathBuf>,
     /// All that a child sees of the environment.
     pub environment: Environment,
