@@ -5,9 +5,11 @@
 mod machine;
 mod support;
 
-use std::time::Instant;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use machine::{Machine, Network};
+use serde_json::Value;
 use support::eventually;
 
 const READ_ONLY: [&str; 4] = ["--read-only", "--tmpfs=/tmp", "--tmpfs=/app:mode=0777,size=64m", "--memory=512m"];
@@ -106,4 +108,70 @@ fn without_root_and_capabilities_the_whole_loop_works_and_says_so() {
     machine.equals(&world);
     assert_eq!(machine.status()["isolation"], "none");
     assert_eq!(machine.stop(5), 128 + 15);
+}
+
+#[test]
+#[ignore = "needs podman and root: tests/run container"]
+fn a_hostile_project_gets_nothing_and_stops_nothing() {
+    let network = Network::new();
+    let world = network.world();
+    let limits = ["--pids-limit=256", "--env=LOCAL_CHANGES=restore"];
+    let machine = Machine::start(&network, &world, &[&READ_ONLY[..], &CAPABILITIES, &limits].concat());
+    machine.equals(&world);
+    assert_eq!(machine.status()["isolation"], "user");
+    machine.exec(&[
+        "sh",
+        "-c",
+        "mkdir /tmp/outside && echo untouched > /tmp/outside/App.tsx && chmod 0777 /tmp/outside",
+    ]);
+    machine.page("/hostile");
+    for edit in 0..200 {
+        world.save(&format!("src/part{}.ts", edit % 20), &format!("edit {edit}"));
+        assert!(edit % 10 != 0 || machine.healthy(), "/healthz went silent at edit {edit}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let said = || machine.try_exec(&["cat", "/tmp/hostile.json"]);
+    eventually("the hostilities end", || said().is_some());
+    machine.equals(&world);
+
+    let report: Value = serde_json::from_str(&said().unwrap()).unwrap();
+    for name in ["environ", "maps", "syscall", "auxv", "mem", "fd", "state", "kill", "become root"] {
+        assert!(report[name].as_str().unwrap().starts_with("refused"), "{name}: {}", report[name]);
+    }
+    let secrets = ["REALTIME_TOKEN", "SNAPSHOT_URL", "SUPABASE_ANON_KEY", "STATUS_TOKEN"];
+    for (name, value) in world.backend().session().env().into_iter().filter(|(name, _)| secrets.contains(name)) {
+        assert!(!report.to_string().contains(&value), "{name} came out");
+    }
+    let outside = machine.exec(&["sh", "-c", "ls /tmp/outside; cat /tmp/outside/App.tsx"]);
+    assert_eq!(outside, "App.tsx\nuntouched\n", "nothing was written outside of the project");
+}
+
+#[test]
+#[ignore = "needs podman and root: tests/run container"]
+fn prepared_dependencies_are_taken_and_the_preview_is_soon_there() {
+    const ROUNDS: usize = 5;
+    let network = Network::new();
+    let world = network.world_of(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/react-vite")));
+    let (mut answers, mut own) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let started = Instant::now();
+        let machine = Machine::start_with(&network, &world, &CAPABILITIES, &[]);
+        answers.push(started.elapsed().as_millis() as u64);
+        assert_eq!(machine.logged("deps_done")["prepared"], true);
+        let boot = machine.status()["boot_ms"].clone();
+        let at = |step: &str| boot[step].as_u64().unwrap_or_else(|| panic!("no {step} in {boot}"));
+        let install = at("install_done") - at("install_start");
+        let network = machine.logged("hydrate_done")["wait_ms"].as_u64().unwrap();
+        own.push(at("dev_server_start") - install - network);
+        println!("first answer after {} ms, install {install} ms, {boot}", answers[answers.len() - 1]);
+    }
+    let median = |times: &mut Vec<u64>| {
+        times.sort();
+        times[ROUNDS / 2]
+    };
+    println!(
+        "medians of {ROUNDS}: first answer {} ms, the agent's own share {} ms",
+        median(&mut answers),
+        median(&mut own)
+    );
 }

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Instant;
 
 use local_backend::SeedFile;
 use serde_json::Value;
 
-use crate::support::DEADLINE;
 use crate::support::world::World;
+use crate::support::{DEADLINE, tree};
 
 const NAMESPACE: &str = "preview-test";
 const HERE: &str = "10.213.77.1";
@@ -18,6 +19,7 @@ const THERE: &str = "10.213.77.2";
 const HOST_END: &str = "pv-host";
 const STATUS_TOKEN: &str = "a-token-of-the-tests";
 const SERVER: &[u8] = include_bytes!("server.mjs");
+const HOSTILE: &[u8] = include_bytes!("hostile.mjs");
 
 /// A namespace that hangs on ours by one cable. One at a time: the tests run one after the other.
 pub struct Network;
@@ -40,6 +42,15 @@ impl Network {
         World::with(|options| {
             options.listen = format!("{HERE}:0").parse().unwrap();
             options.files.push(SeedFile { path: "server.mjs".into(), bytes: SERVER.to_vec() });
+            options.files.push(SeedFile { path: "hostile.mjs".into(), bytes: HOSTILE.to_vec() });
+        })
+    }
+
+    /// The same with the files of a real project.
+    pub fn world_of(&self, project: &Path) -> World {
+        World::with(|options| {
+            options.listen = format!("{HERE}:0").parse().unwrap();
+            options.files = tree(project).into_iter().map(|(path, bytes)| SeedFile { path, bytes }).collect();
         })
     }
 
@@ -96,7 +107,12 @@ impl Process {
 }
 
 impl Machine {
-    pub fn start(_network: &Network, world: &World, options: &[&str]) -> Machine {
+    pub fn start(network: &Network, world: &World, options: &[&str]) -> Machine {
+        Machine::start_with(network, world, options, &["--", "node", "server.mjs"])
+    }
+
+    /// With these arguments of the agent.
+    pub fn start_with(_network: &Network, world: &World, options: &[&str], arguments: &[&str]) -> Machine {
         let mut command = Command::new("podman");
         // Its monitor leaves a file named oom where it was started.
         command.current_dir(env!("CARGO_TARGET_TMPDIR"));
@@ -105,7 +121,7 @@ impl Machine {
         for (name, value) in world.backend().session().env() {
             command.args(["--env", &format!("{name}={value}")]);
         }
-        command.args(["localhost/preview", "--", "node", "server.mjs"]);
+        command.arg("localhost/preview").args(arguments);
         let machine = Machine { id: run(&mut command).trim().to_owned() };
         eventually_or("the preview answers", || machine.try_get(3001, "/").is_some(), || machine.logs());
         machine
@@ -129,6 +145,18 @@ impl Machine {
     /// Asks without caring for the answer: whoever gives it may be gone before.
     pub fn ask(&self, path: &str) {
         let _ = self.try_get(3001, path);
+    }
+
+    /// Whether the agent answers at all.
+    pub fn healthy(&self) -> bool {
+        self.try_get(9464, "/healthz").is_some()
+    }
+
+    /// The first log line of this type.
+    pub fn logged(&self, event_type: &str) -> Value {
+        let logs = run(Command::new("podman").args(["logs", &self.id]));
+        let mut lines = logs.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.find(|line| line["event_type"] == event_type).unwrap_or_else(|| panic!("no {event_type}:\n{logs}"))
     }
 
     pub fn status(&self) -> Value {
@@ -158,6 +186,12 @@ impl Machine {
         // The shell that lists them is one of them.
         let own = seen.iter().rposition(|process| process.name == "sh");
         seen.into_iter().enumerate().filter(|(at, _)| Some(*at) != own).map(|(_, process)| process).collect()
+    }
+
+    /// What it prints, where it can be run and goes well.
+    pub fn try_exec(&self, words: &[&str]) -> Option<String> {
+        let output = Command::new("podman").args(["exec", &self.id]).args(words).output().unwrap();
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     pub fn exec(&self, words: &[&str]) -> String {

@@ -21,6 +21,10 @@ createServer((request, response) => {
     response.end('eating')
     return setTimeout(eat, 100)
   }
+  if (request.url === '/hostile') {
+    spawn('node', ['hostile.mjs'], { stdio: 'inherit' })
+    return response.end('hostile')
+  }
   if (request.url === '/orphans') {
     // Every one outlives its parent, the subshell, and then ends.
     const shell = spawn('sh', ['-c', 'i=0; while [ $i -lt 1000 ]; do (sleep 1 &); i=$((i+1)); done'], { stdio: 'ignore' })
