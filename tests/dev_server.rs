@@ -368,18 +368,3 @@ async fn stopped_before_it_began() {
     let rig = Rig::new(|_| {}).await;
     rig.stop().await;
 }
-
-/// Run by hand within a memory control group (`oom_kill` is counted there): the dev server dies of it, the rest lives.
-#[cfg(target_os = "linux")]
-#[tokio::test]
-#[ignore = "needs to be started within a control group of about 200 MB"]
-async fn out_of_memory_is_told_from_a_kill() {
-    let mut rig = Rig::new(|_| {}).await;
-    rig.replace("server.js", "const all = []; for (;;) all.push(Buffer.alloc(1 << 20, 1));");
-    rig.server.files_ready();
-    let (_, signal, reason, detail) = exited(&mut rig).await;
-    assert_eq!((signal, reason), (Some(9), Reason::OomKilled), "{detail}");
-    rig.edit("server.js", GOOD);
-    rig.ready().await;
-    rig.stop().await;
-}
