@@ -108,3 +108,14 @@ fn a_killed_agent_leaves_no_dev_server() {
         });
     }
 }
+
+#[test]
+fn without_a_home_the_projects_code_gets_one() {
+    let world = World::new();
+    let mut start = world.start().without("HOME").set("PREVIEW_USER", "none");
+    start.dev_server = ["sh", "-c", "echo at home in \"$HOME\"; sleep 3600"].map(str::to_owned).to_vec();
+    let mut agent = start.run();
+    let said = agent.wait_until("the dev server's line", |line| line["stream"] == "stdout");
+    let home = std::path::PathBuf::from(said["message"].as_str().unwrap().strip_prefix("at home in ").unwrap());
+    assert!(home.is_dir() && home.starts_with(agent.dir()), "{}", home.display());
+}
