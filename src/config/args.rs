@@ -94,7 +94,7 @@ pub struct RunArgs {
     /// Who the project's code runs as where the agent is root: a name, UID or UID:GID; `none` for the agent itself
     #[arg(long, env = "PREVIEW_USER", value_name = "USER", default_value = "1000")]
     pub preview_user: String,
-    /// `node_modules` prepared by key, taken instead of installing: DIR/<key>/node_modules
+    /// `node_modules` prepared by key, taken instead of installing: DIR/KEY/node_modules
     #[arg(long, env = "PREPARED_DIR", value_name = "DIR")]
     pub prepared_dir: Option<PathBuf>,
     /// How long the dev server may take to stop before it is killed
