@@ -29,7 +29,7 @@ use crate::logs::Origin;
 use crate::net::Net;
 use crate::process::{Environment, ProjectUser};
 use crate::realtime::Realtime;
-use crate::report::{millis, report, report_dev_server, since_sent};
+use crate::report::{report, report_dev_server, since_sent};
 use crate::state::StateFile;
 use crate::status::{self, Board, Phase};
 use crate::token::{Kind, TokenCell};
@@ -434,7 +434,7 @@ impl Running {
                 stopped.await;
             }
         }
-        info!(event_type = "shutdown_done", uptime_ms = millis(self.started.elapsed()), "stopped");
+        info!(event_type = "shutdown_done", "stopped");
         Exit::signal(signal.number())
     }
 
