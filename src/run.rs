@@ -1,13 +1,13 @@
 //! The one select loop: what happens outside goes into the core, what the core answers goes out.
 
 mod hydrate;
+mod isolation;
 mod keeper;
 mod reminders;
 mod resume;
 mod writer;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ use crate::exit::{Exit, chain};
 use crate::init::{Init, Shutdown, Signals};
 use crate::logs::Origin;
 use crate::net::Net;
-use crate::process::{Environment, ProjectUser};
+use crate::process::Environment;
 use crate::realtime::Realtime;
 use crate::report::{report, report_dev_server, since_sent};
 use crate::state::StateFile;
@@ -131,7 +131,7 @@ impl Running {
             let dir = config.state_dir.display();
             warn!(event_type = "degraded", reason = "state_not_kept", "no state is kept: {dir} cannot be made");
         }
-        isolate(&mut config, &mut init, &mut workspace, &board)?;
+        isolation::isolate(&mut config, &mut init, &mut workspace, &board)?;
         let state = workspace.keeps_state().then(|| StateFile::in_dir(&config.state_dir));
         let net = Net::new(config.extra_ca_file.as_deref()).map_err(Exit::unavailable)?;
         let http = net.http_client().map_err(Exit::fault)?;
@@ -468,47 +468,6 @@ fn options(config: &Config, started: Instant) -> Options {
 fn seed(started: Instant) -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(started)
-}
-
-/// Gives the project to another user, and has its code run as that, where the agent may.
-fn isolate(config: &mut Config, init: &mut Init, workspace: &mut Workspace, board: &Board) -> Result<(), Exit> {
-    let user = config.preview_user.clone().filter(|user| init.isolate(user));
-    let Some(user) = user else {
-        info!(event_type = "isolation", isolation = "none", "the project's code runs as the agent's own user");
-        if !config.environment.contains_key("HOME") {
-            let home = made_home(&config.state_dir).map_err(|error| Exit::disk(no_home(error)))?;
-            config.environment.insert("HOME".into(), home.to_string_lossy().into_owned());
-        }
-        return Ok(());
-    };
-    workspace.give_to(&user).map_err(|error| Exit::disk(chain(&error)))?;
-    let home = user.home().map_or_else(|| user_home(&config.state_dir, &user), |home| Ok(home.to_owned()));
-    let home = home.map_err(|error| Exit::disk(no_home(error)))?;
-    config.environment.insert("HOME".into(), home.to_string_lossy().into_owned());
-    for name in ["USER", "LOGNAME"] {
-        config.environment.remove(name);
-    }
-    board.set_isolated();
-    let (uid, gid) = (user.uid().as_raw(), user.gid().as_raw());
-    info!(event_type = "isolation", isolation = "user", uid, gid, "the project's code runs as user {uid}");
-    Ok(())
-}
-
-fn user_home(state_dir: &Path, user: &ProjectUser) -> std::io::Result<PathBuf> {
-    let home = made_home(state_dir)?;
-    user.own_dir(std::fs::File::open(&home)?)?;
-    Ok(home)
-}
-
-/// Package managers want a home to keep their caches in, and npm does not start without one.
-fn made_home(state_dir: &Path) -> std::io::Result<PathBuf> {
-    let home = state_dir.join("home");
-    std::fs::create_dir_all(&home)?;
-    Ok(home)
-}
-
-fn no_home(error: std::io::Error) -> String {
-    format!("cannot make a home for the project's code: {error}")
 }
 
 fn dev_server_config(config: &Config) -> dev_server::Config {

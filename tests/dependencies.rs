@@ -4,7 +4,7 @@
 mod rig;
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use preview_agent::dependencies::{KEY_FILE, Need, look};
@@ -270,21 +270,27 @@ async fn a_stop_ends_an_install() {
     assert!(!Path::new("/proc").join(pid.trim()).exists());
 }
 
-#[tokio::test]
-async fn a_prepared_tree_is_taken_by_rename() {
-    let programs = programs(&[("npm", "exit 1")]);
-    let prepared = tempfile::tempdir().expect("a directory");
-    let mut rig = Rig::new(|config| {
-        config.environment = environment(&programs);
-        config.prepared_dir = Some(prepared.path().to_owned());
+/// A project, and in `prepared` the tree that fits it.
+async fn rig_with_prepared(programs: &TempDir, prepared: &Path) -> (Rig, PathBuf) {
+    let rig = Rig::new(|config| {
+        config.environment = environment(programs);
+        config.prepared_dir = Some(prepared.to_owned());
     })
     .await;
     rig.replace("server.js", SERVER);
     rig.replace("package.json", PACKAGE);
     let Ok(Need::Install(job)) = look(rig.project(), rig.project()) else { panic!("nothing to install") };
-    let tree = prepared.path().join(job.key()).join("node_modules");
+    let tree = prepared.join(job.key()).join("node_modules");
     std::fs::create_dir_all(tree.join("a")).expect("made");
     std::fs::write(tree.join("a/package.json"), "prepared").expect("written");
+    (rig, tree)
+}
+
+#[tokio::test]
+async fn a_prepared_tree_is_taken_by_rename() {
+    let programs = programs(&[("npm", "exit 1")]);
+    let prepared = tempfile::tempdir().expect("a directory");
+    let (mut rig, tree) = rig_with_prepared(&programs, prepared.path()).await;
     rig.server.files_ready();
     let done = rig.until(|event| match event {
         DevServerEvent::InstallDone { prepared, .. } => Some(prepared),
@@ -302,17 +308,7 @@ async fn a_prepared_tree_that_cannot_be_renamed_is_copied() {
     let programs = programs(&[("npm", "exit 1")]);
     // A file system of its own, as an image's layers are.
     let prepared = tempfile::tempdir_in("/dev/shm").expect("a directory");
-    let mut rig = Rig::new(|config| {
-        config.environment = environment(&programs);
-        config.prepared_dir = Some(prepared.path().to_owned());
-    })
-    .await;
-    rig.replace("server.js", SERVER);
-    rig.replace("package.json", PACKAGE);
-    let Ok(Need::Install(job)) = look(rig.project(), rig.project()) else { panic!("nothing to install") };
-    let tree = prepared.path().join(job.key()).join("node_modules");
-    std::fs::create_dir_all(tree.join("a")).expect("made");
-    std::fs::write(tree.join("a/package.json"), "prepared").expect("written");
+    let (mut rig, tree) = rig_with_prepared(&programs, prepared.path()).await;
     rig.server.files_ready();
     rig.ready().await;
     assert_eq!(tree_of(&rig), "prepared");

@@ -164,10 +164,10 @@ impl Job {
         state: &Dir,
         around: &Surroundings,
     ) -> Result<Option<(Dir, PathBuf)>, InstallError> {
-        let path = around.prepared_dir.iter().map(|dir| dir.join(&self.key)).collect::<PathBuf>();
-        if prepared.is_movable() && can_be_renamed(&prepared.0, &self.root) {
-            return Ok(Some((prepared.0, path)));
+        if prepared.is_movable() && can_be_renamed(&prepared.dir, &self.root) {
+            return Ok(Some((prepared.dir, prepared.path)));
         }
+        let path = prepared.path.clone();
         let (target, staged) = if can_be_renamed(state, &self.root) {
             let name = work_name();
             let made = around.state_dir.join(&name);

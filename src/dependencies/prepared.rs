@@ -1,5 +1,5 @@
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, MetadataExt};
@@ -8,21 +8,25 @@ use super::install::TREE;
 
 /// A tree that an image brought along for one key.
 #[derive(Debug)]
-pub(super) struct Prepared(pub(super) Dir);
+pub(super) struct Prepared {
+    pub(super) dir: Dir,
+    pub(super) path: PathBuf,
+}
 
 impl Prepared {
     /// The tree for `key`, where there is one.
     pub(super) fn find(prepared_dir: &Path, key: &str) -> Option<Prepared> {
-        let dir = Dir::open_ambient_dir(prepared_dir.join(key), ambient_authority()).ok()?;
-        dir.is_dir(TREE).then_some(Prepared(dir))
+        let path = prepared_dir.join(key);
+        let dir = Dir::open_ambient_dir(&path, ambient_authority()).ok()?;
+        dir.is_dir(TREE).then_some(Prepared { dir, path })
     }
 
     /// Whether the tree itself can be moved. A fresh directory beside it says nothing: an overlay moves that, and refuses
     /// a directory of the image's own layers; and whoever is not its owner moves neither.
     pub(super) fn is_movable(&self) -> bool {
         let aside = "node_modules.taken";
-        let moved = self.0.rename(TREE, &self.0, aside).is_ok();
-        moved && self.0.rename(aside, &self.0, TREE).is_ok()
+        let moved = self.dir.rename(TREE, &self.dir, aside).is_ok();
+        moved && self.dir.rename(aside, &self.dir, TREE).is_ok()
     }
 
     /// Copies the tree into `to`, where nothing stands in its place: files with their modes, links as they are.
@@ -30,7 +34,7 @@ impl Prepared {
     /// # Errors
     /// What reading or writing gives; half a tree may then stand there.
     pub(super) fn copy_into(&self, to: &Dir) -> io::Result<()> {
-        copy_dir(&self.0, Path::new(TREE), to)
+        copy_dir(&self.dir, Path::new(TREE), to)
     }
 }
 

@@ -191,6 +191,12 @@ impl Values {
             Values::DegradedReasons => Reason::ALL.iter().for_each(|reason| take(reason.code())),
         }
     }
+
+    fn has(self, value: &str) -> bool {
+        let mut found = false;
+        self.each(|known| found |= known == value);
+        found
+    }
 }
 
 /// Counts one of `name`, whose label has this `value`.
@@ -200,14 +206,6 @@ pub fn count(name: &'static str, value: &'static str) {
     debug_assert!(label.is_some_and(|(_, values)| values.has(value)), "{name} is not described with `{value}`");
     if let Some((label, _)) = label {
         counter!(name, label => value).increment(1);
-    }
-}
-
-impl Values {
-    fn has(self, value: &str) -> bool {
-        let mut found = false;
-        self.each(|known| found |= known == value);
-        found
     }
 }
 

@@ -348,15 +348,28 @@ fn later_changes_of_a_path_gather_while_a_batch_is_under_way() {
     assert!(matches!(&ops[..], [Op::Write { version: Some(9), .. }]), "only the newest is written: {ops:?}");
 }
 
+fn digest_of_a() -> TableDigest {
+    let mut digest = TableDigest::default();
+    digest.toggle("a", 1, &hash("a"));
+    digest
+}
+
+fn row(path: &str, revision: u64) -> serde_json::Value {
+    json!({"file_path": path, "version": 1, "revision": revision, "content": path, "content_hash": hash(path).to_string()})
+}
+
+/// Of a database at revision 5.
+fn page_of_five(digest: &TableDigest, complete: bool, files: serde_json::Value) -> serde_json::Value {
+    json!({"head_revision": 5, "complete": complete, "digest": digest.to_string(), "files": files})
+}
+
 /// Found by the simulator: a backup restored between two pages made a listing that was never true.
 #[test]
 fn pages_that_do_not_fit_together_are_listed_once_more_before_the_database_is_blamed() {
     let mut desk = Desk::new();
     let outputs = desk.hydrate(0, &[]);
-    let mut digest = TableDigest::default();
-    digest.toggle("a", 1, &hash("a"));
-    let row = |path: &str, revision: u64| json!({"file_path": path, "version": 1, "revision": revision, "content": path, "content_hash": hash(path).to_string()});
-    let page = |complete: bool, files: serde_json::Value| json!({"head_revision": 5, "complete": complete, "digest": digest.to_string(), "files": files});
+    let digest = digest_of_a();
+    let page = |complete, files| page_of_five(&digest, complete, files);
     let outputs = desk.answer(Desk::read_of(&outputs).0, page(false, json!([row("b", 4)])));
     let outputs = desk.answer(Desk::read_of(&outputs).0, page(true, json!([row("c", 5)])));
     let (id, read) = Desk::read_of(&outputs);
@@ -372,10 +385,8 @@ fn pages_that_do_not_fit_together_are_listed_once_more_before_the_database_is_bl
 fn only_two_equal_listings_put_the_blame_on_the_database() {
     let mut desk = Desk::new();
     let outputs = desk.hydrate(0, &[]);
-    let mut digest = TableDigest::default();
-    digest.toggle("a", 1, &hash("a"));
-    let row = |path: &str, revision: u64| json!({"file_path": path, "version": 1, "revision": revision, "content": path, "content_hash": hash(path).to_string()});
-    let page = |complete: bool, files: serde_json::Value| json!({"head_revision": 5, "complete": complete, "digest": digest.to_string(), "files": files});
+    let digest = digest_of_a();
+    let page = |complete, files| page_of_five(&digest, complete, files);
     let mut read = Desk::read_of(&outputs).0;
     let blamed = |desk: &Desk| desk.agent.status(desk.now).degraded.contains(&Reason::DigestWrong);
     for torn in ["b", "d"] {

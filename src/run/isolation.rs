@@ -1,0 +1,56 @@
+use std::path::{Path, PathBuf};
+
+use tracing::info;
+
+use crate::config::Config;
+use crate::exit::{Exit, chain};
+use crate::init::Init;
+use crate::process::ProjectUser;
+use crate::status::Board;
+use crate::workspace::Workspace;
+
+/// Gives the project to another user, and has its code run as that, where the agent may.
+pub(super) fn isolate(
+    config: &mut Config,
+    init: &mut Init,
+    workspace: &mut Workspace,
+    board: &Board,
+) -> Result<(), Exit> {
+    let user = config.preview_user.clone().filter(|user| init.isolate(user));
+    let Some(user) = user else {
+        info!(event_type = "isolation", isolation = "none", "the project's code runs as the agent's own user");
+        if !config.environment.contains_key("HOME") {
+            let home = made_home(&config.state_dir).map_err(|error| Exit::disk(no_home(error)))?;
+            config.environment.insert("HOME".into(), home.to_string_lossy().into_owned());
+        }
+        return Ok(());
+    };
+    workspace.give_to(&user).map_err(|error| Exit::disk(chain(&error)))?;
+    let home = user.home().map_or_else(|| user_home(&config.state_dir, &user), |home| Ok(home.to_owned()));
+    let home = home.map_err(|error| Exit::disk(no_home(error)))?;
+    config.environment.insert("HOME".into(), home.to_string_lossy().into_owned());
+    for name in ["USER", "LOGNAME"] {
+        config.environment.remove(name);
+    }
+    board.set_isolated();
+    let (uid, gid) = (user.uid().as_raw(), user.gid().as_raw());
+    info!(event_type = "isolation", isolation = "user", uid, gid, "the project's code runs as user {uid}");
+    Ok(())
+}
+
+fn user_home(state_dir: &Path, user: &ProjectUser) -> std::io::Result<PathBuf> {
+    let home = made_home(state_dir)?;
+    user.own_dir(std::fs::File::open(&home)?)?;
+    Ok(home)
+}
+
+/// Package managers want a home to keep their caches in, and npm does not start without one.
+fn made_home(state_dir: &Path) -> std::io::Result<PathBuf> {
+    let home = state_dir.join("home");
+    std::fs::create_dir_all(&home)?;
+    Ok(home)
+}
+
+fn no_home(error: std::io::Error) -> String {
+    format!("cannot make a home for the project's code: {error}")
+}
