@@ -119,3 +119,16 @@ fn without_a_home_the_projects_code_gets_one() {
     let home = std::path::PathBuf::from(said["message"].as_str().unwrap().strip_prefix("at home in ").unwrap());
     assert!(home.is_dir() && home.starts_with(agent.dir()), "{}", home.display());
 }
+
+#[test]
+fn where_no_home_can_be_made_the_preview_still_comes() {
+    for user in ["none", "4321"] {
+        let world = World::new();
+        let start = world.start().without("HOME").set("PREVIEW_USER", user);
+        let file = start.temp.path().join("a-file");
+        std::fs::write(&file, "in the way").unwrap();
+        let mut agent = start.set("STATE_DIR", file.join("state").to_string_lossy()).run();
+        agent.wait_for("dev_server_start");
+        world.in_sync(&agent);
+    }
+}

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::config::Config;
 use crate::exit::{Exit, chain};
@@ -20,15 +20,14 @@ pub(super) fn isolate(
     let Some(user) = user else {
         info!(event_type = "isolation", isolation = "none", "the project's code runs as the agent's own user");
         if !config.environment.contains_key("HOME") {
-            let home = made_home(&config.state_dir).map_err(|error| Exit::disk(no_home(error)))?;
-            config.environment.insert("HOME".into(), home.to_string_lossy().into_owned());
+            let home = made_home(&config.state_dir);
+            set_home(config, home);
         }
         return Ok(());
     };
     workspace.give_to(&user).map_err(|error| Exit::disk(chain(&error)))?;
     let home = user.home().map_or_else(|| user_home(&config.state_dir, &user), |home| Ok(home.to_owned()));
-    let home = home.map_err(|error| Exit::disk(no_home(error)))?;
-    config.environment.insert("HOME".into(), home.to_string_lossy().into_owned());
+    set_home(config, home);
     for name in ["USER", "LOGNAME"] {
         config.environment.remove(name);
     }
@@ -51,6 +50,13 @@ fn made_home(state_dir: &Path) -> std::io::Result<PathBuf> {
     Ok(home)
 }
 
-fn no_home(error: std::io::Error) -> String {
-    format!("cannot make a home for the project's code: {error}")
+/// Where none can be made the preview comes all the same; only an install may then fail, and says so itself.
+fn set_home(config: &mut Config, home: std::io::Result<PathBuf>) {
+    match home {
+        Ok(home) => config.environment.insert("HOME".into(), home.to_string_lossy().into_owned()),
+        Err(error) => {
+            warn!(event_type = "no_home", %error, "cannot make a home for the project's code: {error}");
+            config.environment.remove("HOME")
+        }
+    };
 }
