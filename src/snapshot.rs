@@ -1,12 +1,13 @@
 //! Downloads a snapshot and extracts it while it arrives, into a directory beside the project.
 //!
-//! Nothing waits for the last byte: a bounded queue lies between the download and a blocking thread that inflates,
+//! Nothing waits for the last byte: bounded queues lie between the download, a blocking thread that inflates, and one that
 //! hashes and writes. Only when the archive was read to its end, and agrees with its central directory and its
 //! manifest, does what was extracted count.
 
 pub mod build;
 pub mod walk;
 
+mod batch;
 mod check;
 mod download;
 mod error;
@@ -14,6 +15,7 @@ mod extract;
 mod feed;
 mod limits;
 mod meter;
+mod staging;
 mod tree;
 
 use std::path::PathBuf;

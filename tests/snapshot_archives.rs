@@ -172,6 +172,18 @@ fn the_manifest_is_checked_against_every_file() {
 }
 
 #[test]
+fn the_first_fault_in_the_archive_is_the_one_that_is_told() {
+    let mut zip = with_manifest(&files(), |it| it["files"][0]["content_hash"] = "0".repeat(64).into());
+    zip.truncate(zip.len() - 1);
+    let done = extract(&zip);
+    assert!(
+        matches!(done.error(), SnapshotError::Manifest(ManifestFault::Digest { path, .. }) if path == "package.json"),
+        "{:?}",
+        done.error()
+    );
+}
+
+#[test]
 fn a_manifest_may_name_what_is_never_written() {
     let mut all = files();
     all.push(("node_modules/x.js".to_owned(), b"x".to_vec()));

@@ -1,22 +1,20 @@
-//! From an archive's bytes to files: parsed, inflated, hashed and written in one go, on a thread that may block.
+//! From an archive's bytes to files, on two threads that may block: one parses and inflates, the other hashes and writes.
 
-use std::fs::File;
-use std::io::{BufRead, Write};
+use std::io::BufRead;
 use std::sync::Arc;
+use std::thread;
 
 use cap_std::fs::Dir;
-use sha2::{Digest, Sha256};
-use sync_core::{ContentHash, PathError, ProjectPath};
-use zip_stream::{Archive, Entry, MANIFEST};
+use sync_core::{PathError, ProjectPath};
+use zip_stream::{Archive, Entry, Listed, MANIFEST};
 
+use super::batch::{self, Filling, Halt, Part};
 use super::check::Expected;
 use super::meter::Meter;
+use super::staging::Staging;
 use super::tree::{self, Tree};
-use super::{Extracted, ExtractedFile, ManifestFault, SnapshotError};
+use super::{Extracted, ManifestFault, SnapshotError};
 
-/// What is inflated, hashed and written at a time: most files of a project in one piece, and small enough for the
-/// processor's cache.
-const BUFFER: usize = 128 * 1024;
 /// 100,000 files with names and hashes of usual length are about 20 MB.
 const MAX_MANIFEST: u64 = 32 * 1024 * 1024;
 
@@ -28,138 +26,99 @@ pub(super) struct Extraction {
     pub meter: Arc<Meter>,
 }
 
-/// Where the files stand while there is more to come.
-struct State {
-    tree: Tree,
-    expected: Option<Expected>,
-    files: Vec<ExtractedFile>,
-    seen: u64,
-    skipped: u64,
-    buffer: Vec<u8>,
+/// An archive that was read to its end.
+struct Whole {
+    listed: Vec<Listed>,
+    /// Of each file that was staged, where it stands in `listed`.
+    staged: Vec<usize>,
+    compressed_bytes: u64,
+    expanded_bytes: u64,
 }
 
 impl Extraction {
     pub fn run(self, input: impl BufRead) -> Result<Extracted, SnapshotError> {
         let spool_dir = self.stage.try_clone().map_err(SnapshotError::stage)?;
-        let mut archive = Archive::new(input, self.limits).spool_with(move || tree::spool(&spool_dir));
-        let mut state = State {
-            tree: Tree::new(self.stage),
-            expected: None,
-            files: Vec::new(),
-            seen: 0,
-            skipped: 0,
-            buffer: vec![0; BUFFER],
+        let archive = Archive::new(input, self.limits).spool_with(move || tree::spool(&spool_dir));
+        let staging = Staging::new(Tree::new(self.stage), self.meter);
+        let (mut filling, batches) = batch::channel();
+        let (whole, staging) = thread::scope(|scope| {
+            let stager = thread::Builder::new().name("stage".into()).spawn_scoped(scope, move || staging.run(&batches));
+            let stager = stager.map_err(SnapshotError::stage)?;
+            let whole = read(archive, &self.project_id, &mut filling);
+            // What was read before a fault comes first, and so does what is found wrong with it.
+            let _ = filling.flush();
+            drop(filling);
+            let staging = stager.join().unwrap_or_else(|panicked| std::panic::resume_unwind(panicked))?;
+            Ok::<_, SnapshotError>((whole, staging))
+        })?;
+        let whole = match whole {
+            Ok(whole) => whole,
+            Err(Halt::Fault(error)) => return Err(error),
+            Err(Halt::HungUp) => return Err(SnapshotError::Stopped),
         };
-        let mut places = Vec::new();
-        for place in 0.. {
-            let Some(entry) = archive.next_entry()? else { break };
-            if let Some(file) = state.entry(entry, &self.project_id)? {
-                state.files.push(file);
-                places.push(place);
-                self.meter.add_file();
-            }
-        }
-        let (compressed_bytes, expanded_bytes) = (archive.position(), archive.expanded());
-        let listed = archive.finish()?;
-        for (file, place) in state.files.iter_mut().zip(places) {
-            let place: usize = place;
-            if listed[place].executable {
-                state.tree.make_executable(&file.path)?;
-                file.executable = true;
-            }
-        }
-        if let Some(expected) = &state.expected {
-            expected.finish()?;
-        }
-        Ok(Extracted {
-            revision: state.expected.as_ref().map(|expected| expected.revision),
-            snapshot_id: state.expected.map(|expected| expected.snapshot_id),
-            files: state.files,
-            skipped: state.skipped,
-            compressed_bytes,
-            expanded_bytes,
-            attempts: 1,
-            waited: std::time::Duration::ZERO,
-        })
+        finish(whole, staging)
     }
 }
 
-impl State {
-    /// The file that came of an entry, if one did.
-    fn entry<R: BufRead>(
-        &mut self,
-        mut entry: Entry<'_, R>,
-        project: &str,
-    ) -> Result<Option<ExtractedFile>, SnapshotError> {
-        let name = entry.name().clone();
-        let plain = plain(&name);
+/// Reads the archive to its end, and hands on what is in it.
+fn read(mut archive: Archive<impl BufRead>, project: &str, filling: &mut Filling) -> Result<Whole, Halt> {
+    let (mut staged, mut files) = (Vec::new(), 0_u64);
+    for place in 0.. {
+        let Some(entry) = archive.next_entry()? else { break };
         if entry.is_dir() {
-            if !plain.is_empty() {
-                place(plain)?;
-            }
-            return Ok(None);
+            directory(entry.name())?;
+            continue;
         }
-        let path = place(plain)?;
-        self.seen += 1;
-        if plain == MANIFEST && self.seen == 1 {
-            self.expected = Some(Expected::parse(&read_manifest(&mut entry)?, project)?);
-            return Ok(None);
+        files += 1;
+        if files == 1 && plain(entry.name()) == MANIFEST {
+            filling.push(Part::Manifest(Expected::parse(&read_manifest(entry)?, project)?))?;
+        } else if file(entry, filling)? {
+            staged.push(place);
         }
-        let Some(path) = path else {
-            self.skip(entry, plain)?;
-            return Ok(None);
-        };
-        if let Some(expected) = &self.expected {
-            expected.names(path.as_str())?;
-        }
-        let mut file = self.tree.create(&path)?;
-        let (size, hash) = self.copy(&mut entry, &path, &mut file)?;
-        let version = match &mut self.expected {
-            Some(expected) => Some(expected.take(path.as_str(), size, hash)?),
-            None => None,
-        };
-        Ok(Some(ExtractedFile { path, version, hash, size, executable: false }))
     }
+    let (compressed_bytes, expanded_bytes) = (archive.position(), archive.expanded());
+    Ok(Whole { listed: archive.finish()?, staged, compressed_bytes, expanded_bytes })
+}
 
-    fn copy<R: BufRead>(
-        &mut self,
-        entry: &mut Entry<'_, R>,
-        path: &ProjectPath,
-        file: &mut File,
-    ) -> Result<(u64, ContentHash), SnapshotError> {
-        let (mut size, mut hash) = (0, Sha256::new());
-        loop {
-            let count = entry.read(&mut self.buffer)?;
-            if count == 0 {
-                return Ok((size, ContentHash::from_bytes(hash.finalize().into())));
-            }
-            let bytes = &self.buffer[..count];
-            hash.update(bytes);
-            file.write_all(bytes).map_err(|source| SnapshotError::Write { path: path.to_string(), source })?;
-            size += count as u64;
-        }
-    }
+/// Whether it is staged.
+fn file<R: BufRead>(mut entry: Entry<'_, R>, filling: &mut Filling) -> Result<bool, Halt> {
+    let name = plain(entry.name());
+    let path = place(name)?;
+    let staged = path.is_some();
+    filling.push(path.map_or_else(|| Part::Skipped(name.to_owned()), Part::File))?;
+    filling.copy(&mut entry)?;
+    Ok(staged)
+}
 
-    /// A file in a place that is never touched. If the manifest names it, it is to be what the manifest says.
-    fn skip<R: BufRead>(&mut self, mut entry: Entry<'_, R>, name: &str) -> Result<(), SnapshotError> {
-        let (mut size, mut hash) = (0, Sha256::new());
-        loop {
-            let count = entry.read(&mut self.buffer)?;
-            if count == 0 {
-                break;
-            }
-            hash.update(&self.buffer[..count]);
-            size += count as u64;
-        }
-        self.skipped += 1;
-        match &mut self.expected {
-            Some(expected) if expected.names(name).is_ok() => {
-                expected.take(name, size, ContentHash::from_bytes(hash.finalize().into()))?;
-            }
-            _ => {}
-        }
-        Ok(())
+/// Directories are made with the files in them; one that leaves the root is refused all the same.
+fn directory(name: &str) -> Result<(), SnapshotError> {
+    match plain(name) {
+        "" => Ok(()),
+        name => place(name).map(drop),
     }
+}
+
+/// Nothing of the manifest may be left, and what may be run is known only at the archive's end.
+fn finish(whole: Whole, mut staging: Staging) -> Result<Extracted, SnapshotError> {
+    for (file, place) in staging.files.iter_mut().zip(whole.staged) {
+        if whole.listed[place].executable {
+            staging.tree.make_executable(&file.path)?;
+            file.executable = true;
+        }
+    }
+    if let Some(expected) = &staging.expected {
+        expected.finish()?;
+    }
+    Ok(Extracted {
+        revision: staging.expected.as_ref().map(|expected| expected.revision),
+        snapshot_id: staging.expected.map(|expected| expected.snapshot_id),
+        files: staging.files,
+        skipped: staging.skipped,
+        compressed_bytes: whole.compressed_bytes,
+        expanded_bytes: whole.expanded_bytes,
+        attempts: 1,
+        waited: std::time::Duration::ZERO,
+    })
 }
 
 /// Some tools begin every name with `./`, and directories end with a slash.
@@ -183,7 +142,7 @@ fn place(name: &str) -> Result<Option<ProjectPath>, SnapshotError> {
     }
 }
 
-fn read_manifest<R: BufRead>(entry: &mut Entry<'_, R>) -> Result<Vec<u8>, SnapshotError> {
+fn read_manifest<R: BufRead>(mut entry: Entry<'_, R>) -> Result<Vec<u8>, SnapshotError> {
     let (mut json, mut buffer) = (Vec::new(), vec![0; 32 * 1024]);
     loop {
         match entry.read(&mut buffer)? {
