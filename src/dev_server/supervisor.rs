@@ -1,16 +1,15 @@
-use std::hash::{BuildHasher, RandomState};
-use std::os::unix::process::ExitStatusExt;
+mod failures;
+mod installs;
+
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::budget::Budget;
-use super::diagnosis::{Diagnosis, config_detail, config_news};
+use super::diagnosis::Diagnosis;
 use super::plan::{Plan, plan};
 use super::running::{Did, Running, hurried};
 use super::{
@@ -18,9 +17,12 @@ use super::{
     probe, project,
 };
 use crate::clock::unix_ms;
-use crate::dependencies::{InstallError, Installed, Job, Need, Surroundings, look};
+use crate::dependencies::{InstallError, Installed, Need, look};
+use crate::exit::chain;
 use crate::init::Init;
-use crate::process::{OutputLine, Stopped};
+use crate::process::Stopped;
+
+use installs::Install;
 
 /// Edits that never pause are acted on after this many settling times all the same.
 const MAX_SETTLES: u32 = 8;
@@ -54,15 +56,6 @@ enum State {
     /// No dev server; an install, a retry or an edit brings it up.
     Down,
     Stopped,
-}
-
-struct Install {
-    task: JoinHandle<Result<Installed, InstallError>>,
-    cancel: watch::Sender<bool>,
-    started: Instant,
-    tree_exists: bool,
-    /// Something changed since it began.
-    again: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -246,153 +239,6 @@ impl Supervisor {
         }
     }
 
-    async fn did(&mut self, did: Did) {
-        match did {
-            Did::Line(line) => self.line(line),
-            Did::Ready(duration) => {
-                // What an install left behind stays to be seen.
-                self.fault.take_if(|fault| fault.reason != Reason::InstallFailed);
-                self.event(DevServerEvent::Ready { duration });
-            }
-            Did::Exit(status) => {
-                let Some((running, _)) = self.take_stopped().await else { return };
-                let diagnosis = running.diagnose(status);
-                self.exited(Some(status), diagnosis);
-            }
-            Did::Hang(detail) => {
-                let Some((_, stopped)) = self.take_stopped().await else { return };
-                self.exited(stopped.status, Diagnosis { reason: Reason::Hung, detail });
-            }
-        }
-    }
-
-    fn line(&mut self, line: OutputLine) {
-        if let State::Running(running) = &self.state
-            && running.vite
-            && let Some(good) = config_news(&line.text)
-        {
-            self.fault.take_if(|fault| fault.reason == Reason::ConfigError);
-            if !good {
-                let detail = config_detail(running.last_lines());
-                self.fault = Some(Diagnosis { reason: Reason::ConfigError, detail });
-            }
-        }
-        self.shared.journal.line(Source::DevServer, line);
-    }
-
-    /// It ended and nobody asked it to.
-    fn exited(&mut self, status: Option<ExitStatus>, diagnosis: Diagnosis) {
-        let Diagnosis { reason, detail } = diagnosis.clone();
-        let (code, signal) = (status.and_then(|status| status.code()), status.and_then(|status| status.signal()));
-        self.last_exit = Some(LastExit { code, signal, reason, detail: detail.clone(), at_unix_ms: unix_ms() });
-        self.event(DevServerEvent::Exited { code, signal, reason, detail });
-        self.try_later(diagnosis);
-    }
-
-    fn failed_to_start(&mut self, diagnosis: Diagnosis) {
-        let Diagnosis { reason, detail } = diagnosis.clone();
-        self.event(DevServerEvent::StartFailed { reason, detail });
-        self.try_later(diagnosis);
-    }
-
-    fn try_later(&mut self, diagnosis: Diagnosis) {
-        let now = Instant::now();
-        match self.restarts.take(now, &self.config.limits, jitter()) {
-            Some(delay) => {
-                self.retry = Some(now + delay);
-                self.event(DevServerEvent::RestartIn {
-                    reason: diagnosis.reason,
-                    delay,
-                    attempt: self.restarts.taken(),
-                });
-            }
-            None => self.give_up(&diagnosis),
-        }
-        self.fault = Some(diagnosis);
-    }
-
-    /// Nothing but an edit can help. A dev server that runs goes on.
-    fn cannot(&mut self, diagnosis: Diagnosis) {
-        let Diagnosis { reason, detail } = diagnosis.clone();
-        self.event(DevServerEvent::StartFailed { reason, detail });
-        if !matches!(self.state, State::Running(_)) {
-            self.give_up(&diagnosis);
-        }
-        self.fault = Some(diagnosis);
-    }
-
-    fn give_up(&mut self, Diagnosis { reason, detail }: &Diagnosis) {
-        self.event(DevServerEvent::GaveUp { reason: *reason, detail: detail.clone() });
-    }
-
-    fn begin_install(&mut self, job: Job) {
-        self.event(DevServerEvent::InstallStarted { manager: job.manager() });
-        let (cancel, cancelled) = watch::channel(false);
-        let around = Surroundings {
-            init: self.init.clone(),
-            state_dir: self.config.state_dir.clone(),
-            prepared_dir: self.config.prepared_dir.clone(),
-            environment: self.config.environment.clone(),
-            deadline: self.config.limits.install_deadline,
-            cancel: cancelled,
-        };
-        let tree_exists = job.tree_exists();
-        let shared = self.shared.clone();
-        let task =
-            tokio::spawn(async move { job.run(&around, |line| shared.journal.line(Source::Install, line)).await });
-        self.install = Some(Install { task, cancel, started: Instant::now(), tree_exists, again: false });
-    }
-
-    async fn installed(&mut self, result: Result<Installed, InstallError>) {
-        let Some(install) = self.install.take() else { return };
-        let mut prepared = false;
-        let placed = match result {
-            Ok(tree) => {
-                prepared = tree.prepared;
-                self.end_running("stopped for new dependencies").await;
-                tree.place().await
-            }
-            Err(error) => Err(error),
-        };
-        let duration = install.started.elapsed();
-        if self.boot.took.is_none() {
-            self.boot.installing += duration;
-        }
-        match placed {
-            Ok(()) => {
-                self.event(DevServerEvent::InstallDone { duration, prepared });
-                self.fault = None;
-            }
-            Err(error) => self.install_failed(&error, duration, install.tree_exists),
-        }
-        if install.again {
-            self.bring_up(false).await;
-        } else if self.fault.is_none() || install.tree_exists {
-            // Not looked at again: a project whose install changes package.json would install for ever.
-            match self.find_app() {
-                Ok(app_dir) => self.start(&app_dir, false).await,
-                Err(fault) => self.cannot(fault),
-            }
-        }
-    }
-
-    fn install_failed(&mut self, error: &InstallError, duration: Duration, tree_exists: bool) {
-        let reason = chain(error);
-        self.event(DevServerEvent::InstallFailed { reason: reason.clone(), duration });
-        let fault = Diagnosis { reason: Reason::InstallFailed, detail: reason };
-        let now = Instant::now();
-        let delay = if error.is_final() { None } else { self.installs.take(now, &self.config.limits, jitter()) };
-        match delay {
-            Some(delay) => {
-                self.retry = Some(now + delay);
-                self.event(DevServerEvent::RestartIn { reason: fault.reason, delay, attempt: self.installs.taken() });
-            }
-            None if tree_exists => {}
-            None => self.give_up(&fault),
-        }
-        self.fault = Some(fault);
-    }
-
     async fn stop(&mut self) {
         if let Some(install) = &self.install {
             install.cancel.send_replace(true);
@@ -482,17 +328,6 @@ async fn sweep_strays(installing: bool) {
 
 fn from_plan(error: &PlanError) -> Diagnosis {
     Diagnosis { reason: error.reason(), detail: chain(error) }
-}
-
-/// An error and what caused it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}
-
-fn jitter() -> f64 {
-    // The keys of each new hasher differ: randomness enough to spread restarts.
-    f64::from(RandomState::new().hash_one(0u8) as u32) / f64::from(u32::MAX)
 }
 
 async fn at(deadline: Option<Instant>) {

@@ -205,6 +205,11 @@ impl Workspace {
     /// What stands at `path` now: exactly the content that is to be written, or something else with this mode.
     #[allow(clippy::unnecessary_cast, reason = "a mode has 16 bits on macOS")]
     fn standing(&self, path: &ProjectPath, content: &Content, hash: ContentHash) -> Result<Standing, Errno> {
+        // A symlink on the way leads to no file that is noted: what counts is still opened by handle.
+        let stat = rustix::fs::statat(self.root.as_fd(), path.as_str(), AtFlags::SYMLINK_NOFOLLOW)?;
+        if self.noted.hash_of(path, Stamp::of(&stat)).is_some_and(|known| known != hash) {
+            return Ok(Standing::Other(Some(stat.st_mode as u32 & 0o777)));
+        }
         let (mut file, stat) = match self.open_file(path) {
             Err(Errno::ISDIR) => return Ok(Standing::Other(None)),
             other => other?,

@@ -80,6 +80,12 @@ impl Noted {
         self.notes.contains_key(path)
     }
 
+    /// What a file with this stamp holds, as the agent put it there. One that was changed within the same tick of the
+    /// clock, to the same size, looks the same: good for knowing that a file differs, never that it does not.
+    pub(super) fn hash_of(&self, path: &ProjectPath, stamp: Stamp) -> Option<ContentHash> {
+        self.notes.get(path).filter(|note| note.stamp == Some(stamp)).and_then(|note| note.hash)
+    }
+
     /// Paths at which a file stands, as far as is known.
     pub(super) fn present(&self) -> impl Iterator<Item = &ProjectPath> {
         self.notes.iter().filter(|(_, note)| note.hash.is_some()).map(|(path, _)| path)

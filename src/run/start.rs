@@ -1,0 +1,153 @@
+//! Everything that a run begins with: opened, checked, and on its way.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use sync_core::{Agent, Options, Time};
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use crate::config::Config;
+use crate::database::{Database, Renewer};
+use crate::dev_server;
+use crate::exit::{Exit, chain};
+use crate::init::Init;
+use crate::net::Net;
+use crate::process::Environment;
+use crate::realtime::Realtime;
+use crate::state::StateFile;
+use crate::status::{self, Board, Phase};
+use crate::token::{Kind, TokenCell};
+use crate::workspace::Workspace;
+
+use super::first::FirstState;
+use super::hydrate::Hydrating;
+use super::keeper::Keeper;
+use super::resume::SleepWatch;
+use super::writer::Writer;
+use super::{Running, isolation};
+
+impl Running {
+    pub(super) async fn start(
+        mut config: Config,
+        mut init: Init,
+        board: Board,
+        started: Instant,
+    ) -> Result<Running, Exit> {
+        info!(
+            event_type = "agent_start",
+            version = env!("CARGO_PKG_VERSION"),
+            "preview-agent {} starts",
+            env!("CARGO_PKG_VERSION")
+        );
+        let bound = status::serve(config.status_addr, config.status_token.clone(), board.clone())
+            .await
+            .map_err(|error| Exit::unavailable(format!("cannot serve status on {}: {error}", config.status_addr)))?;
+        info!(event_type = "status_listening", addr = %bound, "status on http://{bound}/status");
+        let mut workspace = Workspace::open(&config.project_dir, &config.state_dir, &config.project_id)
+            .map_err(|error| Exit::disk(chain(&error)))?;
+        if !workspace.keeps_state() {
+            let dir = config.state_dir.display();
+            warn!(event_type = "degraded", reason = "state_not_kept", "no state is kept: {dir} cannot be made");
+        }
+        isolation::isolate(&mut config, &mut init, &mut workspace, &board)?;
+        let state = workspace.keeps_state().then(|| StateFile::in_dir(&config.state_dir));
+        let net = Net::new(config.extra_ca_file.as_deref()).map_err(Exit::unavailable)?;
+        let http = net.http_client().map_err(Exit::fault)?;
+        let api = net.api_client().map_err(Exit::fault)?;
+        let (dev_server, dev_events) = dev_server::start(init, dev_server_config(&config));
+        board.set_dev_server(dev_server.clone());
+
+        let options = options(&config, started);
+        let stage = workspace.stage();
+        let mut realtime = None;
+        let mut token = None;
+        let mut database = None;
+        if let Some(supabase) = config.supabase {
+            let cell = TokenCell::new(supabase.token);
+            realtime = Some(Realtime::new(net, supabase.url.clone(), supabase.anon_key.clone(), supabase.protocol));
+            let reads = Database::new(
+                api.clone(),
+                supabase.url,
+                supabase.anon_key,
+                cell.clone(),
+                config.project_id.clone(),
+                stage.clone(),
+            );
+            database = Some(Arc::new(reads));
+            token = Some(cell);
+        }
+        let renewer = config.session_url.zip(token.clone()).map(|(url, token)| {
+            Arc::new(Renewer::new(api.clone(), url, token, config.project_id.clone(), config.session_id.clone()))
+        });
+        board.set_phase(Phase::Hydrating);
+        let hydrating = Hydrating {
+            source: config.snapshot,
+            project_id: config.project_id,
+            http,
+            workspace,
+            renewer: renewer.clone(),
+            state: state.clone(),
+            live: database.is_some(),
+        };
+        Ok(Running {
+            started,
+            agent: Agent::new(options, Time(started.elapsed())),
+            board,
+            realtime,
+            token,
+            database,
+            renewer,
+            reads: JoinSet::new(),
+            renewal: None,
+            hydrating: Some(tokio::spawn(hydrating.run())),
+            writer: Writer::default(),
+            keeper: Keeper::new(state),
+            stage,
+            dev_server,
+            dev_events,
+            first_state: FirstState::Awaited,
+            files_ready: false,
+            sleep: SleepWatch::start(),
+            shown: None,
+            show_at: None,
+        })
+    }
+}
+
+/// What the core is told of the configuration.
+fn options(config: &Config, started: Instant) -> Options {
+    let supabase = config.supabase.as_ref();
+    Options {
+        project_id: config.project_id.clone(),
+        session_id: config.session_id.clone(),
+        live: supabase.is_some(),
+        protocol: supabase.map(|supabase| supabase.protocol).unwrap_or_default(),
+        private: supabase.is_some_and(|supabase| supabase.token.kind() == Kind::Jwt),
+        postgres_changes: supabase.is_some_and(|supabase| supabase.postgres_changes),
+        publish_status: supabase.is_some_and(|supabase| supabase.publish_status),
+        token_lifetime: supabase.and_then(|supabase| supabase.token.lifetime()),
+        can_renew: config.session_url.is_some(),
+        restore_local_changes: config.restore_local_changes,
+        seed: seed(started),
+    }
+}
+
+/// For jitter: different on each machine and at each start, so that a fleet does not come back all at once.
+fn seed(started: Instant) -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(started)
+}
+
+fn dev_server_config(config: &Config) -> dev_server::Config {
+    let variables = config.environment.iter().map(|(name, value)| (name.into(), value.into()));
+    let (project, state) = (config.project_dir.clone(), config.state_dir.clone());
+    dev_server::Config {
+        app_dir: config.app_dir.clone(),
+        bind: config.bind,
+        command: config.dev_server.clone(),
+        grace: config.stop_grace,
+        prepared_dir: config.prepared_dir.clone(),
+        ..dev_server::Config::new(project, state, config.preview_port, Environment::pick(variables))
+    }
+}
