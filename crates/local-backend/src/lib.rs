@@ -35,6 +35,7 @@ mod snapshots;
 mod storage;
 mod store;
 mod store_error;
+mod tables;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod token;

@@ -10,6 +10,7 @@ mod objects;
 mod pgoutput;
 mod project;
 mod refusal;
+mod rows;
 mod stream;
 mod table;
 mod topics;
@@ -39,6 +40,7 @@ pub use call::Call;
 pub use catalog::literal;
 pub use install::InstallError;
 pub use objects::{Upload, UploadError};
+pub use rows::{Filter, Rows, RowsRequest};
 pub use topics::TopicRight;
 
 /// Requests of the API that run at a time, as many as PostgREST's pool has on hosted.
@@ -134,8 +136,13 @@ impl Postgres {
     /// Runs a function of the database for a caller; its JSON.
     pub async fn call(&self, call: Call) -> Result<String, ApiError> {
         let shared = self.shared();
-        let gone = |_| ApiError::new(axum::http::StatusCode::SERVICE_UNAVAILABLE, "PGRST001", "Database client error");
         self.0.runtime.spawn(async move { shared.call(call).await }).await.map_err(gone)?
+    }
+
+    /// Reads or writes rows of a table for a caller; their JSON.
+    pub async fn rows(&self, request: RowsRequest) -> Result<String, ApiError> {
+        let shared = self.shared();
+        self.0.runtime.spawn(async move { shared.rows(request).await }).await.map_err(gone)?
     }
 
     /// The names of the arguments that a function may have.
@@ -167,6 +174,10 @@ impl Postgres {
         });
         receiver.recv().map_err(|_| StoreError::Unreachable { message: "its thread has ended".into() })
     }
+}
+
+fn gone(_: tokio::task::JoinError) -> ApiError {
+    ApiError::new(axum::http::StatusCode::SERVICE_UNAVAILABLE, "PGRST001", "Database client error")
 }
 
 impl Shared {

@@ -23,7 +23,7 @@ use crate::realtime::{self, Realtime};
 use crate::rights::Rights;
 use crate::store::Store;
 use crate::token::Keys;
-use crate::{control, renewal, rest, rpc, snapshots, storage};
+use crate::{control, renewal, rest, rpc, snapshots, storage, tables};
 
 /// The largest body of a request: a bulk of many files.
 const MAX_BODY: usize = 64 << 20;
@@ -54,6 +54,10 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/realtime/v1/api/broadcast", post(rest::broadcast))
         .route("/realtime/v1/api/broadcast/{topic}/events/{event}", post(rest::broadcast_one))
         .route("/rest/v1/rpc/{function}", post(rpc::post).get(rpc::get))
+        .route(
+            "/rest/v1/{table}",
+            get(tables::select).post(tables::insert).patch(tables::update).delete(tables::delete),
+        )
         .route("/storage/v1/object/sign/{*object}", get(storage::signed).post(storage::sign))
         .route("/storage/v1/object/authenticated/{*object}", get(storage::read))
         .route("/storage/v1/object/list/{bucket}", post(storage::list))

@@ -122,6 +122,18 @@ impl Drop for PostgresServer {
     }
 }
 
+/// Runs statements as the address's user, and gives the rows of all of them as text.
+pub async fn sql(url: &DatabaseUrl, statements: &str) -> Result<Vec<Vec<Option<String>>>, tokio_postgres::Error> {
+    let (client, connection) = tokio_postgres::connect(url.expose(), tokio_postgres::NoTls).await?;
+    tokio::spawn(connection);
+    let said = client.simple_query(statements).await?;
+    let rows = said.iter().filter_map(|message| match message {
+        tokio_postgres::SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    });
+    Ok(rows.map(|row| (0..row.len()).map(|at| row.get(at).map(str::to_owned)).collect()).collect())
+}
+
 /// The directory of the newest server's programs.
 fn programs() -> io::Result<PathBuf> {
     let mut found: Vec<(u32, PathBuf)> = Vec::new();

@@ -20,6 +20,16 @@ pub struct Call {
     pub listing: Option<Listing>,
 }
 
+/// A request as PostgREST tells the database of it.
+pub struct Asked {
+    pub claims: Claims,
+    pub method: &'static str,
+    pub path: String,
+    /// In small letters.
+    pub headers: Map<String, Value>,
+    pub reads_only: bool,
+}
+
 /// PostgREST sets these in each transaction, as `set local` does.
 const SETTINGS: &str = "select set_config('search_path', 'public', true), set_config('role', $1, true), \
     set_config('request.jwt.claims', $2, true), set_config('request.method', $3, true), \
@@ -37,22 +47,33 @@ impl Shared {
             _ => (Vec::new(), String::new()),
         };
         let statement = function.statement(&given, &columns, &rest);
-        let begin = match call.get || function.reads_only {
+        let asked = Asked {
+            claims: call.claims,
+            method: if call.get { "GET" } else { "POST" },
+            path: format!("/rpc/{}", call.name),
+            headers: call.headers,
+            reads_only: call.get || function.reads_only,
+        };
+        self.run(asked, &statement, &arguments.to_string()).await
+    }
+
+    /// Runs one statement, whose `$1` is `body` and whose one value is text, in a transaction of its own as the caller.
+    pub async fn run(&self, asked: Asked, statement: &str, body: &str) -> Result<String, ApiError> {
+        let begin = match asked.reads_only {
             true => "begin isolation level read committed read only",
             false => "begin isolation level read committed read write",
         };
-        let signed_in = call.claims.role() != "anon";
+        let signed_in = asked.claims.role() != "anon";
         let settings = [
-            call.claims.role().to_owned(),
-            call.claims.to_json(),
-            if call.get { "GET" } else { "POST" }.to_owned(),
-            format!("/rpc/{}", call.name),
-            json!(call.headers).to_string(),
+            asked.claims.role().to_owned(),
+            asked.claims.to_json(),
+            asked.method.to_owned(),
+            asked.path,
+            json!(asked.headers).to_string(),
         ];
-        let body = arguments.to_string();
         let run = async {
             let mut connection = self.callers.take().await?;
-            let outcome = transaction(&mut connection, begin, &settings, &statement, &body).await;
+            let outcome = transaction(&mut connection, begin, &settings, statement, body).await;
             match outcome {
                 Ok(answer) => {
                     connection.give_back();

@@ -1,0 +1,9 @@
+//! The Edge Functions as they are deployed, under real Deno, against the local backend on a PostgreSQL; and the local
+//! backend's own places of the same names.
+#![cfg(feature = "local")]
+
+mod canary;
+mod functions;
+mod scope;
+mod socket;
+mod world;
