@@ -21,13 +21,14 @@ pub fn report(event: &Event) {
             let how = if *rejoin { "rejoined" } else { "joined" };
             info!(event_type = "channel_joined", private, rejoin, "live: channel {how}");
         }
-        Event::ChannelLost { reason } => {
-            counter!("preview_agent_channel_losses_total").increment(1);
-            warn!(event_type = "channel_lost", reason, "channel lost: {reason}");
+        Event::ChannelLost { reason, detail } => {
+            count("preview_agent_channel_losses_total", reason.code());
+            warn!(event_type = "channel_lost", reason = reason.code(), detail, "channel lost: {detail}");
         }
-        Event::ChannelRetry { after, attempt } => {
-            counter!("preview_agent_reconnects_total").increment(1);
-            debug!(event_type = "channel_retry", attempt, after_ms = millis(*after), "trying again");
+        Event::ChannelRetry { reason, after, attempt } => {
+            count("preview_agent_reconnects_total", reason.code());
+            let (reason, after_ms) = (reason.code(), millis(*after));
+            debug!(event_type = "channel_retry", reason, attempt, after_ms, "trying again ({reason})");
         }
         Event::FileApplied { path, version, revision, bytes, deleted, lag, sent_at_ms, .. } => {
             let action = if *deleted { "deleted" } else { "updated" };

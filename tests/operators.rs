@@ -102,8 +102,10 @@ fn every_reason_code_is_explained() {
     let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md")).unwrap();
     let degraded = sync_core::Reason::ALL.map(sync_core::Reason::code);
     let dev_server = dev_server::Reason::ALL.map(dev_server::Reason::code);
-    let groups: [(&str, &[&str]); 7] = [
+    let losses = sync_core::Loss::ALL.map(sync_core::Loss::code);
+    let groups: [(&str, &[&str]); 8] = [
         ("Degraded", &degraded),
+        ("The channel", &losses),
         ("Debts", codes::DEBT_REASONS),
         ("The dev server", &dev_server),
         ("Catch-ups", codes::CATCH_UP_CAUSES),

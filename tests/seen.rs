@@ -84,7 +84,7 @@ impl Views {
             ("files applied", self.logged("file_applied").into(), self.sum("preview_agent_files_applied_total").into()),
             ("catch-ups", self.logged("catch_up").into(), self.sum("preview_agent_catch_ups_total").into()),
             ("joins", self.logged("channel_joined").into(), number("preview_agent_joins_total")),
-            ("losses", self.logged("channel_lost").into(), number("preview_agent_channel_losses_total")),
+            ("losses", self.logged("channel_lost").into(), self.sum("preview_agent_channel_losses_total").into()),
             ("exits", self.logged("dev_server_exit").into(), self.sum("preview_agent_dev_server_exits_total").into()),
             (
                 "restarts",
@@ -186,10 +186,14 @@ fn every_view_agrees_in_every_phase() {
 
     faults.refuse_connections(Some(503));
     faults.cut(Cut::Abruptly);
-    agent.wait_for("channel_lost");
+    let lost = agent.wait_for("channel_lost")["reason"].as_str().unwrap().to_owned();
     let down = |views: &Views| views.metrics["preview_agent_degraded{reason=\"channel_down\"}"] == 1.0;
     let views = agree_that(&mut agent, "serving", "serving", "degraded", down);
     assert_eq!(views.ready.0, 200, "a hiccup of the channel takes no machine out of routing");
+    for name in ["channel_losses", "reconnects"] {
+        let series = format!("preview_agent_{name}_total{{reason=\"{lost}\"}}");
+        assert!(views.metrics[&series] >= 1.0, "{series}: {}", views.metrics[&series]);
+    }
     faults.clear();
     agent.wait_for("channel_joined");
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use sync_core::Reason;
+use sync_core::{Loss, Reason};
 
 use super::codes;
 use crate::dev_server;
@@ -23,6 +23,7 @@ enum Values {
     Of(&'static [&'static str]),
     DevServerReasons,
     DegradedReasons,
+    Losses,
 }
 
 struct Metric {
@@ -41,8 +42,18 @@ const fn by(label: &'static str, values: Values, name: &'static str, help: &'sta
 
 const COUNTERS: &[Metric] = &[
     plain("preview_agent_joins_total", "Times the project's channel was joined."),
-    plain("preview_agent_channel_losses_total", "Times the channel was lost."),
-    plain("preview_agent_reconnects_total", "Attempts to connect or join again."),
+    by(
+        "reason",
+        Values::Losses,
+        "preview_agent_channel_losses_total",
+        "Times the channel was lost, or an attempt at it failed.",
+    ),
+    by(
+        "reason",
+        Values::Losses,
+        "preview_agent_reconnects_total",
+        "Attempts to connect or join again, by what they mend.",
+    ),
     by(
         "action",
         Values::Of(codes::ACTIONS),
@@ -189,6 +200,7 @@ impl Values {
             Values::Of(values) => values.iter().copied().for_each(take),
             Values::DevServerReasons => dev_server::Reason::ALL.iter().for_each(|reason| take(reason.code())),
             Values::DegradedReasons => Reason::ALL.iter().for_each(|reason| take(reason.code())),
+            Values::Losses => Loss::ALL.iter().for_each(|loss| take(loss.code())),
         }
     }
 

@@ -5,7 +5,7 @@ use crate::frame::{ClientMessage, JoinConfig, PHOENIX, ProtocolVersion, Push, Se
 use crate::heartbeat::{Heartbeat, Pulse};
 use crate::retries::{End, Retries};
 use crate::status_channel::StatusChannel;
-use crate::{Event, Options, Output, Reason, SocketEvent, Time};
+use crate::{Event, Loss, Options, Output, Reason, SocketEvent, Time};
 
 /// Until an upgrade must have an answer; the server refuses 2 s late.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -44,6 +44,8 @@ enum State {
     /// For a renewed token, then as `Waiting`.
     AwaitingToken {
         until: Time,
+        /// What the token is to mend.
+        loss: Loss,
     },
     Connecting {
         until: Time,
@@ -108,18 +110,19 @@ impl Channel {
                 Err(error) => cx.rejected("frame", error),
             },
             SocketEvent::Refused { status, body } => {
-                let reason = format!("the upgrade was refused with {status}: {}", clip(body));
-                match status {
-                    401 => self.socket_gone(cx, reason, None),
-                    429 => self.socket_gone(cx, reason, Some(End::Crowded)),
-                    500.. => self.socket_gone(cx, reason, Some(End::Lost)),
-                    _ => self.socket_gone(cx, reason, Some(End::Told)),
-                }
+                let detail = format!("the upgrade was refused with {status}: {}", clip(body));
+                let loss = match status {
+                    401 => Loss::Token,
+                    429 => Loss::Crowded,
+                    500.. => Loss::ServerFault,
+                    _ => Loss::Refused,
+                };
+                self.socket_gone(cx, loss, detail);
             }
-            SocketEvent::Failed(error) => self.socket_gone(cx, clip(error), Some(End::Lost)),
+            SocketEvent::Failed(error) => self.socket_gone(cx, Loss::Unreachable, clip(error)),
             SocketEvent::Closed { code, reason } => {
-                let reason = format!("the socket was closed with {code} {}", clip(reason));
-                self.socket_gone(cx, reason, Some(End::Lost));
+                let detail = format!("the socket was closed with {code} {}", clip(reason));
+                self.socket_gone(cx, Loss::Closed, detail);
             }
         }
     }
@@ -128,12 +131,13 @@ impl Channel {
         match self.socket.as_mut().map_or(Pulse::Quiet, |heartbeat| heartbeat.tick(cx.now)) {
             Pulse::Quiet => {}
             Pulse::Beat => self.beat(cx),
-            Pulse::Dead => return self.drop_socket(cx, "no answer to the heartbeat".into()),
+            Pulse::Dead => return self.drop_socket(cx, Loss::HeartbeatTimeout),
         }
         match self.state {
-            State::Waiting { until } | State::AwaitingToken { until } if until <= cx.now => self.attempt(cx),
-            State::Connecting { until } if until <= cx.now => self.drop_socket(cx, "no answer to the upgrade".into()),
-            State::Joining { until, .. } if until <= cx.now => self.drop_socket(cx, "no answer to the join".into()),
+            State::Waiting { until } if until <= cx.now => self.attempt(cx),
+            State::AwaitingToken { until, loss } if until <= cx.now => self.attempt_now(cx, loss),
+            State::Connecting { until } if until <= cx.now => self.drop_socket(cx, Loss::ConnectTimeout),
+            State::Joining { until, .. } if until <= cx.now => self.drop_socket(cx, Loss::JoinTimeout),
             State::Settling { join_ref, until, since } if until <= cx.now => self.settled(cx, join_ref, since),
             State::Joined { since, .. } if cx.now.since(since) >= STABLE_AFTER => self.retries.reset(),
             _ => {}
@@ -145,7 +149,7 @@ impl Channel {
         let state = match self.state {
             State::Off => None,
             State::Waiting { until }
-            | State::AwaitingToken { until }
+            | State::AwaitingToken { until, .. }
             | State::Connecting { until }
             | State::Joining { until, .. }
             | State::Settling { until, .. } => Some(until),
@@ -158,8 +162,7 @@ impl Channel {
     /// Joins once more over the same socket: that wakes a server which lost its stream from the database.
     pub fn rejoin(&mut self, cx: &mut Cx) {
         if let State::Joined { .. } | State::Settling { .. } = self.state {
-            self.lost(cx, "the database is ahead and the channel silent".into());
-            self.retry(cx, End::Told);
+            self.channel_gone(cx, Loss::Silent, "the database is ahead and the channel silent".into());
         }
     }
 
@@ -168,21 +171,21 @@ impl Channel {
         if self.state == State::Off {
             return;
         }
-        self.lost(cx, "the machine was suspended".into());
+        self.lost(cx, Loss::Suspended, "the machine was suspended".into());
         cx.outputs.push_back(Output::Disconnect);
         self.forget_socket();
         self.retries.reset();
         if self.can_renew {
-            self.await_token(cx);
+            self.await_token(cx, Loss::Suspended);
         } else {
-            self.connect(cx);
+            self.attempt_now(cx, Loss::Suspended);
         }
     }
 
     /// A new token is in use by the shell: push it, or go on with what waited for it.
     pub fn token_renewed(&mut self, cx: &mut Cx) {
         match self.state {
-            State::AwaitingToken { .. } => self.attempt(cx),
+            State::AwaitingToken { loss, .. } => self.attempt_now(cx, loss),
             State::Settling { join_ref, .. } | State::Joined { join_ref, .. } => {
                 self.send(cx, Some(join_ref), Push::AccessToken);
             }
@@ -194,8 +197,8 @@ impl Channel {
     /// There will be none: keep trying with the old one.
     pub fn token_refused(&mut self, cx: &mut Cx) {
         self.can_renew = false;
-        if let State::AwaitingToken { .. } = self.state {
-            self.retry(cx, End::Told);
+        if let State::AwaitingToken { loss, .. } = self.state {
+            self.retry(cx, loss, End::Told);
         }
     }
 
@@ -226,10 +229,10 @@ impl Channel {
                 }
             }
             ServerMessage::Close { join_ref, .. } if self.is_ours(join_ref.as_deref()) => {
-                self.channel_gone(cx, "the server closed the channel".into(), Some(End::Told));
+                self.channel_gone(cx, Loss::ChannelClosed, "the server closed the channel".into());
             }
             ServerMessage::Error { join_ref, .. } if self.is_ours(join_ref.as_deref()) => {
-                self.channel_gone(cx, "the channel crashed".into(), Some(End::Told));
+                self.channel_gone(cx, Loss::ChannelCrashed, "the channel crashed".into());
             }
             ServerMessage::Close { .. } | ServerMessage::Error { .. } => {}
             ServerMessage::Other { .. } => cx.skipped("unknown_frame"),
@@ -261,8 +264,8 @@ impl Channel {
             return;
         }
         if !ok {
-            let end = end_of(&reason);
-            return self.channel_gone(cx, format!("the join was refused: {}", clip(reason)), end);
+            let loss = Loss::spoken_of(&reason).unwrap_or(Loss::JoinRefused);
+            return self.channel_gone(cx, loss, format!("the join was refused: {}", clip(reason)));
         }
         if let State::Joining { .. } = self.state {
             self.state = State::Settling { join_ref, until: cx.now.after(READY_TIMEOUT), since: cx.now };
@@ -278,8 +281,8 @@ impl Channel {
             // The rest of the channel works without the rows: a rejoin would be refused them again and again.
             (false, "postgres_changes", _) => cx.rejected("postgres_changes", message),
             (false, ..) => {
-                let end = end_of(&message);
-                self.channel_gone(cx, clip(message), end);
+                let loss = Loss::spoken_of(&message).unwrap_or(Loss::ChannelClosed);
+                self.channel_gone(cx, loss, clip(message));
             }
             (true, "system", State::Settling { join_ref, since, .. })
                 if message.starts_with("Replication connection") =>
@@ -337,29 +340,41 @@ impl Channel {
         }
     }
 
-    /// The socket stands, the channel does not. No end: a new token must come first.
-    fn channel_gone(&mut self, cx: &mut Cx, reason: String, end: Option<End>) {
-        self.lost(cx, reason);
-        match end {
-            Some(end) => self.retry(cx, end),
-            None => self.await_token(cx),
+    /// What waits no longer.
+    fn attempt_now(&mut self, cx: &mut Cx, loss: Loss) {
+        cx.event(Event::ChannelRetry { reason: loss, after: Duration::ZERO, attempt: self.retries.attempts() });
+        self.attempt(cx);
+    }
+
+    /// The socket stands, the channel does not.
+    fn channel_gone(&mut self, cx: &mut Cx, loss: Loss, detail: String) {
+        self.lost(cx, loss, detail);
+        match loss.end() {
+            Some(end) => self.retry(cx, loss, end),
+            None => self.await_token(cx, loss),
         }
     }
 
-    fn socket_gone(&mut self, cx: &mut Cx, reason: String, end: Option<End>) {
+    fn socket_gone(&mut self, cx: &mut Cx, loss: Loss, detail: String) {
         if matches!(self.state, State::Off)
             || (self.socket.is_none() && !matches!(self.state, State::Connecting { .. }))
         {
             return;
         }
         self.forget_socket();
-        self.channel_gone(cx, reason, end);
+        self.channel_gone(cx, loss, detail);
     }
 
-    fn drop_socket(&mut self, cx: &mut Cx, reason: String) {
+    /// An answer did not come.
+    fn drop_socket(&mut self, cx: &mut Cx, loss: Loss) {
+        let awaited = match loss {
+            Loss::ConnectTimeout => "upgrade",
+            Loss::JoinTimeout => "join",
+            _ => "heartbeat",
+        };
         cx.outputs.push_back(Output::Disconnect);
         self.forget_socket();
-        self.channel_gone(cx, reason, Some(End::Lost));
+        self.channel_gone(cx, loss, format!("no answer to the {awaited}"));
     }
 
     fn forget_socket(&mut self) {
@@ -369,29 +384,29 @@ impl Channel {
         }
     }
 
-    fn lost(&mut self, cx: &mut Cx, reason: String) {
+    fn lost(&mut self, cx: &mut Cx, loss: Loss, detail: String) {
         if let State::Settling { since, .. } | State::Joined { since, .. } = self.state
             && cx.now.since(since) >= STABLE_AFTER
         {
             self.retries.reset();
         }
-        cx.degrade(Reason::ChannelDown, reason.clone());
-        cx.event(Event::ChannelLost { reason });
+        cx.degrade(Reason::ChannelDown, detail.clone());
+        cx.event(Event::ChannelLost { reason: loss, detail });
         self.state = State::Waiting { until: cx.now };
     }
 
-    fn retry(&mut self, cx: &mut Cx, end: End) {
+    fn retry(&mut self, cx: &mut Cx, loss: Loss, end: End) {
         let after = self.retries.next(end, cx.rng);
         self.state = State::Waiting { until: cx.now.after(after) };
-        cx.event(Event::ChannelRetry { after, attempt: self.retries.attempts() });
+        cx.event(Event::ChannelRetry { reason: loss, after, attempt: self.retries.attempts() });
     }
 
-    fn await_token(&mut self, cx: &mut Cx) {
+    fn await_token(&mut self, cx: &mut Cx, loss: Loss) {
         cx.signal(Signal::TokenNeeded);
         if !self.can_renew {
-            return self.retry(cx, End::Told);
+            return self.retry(cx, loss, End::Told);
         }
-        self.state = State::AwaitingToken { until: cx.now.after(TOKEN_TIMEOUT) };
+        self.state = State::AwaitingToken { until: cx.now.after(TOKEN_TIMEOUT), loss };
     }
 
     fn with_status(&mut self, cx: &mut Cx, act: impl FnOnce(&mut StatusChannel, &mut Cx, &mut Link)) {
@@ -407,16 +422,4 @@ pub(crate) struct Link<'a> {
     pub protocol: ProtocolVersion,
     pub open: bool,
     pub next_ref: &'a mut u64,
-}
-
-/// How a channel ended whose server gave this reason; none where it is about the token: `Token has expired 5 seconds
-/// ago`, `InvalidJWTToken: …`, `:signature_error`, `Failed to validate JWT signature`.
-fn end_of(reason: &str) -> Option<End> {
-    let reason = reason.to_ascii_lowercase();
-    if ["token", "jwt", "signature"].iter().any(|word| reason.contains(word)) {
-        return None;
-    }
-    // Not so `Too many messages per second`: that is about one sender.
-    let crowded = ["too many joins", "too many connected"].iter().any(|words| reason.contains(words));
-    Some(if crowded { End::Crowded } else { End::Told })
 }

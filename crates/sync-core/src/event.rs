@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::{ProjectPath, Revision, Version};
+use crate::{Loss, ProjectPath, Revision, Version};
 
 /// Something worth a log line, a metric or a place in the status. Never holds a secret or a file's content.
 #[derive(Debug, Clone, PartialEq)]
@@ -10,11 +10,14 @@ pub enum Event {
         private: bool,
         rejoin: bool,
     },
+    /// The channel is gone, or did not come about.
     ChannelLost {
-        reason: String,
+        reason: Loss,
+        detail: String,
     },
-    /// The next attempt to connect or join.
+    /// The next attempt to connect or join, and the loss that it mends. One comes before each but the first.
     ChannelRetry {
+        reason: Loss,
         after: Duration,
         attempt: u32,
     },

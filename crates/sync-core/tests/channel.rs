@@ -2,13 +2,14 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use common::{Desk, PROJECT, options};
 use serde_json::{Value, json};
 use sync_core::frame::{Push, project_topic, status_topic};
 use sync_core::{
-    Event, Input, Options, Output, Phase, Read, ReadError, Reason, Renewal, RenewalError, SocketEvent, Time,
+    Event, Input, Loss, Options, Output, Phase, Read, ReadError, Reason, Renewal, RenewalError, SocketEvent, Time,
 };
 
 fn topic() -> String {
@@ -161,6 +162,75 @@ fn each_end_leads_back_to_joined() {
         desk.handle(Input::Socket(end));
         assert_eq!(count(&desk.tick_until(1_000), is_connect), 1);
     }
+}
+
+/// Every way to lose the channel has a code of its own, and each attempt after it says what it mends.
+#[test]
+fn each_loss_is_told_with_its_code_and_so_is_the_attempt_after_it() {
+    let refused = |status| SocketEvent::Refused { status, body: "no".into() };
+    let sockets = [
+        (SocketEvent::Failed("reset".into()), "unreachable"),
+        (SocketEvent::Closed { code: 1012, reason: String::new() }, "closed"),
+        (refused(403), "refused"),
+        (refused(502), "server_fault"),
+        (refused(429), "crowded"),
+        (refused(401), "token"),
+    ];
+    let system = |message: &str| json!(["1", null, topic(), "system", {"message": message, "status": "error", "extension": "system"}]);
+    let frames = [
+        (reply(1, "error", json!({"reason": "Unauthorized: no"})), "join_refused"),
+        (reply(1, "error", json!({"reason": "Too many joins per second"})), "crowded"),
+        (reply(1, "error", json!({"reason": "InvalidJWTToken: expired"})), "token"),
+        (json!(["1", "1", topic(), "phx_close", {}]), "channel_closed"),
+        (system("Too many messages per second"), "channel_closed"),
+        (json!(["1", "1", topic(), "phx_error", {}]), "channel_crashed"),
+    ];
+    let mut seen = Vec::new();
+    let mut told = |mut desk: Desk, mut outputs: Vec<Output>, code: &'static str| {
+        if outputs.iter().any(is_renew) {
+            outputs.extend(desk.handle(renewed(3_600)));
+        }
+        outputs.extend(desk.tick_until(10_000));
+        let losses = outputs.iter().filter_map(|o| match o {
+            Output::Event(Event::ChannelLost { reason, .. }) => Some(reason.code()),
+            _ => None,
+        });
+        assert_eq!(losses.take(1).collect::<Vec<_>>(), [code], "{outputs:?}");
+        let retries = outputs.iter().filter_map(|o| match o {
+            Output::Event(Event::ChannelRetry { reason, .. }) => Some(reason.code()),
+            _ => None,
+        });
+        assert_eq!(retries.take(1).collect::<Vec<_>>(), [code], "{outputs:?}");
+        seen.push(code);
+    };
+    for (event, code) in sockets {
+        let mut desk = Desk::new();
+        desk.outputs();
+        let outputs = desk.handle(Input::Socket(event));
+        told(desk, outputs, code);
+    }
+    for (frame, code) in frames {
+        let mut desk = joined();
+        let outputs = desk.frame(frame);
+        told(desk, outputs, code);
+    }
+    let mut desk = joined();
+    let outputs = desk.handle(Input::Resumed);
+    told(desk, outputs, "suspended");
+    let mut desk = joined();
+    let outputs = desk.tick_until(24_000);
+    told(desk, outputs, "heartbeat_timeout");
+    let mut desk = Desk::new();
+    let outputs = desk.tick_until(15_000);
+    told(desk, outputs, "connect_timeout");
+    let mut desk = Desk::new();
+    desk.handle(Input::Socket(SocketEvent::Opened));
+    let outputs = desk.tick_until(10_000);
+    told(desk, outputs, "join_timeout");
+    // That takes a database that is ahead: the test of the head has it.
+    seen.push("silent");
+    let all: BTreeSet<_> = Loss::ALL.into_iter().map(Loss::code).collect();
+    assert_eq!(seen.into_iter().collect::<BTreeSet<_>>(), all);
 }
 
 #[test]
@@ -328,6 +398,8 @@ fn a_head_that_stays_above_ours_leads_to_a_catch_up_and_a_rejoin() {
     outputs.extend(desk.tick_until(2_100));
     assert!(matches!(Desk::read_of(&outputs).1, Read::Changes { since: 5, .. }));
     assert!(desk.agent.status(desk.now).degraded.contains(&Reason::Behind));
+    let silent = |o: &Output| matches!(o, Output::Event(Event::ChannelLost { reason: Loss::Silent, .. }));
+    assert_eq!(count(&outputs, silent), 1, "{outputs:?}");
     join_of(&desk.tick_until(600));
 }
 
