@@ -38,7 +38,7 @@ pub enum Phase {
 
 impl Phase {
     /// Every one of them.
-    const ALL: [Phase; 6] =
+    pub const ALL: [Phase; 6] =
         [Phase::Starting, Phase::Hydrating, Phase::Installing, Phase::Serving, Phase::Stopping, Phase::Failed];
 
     /// As the contract spells it.
