@@ -21,4 +21,3 @@ await Promise.all(
       await writeFile(path, bytes);
     }),
 );
-console.log(JSON.stringify({ max_rss_kib: process.resourceUsage().maxRSS }));

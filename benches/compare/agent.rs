@@ -1,0 +1,76 @@
+//! The real binary, as the comparisons start it.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use serde_json::Value;
+
+pub struct Agent {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+/// Where [`command`] puts the project below its directory.
+pub fn project(dir: &Path) -> PathBuf {
+    dir.join("project")
+}
+
+/// `preview-agent run` on a project in `dir`, logging JSON to a pipe. It changes no owners, as nobody here does.
+pub fn command(dir: &Path, env: &[(&'static str, String)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_preview-agent"));
+    command
+        .args(["run", "--log-format", "json", "--status-addr", "127.0.0.1:0", "--preview-user", "none"])
+        .arg("--project-dir")
+        .arg(project(dir))
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").expect("a PATH"))
+        .envs(env.iter().map(|(name, value)| (*name, value)))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    command
+}
+
+impl Agent {
+    /// Starts it with a dev server that does nothing.
+    pub fn start(dir: &Path, env: &[(&'static str, String)]) -> Agent {
+        Agent::spawn(command(dir, env).args(["--", "sleep", "3600"]))
+    }
+
+    pub fn spawn(command: &mut Command) -> Agent {
+        let mut child = command.spawn().expect("the agent starts");
+        let lines = BufReader::new(child.stdout.take().expect("a pipe"));
+        Agent { child, lines }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Reads on until an event of this type is logged, and gives it.
+    pub fn wait_for(&mut self, event_type: &str) -> Value {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            let read = self.lines.read_line(&mut line).expect("lines of text");
+            assert!(read > 0, "the agent ended before {event_type}");
+            let event: Value = serde_json::from_str(&line).expect("a JSON object");
+            if event["event_type"] == event_type {
+                return event;
+            }
+            assert!(event["event_type"] != "failed", "{line}");
+        }
+    }
+
+    /// Keeps its output moving from now on, so that a full pipe never holds it up.
+    pub fn drain(self) -> Child {
+        let Agent { child, mut lines } = self;
+        std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+        child
+    }
+
+    pub fn stop(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+}

@@ -1,0 +1,108 @@
+//! What is asked for on the command line.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+pub const HELP: &str = "\
+cargo bench --bench compare -- [FAMILY...] [OPTIONS]
+
+families: hydrate events (all of them, where none is named)
+
+  --rounds N    as often, 5 where not said; each figure is the median of its rounds
+  --quick       small sizes and one round: shows that everything runs, measures nothing
+  --complete    also the slow cases: 20,000 files at 100 Mbit/s stored and on disk
+  --out FILE    also write the Markdown there; what stands in FILE between its markers of notes is kept
+
+The Markdown goes to standard output, progress to standard error.";
+
+/// Rounds of each comparison where none are named.
+const ROUNDS: usize = 5;
+
+/// A chapter of the report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Family {
+    Hydrate,
+    Events,
+}
+
+impl Family {
+    pub const ALL: [Family; 2] = [Family::Hydrate, Family::Events];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Family::Hydrate => "hydrate",
+            Family::Events => "events",
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub families: BTreeSet<Family>,
+    pub rounds: usize,
+    pub quick: bool,
+    pub complete: bool,
+    pub out: Option<PathBuf>,
+}
+
+/// What the program is to be.
+pub enum Wanted {
+    Measure(Options),
+    Help,
+    /// The parent of a contender, whose time and memory it tells.
+    Child(Vec<String>),
+    /// A contender: the agent's hydration with another limit on the archive, in bytes.
+    Hydrate {
+        url: String,
+        dir: PathBuf,
+        limit: u64,
+    },
+}
+
+impl Options {
+    pub fn parse(args: impl Iterator<Item = String>) -> Result<Wanted, String> {
+        let mut args = args.peekable();
+        match args.peek().map(String::as_str) {
+            Some("--as-parent-of") => return Ok(Wanted::Child(args.skip(1).collect())),
+            Some("--as-hydration") => {
+                let rest: Vec<String> = args.skip(1).collect();
+                let [url, dir, limit] = &rest[..] else { return Err("--as-hydration URL DIR LIMIT".into()) };
+                let limit = limit.parse().map_err(|_| format!("{limit:?} is no limit"))?;
+                return Ok(Wanted::Hydrate { url: url.clone(), dir: dir.into(), limit });
+            }
+            _ => {}
+        }
+        let mut options =
+            Options { families: BTreeSet::new(), rounds: ROUNDS, quick: false, complete: false, out: None };
+        let mut rounds = None;
+        while let Some(arg) = args.next() {
+            let mut value = || args.next().ok_or_else(|| format!("{arg} takes a value"));
+            match arg.as_str() {
+                // Cargo's own, of every benchmark.
+                "--bench" => {}
+                "--help" | "-h" => return Ok(Wanted::Help),
+                "--quick" => options.quick = true,
+                "--complete" => options.complete = true,
+                "--out" => options.out = Some(value()?.into()),
+                "--rounds" => {
+                    let text = value()?;
+                    rounds = Some(
+                        text.parse()
+                            .ok()
+                            .filter(|rounds| *rounds > 0)
+                            .ok_or_else(|| format!("--rounds takes a number above 0, not {text:?}"))?,
+                    );
+                }
+                name => match Family::ALL.into_iter().find(|family| family.name() == name) {
+                    Some(family) => _ = options.families.insert(family),
+                    None => return Err(format!("{name:?} is neither a family nor an option (--help)")),
+                },
+            }
+        }
+        if options.families.is_empty() {
+            options.families = Family::ALL.into();
+        }
+        options.rounds = rounds.unwrap_or(if options.quick { 1 } else { ROUNDS });
+        Ok(Wanted::Measure(options))
+    }
+}
