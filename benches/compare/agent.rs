@@ -16,9 +16,19 @@ pub fn project(dir: &Path) -> PathBuf {
     dir.join("project")
 }
 
-/// `preview-agent run` on a project in `dir`, logging JSON to a pipe. It changes no owners, as nobody here does.
+/// The binary that cargo built along with this one.
+pub fn built() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_preview-agent"))
+}
+
+/// As [`command_of`], of the binary that was built along.
 pub fn command(dir: &Path, env: &[(&'static str, String)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_preview-agent"));
+    command_of(built(), dir, env)
+}
+
+/// `preview-agent run` on a project in `dir`, logging JSON to a pipe. It changes no owners, as nobody here does.
+pub fn command_of(binary: &Path, dir: &Path, env: &[(&'static str, String)]) -> Command {
+    let mut command = Command::new(binary);
     command
         .args(["run", "--log-format", "json", "--status-addr", "127.0.0.1:0", "--preview-user", "none"])
         .arg("--project-dir")
@@ -29,6 +39,21 @@ pub fn command(dir: &Path, env: &[(&'static str, String)]) -> Command {
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
     command
+}
+
+/// The same under strace, which counts its system calls and those of its children, and writes them to `summary` at
+/// its end.
+pub fn traced(command: &Command, summary: &Path) -> Command {
+    let mut traced = Command::new("strace");
+    traced
+        .args(["-f", "-c", "-I", "2", "-o"])
+        .arg(summary)
+        .arg(command.get_program())
+        .args(command.get_args())
+        .env_clear();
+    traced.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    traced.stdout(Stdio::piped()).stderr(Stdio::null());
+    traced
 }
 
 impl Agent {
@@ -62,15 +87,27 @@ impl Agent {
         }
     }
 
-    /// Keeps its output moving from now on, so that a full pipe never holds it up.
-    pub fn drain(self) -> Child {
-        let Agent { child, mut lines } = self;
-        std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+    /// Keeps its output moving from now on, so that a full pipe never holds it up, and shows each line.
+    pub fn drain(self, show: impl Fn(&str) + Send + 'static) -> Child {
+        let Agent { child, lines } = self;
+        std::thread::spawn(move || lines.lines().map_while(Result::ok).for_each(|line| show(&line)));
         child
+    }
+
+    /// Lets it end by itself.
+    pub fn terminate(self) {
+        terminate(self.drain(|_| {}));
     }
 
     pub fn stop(mut self) {
         self.child.kill().expect("it runs");
         self.child.wait().expect("it ends");
     }
+}
+
+/// Asks a process to end, and waits for it.
+pub fn terminate(mut child: Child) {
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+    child.wait().expect("it ends");
 }

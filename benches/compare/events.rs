@@ -1,18 +1,13 @@
 //! From the sender's send to an open that shows the new bytes.
 
-mod floor;
-mod flow;
-mod follower;
-mod watcher;
-
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use crate::bench::Bench;
+use crate::flow::{self, AGENT, ALL, Flow, Follower, NODE};
 use crate::goals::Goal;
 use crate::report::{Report, Table, time};
 use crate::stats::{median, percentile, sorted};
-use flow::{Flow, Lags};
-use follower::{AGENT, ALL, Follower, NODE};
 
 /// How changes are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +32,14 @@ impl Mode {
         }
     }
 }
+
+/// Seconds from send to seen, in the order of sending. A burst is one send.
+type Lags = Vec<f64>;
+
+/// Files that are edited over and over.
+const EDITED: usize = 200;
+/// Between two changes that come one at a time: nobody is busy any more.
+const REST: Duration = Duration::from_millis(2);
 
 /// The lags of each round, by mode and contender.
 type Results = BTreeMap<(Mode, &'static str), Vec<Lags>>;
@@ -72,9 +75,39 @@ pub fn measure(bench: &Bench, report: &mut Report) {
 /// All modes, one after the other, of one follower.
 fn follow(bench: &Bench, follower: &Follower) -> Vec<(Mode, Lags)> {
     let mut flow = Flow::start(follower);
-    let measured = modes(bench).map(|mode| (mode, flow.run(bench, mode)));
+    let measured = modes(bench).map(|mode| (mode, run(bench, &mut flow, mode)));
     flow.stop();
     measured.into()
+}
+
+fn run(bench: &Bench, flow: &mut Flow, mode: Mode) -> Lags {
+    let before = flow.sent();
+    let started = Instant::now();
+    match mode {
+        Mode::OneAtATime => {
+            for at in 0..bench.size(300, 20) {
+                flow.send(at % EDITED);
+                flow.wait();
+                std::thread::sleep(REST);
+            }
+        }
+        Mode::Rate(rate) => {
+            for at in 0..bench.size(3 * rate, 50) {
+                let due = Duration::from_secs_f64(at as f64 / rate as f64);
+                std::thread::sleep(due.saturating_sub(started.elapsed()));
+                flow.send(at % EDITED);
+            }
+        }
+        // Files of their own for each.
+        Mode::Burst(files) => (10_000..10_000 + files).for_each(|file| flow.send(file)),
+        Mode::Bulk(files) => flow.send_at_once(10_000 * files..10_001 * files),
+    }
+    flow.wait();
+    let lag = |(sent, seen)| {
+        let since = if matches!(mode, Mode::Burst(_)) { started } else { sent };
+        Instant::duration_since(&seen, since).as_secs_f64()
+    };
+    flow.times().skip(before).map(lag).collect()
 }
 
 /// The median over the rounds of one percentile.

@@ -7,12 +7,15 @@ mod agent;
 mod archive;
 mod bench;
 mod content;
+mod cost;
 mod events;
+mod flow;
 mod goals;
 mod hydrate;
 mod machine;
 mod measured;
 mod options;
+mod recovery;
 mod report;
 mod scratch;
 mod server;
@@ -50,6 +53,8 @@ fn measure(options: Options) -> ExitCode {
         match family {
             Family::Hydrate => hydrate::measure(&bench, &mut report),
             Family::Events => events::measure(&bench, &mut report),
+            Family::Recovery => recovery::measure(&bench, &mut report),
+            Family::Cost => cost::measure(&bench, &mut report),
         }
     }
     let markdown = report.markdown();

@@ -57,6 +57,24 @@ pub fn child(command: &[String]) -> ExitCode {
 pub fn peak_of(pid: u32) -> f64 {
     status_of(pid, "VmHWM:")
 }
+/// What it has resident now, in bytes.
+pub fn resident_of(pid: u32) -> f64 {
+    status_of(pid, "VmRSS:")
+}
+
+/// The same without the pages of files.
+pub fn own_of(pid: u32) -> f64 {
+    status_of(pid, "RssAnon:")
+}
+
+/// Seconds of processor that a process has used, its threads' included.
+pub fn cpu_of(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a living process");
+    // After the name, which may hold anything, up to the last bracket.
+    let fields = stat.rsplit_once(')').expect("a name").1;
+    let ticks: f64 = { fields }.split_whitespace().skip(11).take(2).filter_map(|text| text.parse::<f64>().ok()).sum();
+    ticks / rustix::param::clock_ticks_per_second() as f64
+}
 
 fn status_of(pid: u32, field: &str) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a living process");

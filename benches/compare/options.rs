@@ -6,11 +6,11 @@ use std::path::PathBuf;
 pub const HELP: &str = "\
 cargo bench --bench compare -- [FAMILY...] [OPTIONS]
 
-families: hydrate events (all of them, where none is named)
+families: hydrate events recovery cost (all of them, where none is named)
 
   --rounds N    as often, 5 where not said; each figure is the median of its rounds
   --quick       small sizes and one round: shows that everything runs, measures nothing
-  --complete    also the slow cases: 20,000 files at 100 Mbit/s stored and on disk
+  --complete    also the slow cases: 20,000 files on disk, large stored archives at 100 Mbit/s on disk
   --out FILE    also write the Markdown there; what stands in FILE between its markers of notes is kept
 
 The Markdown goes to standard output, progress to standard error.";
@@ -23,15 +23,19 @@ const ROUNDS: usize = 5;
 pub enum Family {
     Hydrate,
     Events,
+    Recovery,
+    Cost,
 }
 
 impl Family {
-    pub const ALL: [Family; 2] = [Family::Hydrate, Family::Events];
+    pub const ALL: [Family; 4] = [Family::Hydrate, Family::Events, Family::Recovery, Family::Cost];
 
     pub fn name(self) -> &'static str {
         match self {
             Family::Hydrate => "hydrate",
             Family::Events => "events",
+            Family::Recovery => "recovery",
+            Family::Cost => "cost",
         }
     }
 }
@@ -43,6 +47,8 @@ pub struct Options {
     pub quick: bool,
     pub complete: bool,
     pub out: Option<PathBuf>,
+    /// As it was typed, to be typed again.
+    pub command: String,
 }
 
 /// What the program is to be.
@@ -61,25 +67,30 @@ pub enum Wanted {
 
 impl Options {
     pub fn parse(args: impl Iterator<Item = String>) -> Result<Wanted, String> {
-        let mut args = args.peekable();
-        match args.peek().map(String::as_str) {
-            Some("--as-parent-of") => return Ok(Wanted::Child(args.skip(1).collect())),
+        // Cargo's own argument, of every benchmark.
+        let args: Vec<String> = args.filter(|arg| arg != "--bench").collect();
+        match args.first().map(String::as_str) {
+            Some("--as-parent-of") => return Ok(Wanted::Child(args[1..].to_vec())),
             Some("--as-hydration") => {
-                let rest: Vec<String> = args.skip(1).collect();
-                let [url, dir, limit] = &rest[..] else { return Err("--as-hydration URL DIR LIMIT".into()) };
+                let [url, dir, limit] = &args[1..] else { return Err("--as-hydration URL DIR LIMIT".into()) };
                 let limit = limit.parse().map_err(|_| format!("{limit:?} is no limit"))?;
                 return Ok(Wanted::Hydrate { url: url.clone(), dir: dir.into(), limit });
             }
             _ => {}
         }
-        let mut options =
-            Options { families: BTreeSet::new(), rounds: ROUNDS, quick: false, complete: false, out: None };
+        let mut options = Options {
+            families: BTreeSet::new(),
+            rounds: ROUNDS,
+            quick: false,
+            complete: false,
+            out: None,
+            command: format!("cargo bench --bench compare -- {}", args.join(" ")),
+        };
         let mut rounds = None;
+        let mut args = args.into_iter();
         while let Some(arg) = args.next() {
             let mut value = || args.next().ok_or_else(|| format!("{arg} takes a value"));
             match arg.as_str() {
-                // Cargo's own, of every benchmark.
-                "--bench" => {}
                 "--help" | "-h" => return Ok(Wanted::Help),
                 "--quick" => options.quick = true,
                 "--complete" => options.complete = true,

@@ -19,9 +19,9 @@ pub struct Report {
 impl Report {
     pub fn new(bench: &Bench) -> Report {
         let options = &bench.options;
-        let mut head = "# Performance\n\nMade by `cargo bench --bench compare -- --out docs/performance.md`".to_owned();
+        let mut head = format!("# Performance\n\nMade by `{}`", options.command.trim_end_matches(" --").trim());
         if options.quick {
-            head.push_str(" with `--quick`, which shows that it runs and measures nothing");
+            head.push_str(", which shows that it runs and measures nothing");
         }
         let rounds = options.rounds;
         _ = writeln!(

@@ -67,7 +67,7 @@ impl Case {
         match (self.speed, self.size) {
             (Speed::Line, HUGE) => second,
             (Speed::Line, LARGE) => self.place == Place::Disk && self.method == Method::Stored,
-            (Speed::Unthrottled, HUGE) => self.place == Place::Disk && self.method == Method::Stored,
+            (Speed::Unthrottled, HUGE) => self.place == Place::Disk,
             _ => false,
         }
     }

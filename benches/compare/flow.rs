@@ -1,32 +1,28 @@
 //! Changes on their way from a sender to the disk.
 
+mod floor;
+mod follower;
+mod watcher;
+
 use std::collections::{HashMap, VecDeque};
-use std::path::PathBuf;
-use std::process::Child;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use local_backend::{Backend, BulkEntry, FileContent, Options, Store};
+use local_backend::{Backend, BulkEntry, Faults, FileContent, Options, Store};
 
-use super::Mode;
-use super::floor::Floor;
-use super::follower::Follower;
-use super::watcher::{Seen, watch};
+pub use follower::{AGENT, ALL, Follower, NODE, TRACED, traced_to};
+
 use crate::agent;
-use crate::bench::Bench;
 use crate::content;
 use crate::scratch::Place;
+use floor::Floor;
+use follower::Following;
+use watcher::{Seen, watch};
 
 /// Bytes of each file.
 pub const SIZE: usize = 4096;
 
-/// Seconds from send to seen, in the order of sending. A burst is one send.
-pub type Lags = Vec<f64>;
-
-/// Files that are edited over and over.
-const EDITED: usize = 200;
-/// Between two changes that come one at a time: nobody is busy any more.
-const REST: Duration = Duration::from_millis(2);
 const DEADLINE: Duration = Duration::from_secs(60);
 /// Where all files lie.
 const FOLDER: &str = "src";
@@ -36,7 +32,7 @@ pub struct Flow {
     runtime: tokio::runtime::Runtime,
     backend: Backend,
     store: Store,
-    follower: Option<Child>,
+    follower: Option<Following>,
     floor: Floor,
     seen: Receiver<Seen>,
     folder: PathBuf,
@@ -58,12 +54,12 @@ impl Flow {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let backend = runtime.block_on(Backend::start(Options::default())).expect("a backend");
-        let child = (follower.start)(temp.path(), &backend);
+        let follower = (follower.start)(temp.path(), &backend);
         // Made only now: who starts on an empty project may put the folder aside and make it anew.
         std::fs::create_dir_all(&folder).expect("a directory");
         Flow {
             store: backend.store(),
-            follower: child,
+            follower,
             floor: Floor::new(temp.path()),
             seen: watch(&folder, SIZE),
             text: content::source(7, SIZE - 9),
@@ -77,46 +73,47 @@ impl Flow {
         }
     }
 
-    pub fn run(&mut self, bench: &Bench, mode: Mode) -> Lags {
-        let base = self.sent.len();
-        match mode {
-            Mode::OneAtATime => {
-                for at in 0..bench.size(300, 20) {
-                    self.send(at % EDITED);
-                    self.wait();
-                    std::thread::sleep(REST);
-                }
-            }
-            Mode::Rate(rate) => {
-                let started = Instant::now();
-                for at in 0..bench.size(rate.min(300) + 2 * rate, 50) {
-                    let due = Duration::from_secs_f64(at as f64 / rate as f64);
-                    std::thread::sleep(due.saturating_sub(started.elapsed()));
-                    self.send(at % EDITED);
-                }
-            }
-            Mode::Burst(files) => (0..files).for_each(|at| self.send(10_000 + at)),
-            Mode::Bulk(files) => self.send_at_once(files),
-        }
-        self.wait();
-        let first = self.sent[base].0;
-        let lag = |&(sent, seen): &(Instant, Option<Instant>)| {
-            let since = if matches!(mode, Mode::Burst(_)) { first } else { sent };
-            (seen.expect("it was waited for") - since).as_secs_f64()
-        };
-        self.sent[base..].iter().map(lag).collect()
+    /// How many changes were sent.
+    pub fn sent(&self) -> usize {
+        self.sent.len()
     }
 
-    pub fn stop(mut self) {
-        if let Some(mut child) = self.follower.take() {
-            child.kill().expect("it runs");
-            child.wait().expect("it ends");
+    /// When each change was sent, and when it was seen; everything was waited for.
+    pub fn times(&self) -> impl Iterator<Item = (Instant, Instant)> {
+        self.sent.iter().map(|(sent, seen)| (*sent, seen.expect("it was waited for")))
+    }
+
+    /// What can go wrong on the way.
+    pub fn faults(&self) -> Faults {
+        self.backend.faults()
+    }
+
+    /// When the agent joined the channel last.
+    pub fn joined(&self) -> Option<Instant> {
+        self.follower.as_ref()?.joined()
+    }
+
+    /// Of the follower.
+    pub fn pid(&self) -> Option<u32> {
+        self.follower.as_ref().map(Following::pid)
+    }
+
+    /// Where everything lies.
+    pub fn dir(&self) -> &Path {
+        self.temp.path()
+    }
+
+    /// Ends everything; the directory stays as long as what this gives.
+    pub fn stop(mut self) -> tempfile::TempDir {
+        if let Some(follower) = self.follower.take() {
+            follower.stop();
         }
         self.runtime.block_on(self.backend.stop());
-        drop(self.temp);
+        self.temp
     }
 
-    fn send(&mut self, file: usize) {
+    /// Changes one file.
+    pub fn send(&mut self, file: usize) {
         let (name, text) = self.change(file);
         self.sent.push((Instant::now(), None));
         if self.follower.is_some() {
@@ -127,8 +124,9 @@ impl Flow {
         }
     }
 
-    fn send_at_once(&mut self, files: usize) {
-        let changes: Vec<_> = (0..files).map(|at| self.change(20_000 + at)).collect();
+    /// Changes these files in one transaction.
+    pub fn send_at_once(&mut self, files: std::ops::Range<usize>) {
+        let changes: Vec<_> = files.map(|file| self.change(file)).collect();
         let sent = Instant::now();
         self.sent.extend(changes.iter().map(|_| (sent, None)));
         if self.follower.is_none() {
@@ -152,7 +150,7 @@ impl Flow {
     }
 
     /// Until every change is seen. Of a file that changed twice the later change shows the earlier one, too.
-    fn wait(&mut self) {
+    pub fn wait(&mut self) {
         while !self.waiting.is_empty() {
             let Ok(seen) = self.seen.recv_timeout(DEADLINE) else {
                 panic!("{} files never showed their change", self.waiting.len());

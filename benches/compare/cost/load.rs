@@ -1,0 +1,40 @@
+//! Memory and processor time while events come at 1,000 a second.
+
+use std::time::{Duration, Instant};
+
+use crate::bench::Bench;
+use crate::flow::{ALL, Flow};
+use crate::measured;
+
+pub struct Load {
+    /// Resident before the first event, in bytes.
+    pub idle: f64,
+    /// The most that ever was resident, in bytes.
+    pub peak: f64,
+    /// Seconds of processor for 1,000 events.
+    pub cpu: f64,
+}
+
+const RATE: f64 = 1000.0;
+/// Files that are edited over and over.
+const EDITED: usize = 200;
+
+/// Of the follower of this name.
+pub fn of(bench: &Bench, name: &str) -> Load {
+    let follower = ALL.iter().find(|follower| follower.name == name).expect("a follower");
+    let mut flow = Flow::start(follower);
+    let pid = flow.pid().expect("a process");
+    let events = bench.size(3000, 100);
+    let (idle, before) = (measured::resident_of(pid), measured::cpu_of(pid));
+    let started = Instant::now();
+    for at in 0..events {
+        let due = Duration::from_secs_f64(at as f64 / RATE);
+        std::thread::sleep(due.saturating_sub(started.elapsed()));
+        flow.send(at % EDITED);
+    }
+    flow.wait();
+    let cpu = (measured::cpu_of(pid) - before) * 1000.0 / events as f64;
+    let peak = measured::peak_of(pid);
+    flow.stop();
+    Load { idle, peak, cpu }
+}

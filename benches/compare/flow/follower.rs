@@ -1,0 +1,100 @@
+//! Who follows the changes.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use local_backend::Backend;
+
+use crate::agent::{self, Agent};
+use crate::bench::clients;
+
+pub const AGENT: &str = "preview-agent";
+pub const NODE: &str = "Node, supabase-js";
+const FLOOR: &str = "floor";
+
+pub struct Follower {
+    pub name: &'static str,
+    pub needs: &'static [&'static str],
+    /// Starts it, and waits until it hears everything; the floor is nobody.
+    pub start: fn(&Path, &Backend) -> Option<Following>,
+}
+
+/// In the order of the tables.
+pub const ALL: [Follower; 3] = [
+    Follower { name: AGENT, needs: &[], start: |dir, backend| Some(by_agent(dir, backend)) },
+    Follower { name: NODE, needs: &["node", "npm"], start: |dir, backend| Some(by_node(dir, backend)) },
+    Follower { name: FLOOR, needs: &[], start: |_, _| None },
+];
+
+/// The agent with its system calls counted, in [`traced_to`].
+pub const TRACED: Follower = Follower {
+    name: AGENT,
+    needs: &["strace"],
+    start: |dir, backend| {
+        let mut command = agent::command(dir, &backend.session().env());
+        Some(followed(Agent::spawn(&mut agent::traced(command.args(["--", "sleep", "3600"]), &traced_to(dir)))))
+    },
+};
+
+/// Where strace writes.
+pub fn traced_to(dir: &Path) -> PathBuf {
+    dir.join("calls")
+}
+
+/// One that runs.
+pub struct Following {
+    child: Child,
+    joined: Joined,
+}
+
+/// When it joined the channel, each time since it was started.
+type Joined = Arc<Mutex<Vec<Instant>>>;
+
+impl Following {
+    pub fn joined(&self) -> Option<Instant> {
+        self.joined.lock().expect("no panic while held").last().copied()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn stop(self) {
+        agent::terminate(self.child);
+    }
+}
+
+fn by_agent(dir: &Path, backend: &Backend) -> Following {
+    followed(Agent::start(dir, &backend.session().env()))
+}
+
+fn followed(mut agent: Agent) -> Following {
+    agent.wait_for("channel_joined");
+    agent.wait_for("catch_up");
+    let joined = Joined::default();
+    let told = joined.clone();
+    let child = agent.drain(move |line| {
+        if line.contains(r#""event_type":"channel_joined""#) {
+            told.lock().expect("no panic while held").push(Instant::now());
+        }
+    });
+    Following { child, joined }
+}
+
+fn by_node(dir: &Path, backend: &Backend) -> Following {
+    let mut child = Command::new("node")
+        .arg(clients().join("follow.mjs"))
+        .arg(agent::project(dir))
+        .envs(backend.session().env())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("node starts");
+    let mut line = String::new();
+    let out = child.stdout.take().expect("a pipe");
+    BufReader::new(out).read_line(&mut line).expect("a line");
+    assert_eq!(line.trim(), "joined");
+    Following { child, joined: Joined::default() }
+}
