@@ -4,6 +4,7 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::process::Command;
 
 use clap::CommandFactory;
 use preview_agent::config::Cli;
@@ -156,4 +157,21 @@ fn the_settings_table_is_what_help_says() {
     let secrets = secrets.take_while(|line| line.starts_with("  ")).filter_map(|line| line.split_whitespace().next());
     listed.extend(secrets.map(|secret| (secret.to_owned(), String::new())));
     assert_eq!(documented, listed);
+}
+
+/// By Prometheus' own tool; what each rule fires on stands in `tests/alerts.test.yml`.
+#[test]
+fn the_alert_rules_are_good_and_fire_when_they_should() {
+    for arguments in [["check", "rules", "deploy/alerts.yml"], ["test", "rules", "tests/alerts.test.yml"]] {
+        let run = Command::new("promtool").args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output();
+        let output = run.unwrap_or_else(|error| panic!("promtool: {error} (`tests/run tools` installs it)"));
+        let said = [output.stdout, output.stderr].concat();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&said));
+    }
+    let tests = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/alerts.test.yml")).unwrap();
+    let rules = fs::read_to_string(ALERTS).unwrap();
+    for alert in rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        let fires = format!("alertname=\"{alert}\", alertstate=\"firing\"");
+        assert!(tests.contains(&fires), "nothing shows that {alert} fires");
+    }
 }

@@ -1,6 +1,7 @@
 //! The real binary as the tests start it, and comparisons that they make themselves.
 #![allow(dead_code, reason = "each test takes what it needs")]
 
+pub mod markdown;
 pub mod world;
 
 use std::collections::{BTreeMap, VecDeque};
