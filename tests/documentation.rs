@@ -47,7 +47,7 @@ const COMMANDS: &[(&str, Tried)] = &[
     ("promtool test rules tests/alerts.test.yml", Prints("SUCCESS")),
     ("tests/run", Not("it is what runs this test", &["tests/run"])),
     ("cargo static", Not("a release build of minutes: `tests/run static` makes it", &[".cargo/static.toml"])),
-    ("cargo bench --bench compare", Not("a release build, and minutes of measuring", &["benches/compare.rs"])),
+    ("cargo bench --bench compare", Not("a release build, and minutes of measuring", &["benches"])),
     (
         "docker build -f Dockerfile.preview --build-arg TEMPLATE=fixtures/react-vite -t preview .",
         Not(
