@@ -72,18 +72,23 @@ impl Agent {
         self.child.id()
     }
 
+    /// The next event; the end of the agent, or a failed hydration, is nothing to go on with.
+    pub fn next(&mut self) -> Value {
+        let mut line = String::new();
+        let read = self.lines.read_line(&mut line).expect("lines of text");
+        assert!(read > 0, "the agent ended");
+        let event: Value = serde_json::from_str(&line).expect("a JSON object");
+        assert!(event["event_type"] != "failed", "{line}");
+        event
+    }
+
     /// Reads on until an event of this type is logged, and gives it.
     pub fn wait_for(&mut self, event_type: &str) -> Value {
-        let mut line = String::new();
         loop {
-            line.clear();
-            let read = self.lines.read_line(&mut line).expect("lines of text");
-            assert!(read > 0, "the agent ended before {event_type}");
-            let event: Value = serde_json::from_str(&line).expect("a JSON object");
+            let event = self.next();
             if event["event_type"] == event_type {
                 return event;
             }
-            assert!(event["event_type"] != "failed", "{line}");
         }
     }
 

@@ -39,7 +39,8 @@ pub fn clients() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/clients")
 }
 
-fn install(package: &Path) {
+/// Installs the packages of a folder, once.
+pub fn install(package: &Path) {
     if package.join("node_modules").exists() {
         return;
     }

@@ -46,7 +46,8 @@ pub fn verify(files: &[File], dir: &Path, by: &str) {
     assert_eq!(count(dir), files.len(), "{by}: more files than there should be");
 }
 
-fn count(dir: &Path) -> usize {
+/// Files below a directory, the manifest's aside.
+pub fn count(dir: &Path) -> usize {
     let entries = std::fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry"));
     let entries = entries.filter(|entry| entry.file_name() != ".preview");
     let files = entries.map(|entry| if entry.file_type().expect("a type").is_dir() { count(&entry.path()) } else { 1 });

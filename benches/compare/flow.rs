@@ -88,9 +88,9 @@ impl Flow {
         self.backend.faults()
     }
 
-    /// When the agent joined the channel last.
-    pub fn joined(&self) -> Option<Instant> {
-        self.follower.as_ref()?.joined()
+    /// When the agent joined the channel again.
+    pub fn joined(&self) -> Instant {
+        self.follower.as_ref().expect("an agent").joined()
     }
 
     /// Of the follower.

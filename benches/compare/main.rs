@@ -6,11 +6,13 @@
 mod agent;
 mod archive;
 mod bench;
+mod boot;
 mod content;
 mod cost;
 mod events;
 mod flow;
 mod goals;
+mod growth;
 mod hydrate;
 mod machine;
 mod measured;
@@ -21,8 +23,10 @@ mod scratch;
 mod server;
 mod stats;
 mod tools;
+mod visible;
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use bench::Bench;
 use options::{Family, Options, Wanted};
@@ -49,13 +53,18 @@ fn measure(options: Options) -> ExitCode {
     let bench = Bench::new(options);
     let mut report = Report::new(&bench);
     for family in Family::ALL.into_iter().filter(|family| bench.options.families.contains(family)) {
+        let started = Instant::now();
         eprintln!("== {}", family.name());
         match family {
             Family::Hydrate => hydrate::measure(&bench, &mut report),
             Family::Events => events::measure(&bench, &mut report),
+            Family::Visible => visible::measure(&bench, &mut report),
+            Family::Boot => boot::measure(&bench, &mut report),
             Family::Recovery => recovery::measure(&bench, &mut report),
             Family::Cost => cost::measure(&bench, &mut report),
+            Family::Growth => growth::measure(&bench, &mut report),
         }
+        eprintln!("== {} took {} s", family.name(), started.elapsed().as_secs());
     }
     let markdown = report.markdown();
     print!("{markdown}");

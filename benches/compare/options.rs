@@ -6,7 +6,7 @@ use std::path::PathBuf;
 pub const HELP: &str = "\
 cargo bench --bench compare -- [FAMILY...] [OPTIONS]
 
-families: hydrate events recovery cost (all of them, where none is named)
+families: hydrate events visible boot recovery cost growth (all of them, where none is named)
 
   --rounds N    as often, 5 where not said; each figure is the median of its rounds
   --quick       small sizes and one round: shows that everything runs, measures nothing
@@ -23,19 +23,33 @@ const ROUNDS: usize = 5;
 pub enum Family {
     Hydrate,
     Events,
+    Visible,
+    Boot,
     Recovery,
     Cost,
+    Growth,
 }
 
 impl Family {
-    pub const ALL: [Family; 4] = [Family::Hydrate, Family::Events, Family::Recovery, Family::Cost];
+    pub const ALL: [Family; 7] = [
+        Family::Hydrate,
+        Family::Events,
+        Family::Visible,
+        Family::Boot,
+        Family::Recovery,
+        Family::Cost,
+        Family::Growth,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
             Family::Hydrate => "hydrate",
             Family::Events => "events",
+            Family::Visible => "visible",
+            Family::Boot => "boot",
             Family::Recovery => "recovery",
             Family::Cost => "cost",
+            Family::Growth => "growth",
         }
     }
 }

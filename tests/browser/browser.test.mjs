@@ -1,51 +1,15 @@
 // The whole loop: a file is saved in a project's folder, and the page in a real browser changes without a reload.
 import assert from 'node:assert/strict'
-import { existsSync, readFileSync, watch } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { readFile, rename, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { launch } from './chromium.mjs'
 import { Dev, freePort, listens, processesIn, run, until } from './dev.mjs'
 import { fixtures } from './fixtures.mjs'
+import { median, onDisk, onPage } from './seen.mjs'
 
 const EDITS = 30
-
-const median = (numbers) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)]
-
-/** Resolves with the time at which `file` holds `text`. */
-function onDisk(file, text) {
-  return new Promise((resolve, reject) => {
-    const look = () => {
-      // Between delete and rename there may be none.
-      if (!existsSync(file) || !readFileSync(file, 'utf8').includes(text)) return
-      clearTimeout(late)
-      watcher.close()
-      resolve(performance.timeOrigin + performance.now())
-    }
-    const watcher = watch(path.dirname(file), look)
-    const late = setTimeout(() => reject(new Error(`${file} never held ${text}`), watcher.close()), 30_000)
-    look()
-  })
-}
-
-/** Resolves with the time at which the page shows `text`, by the page's own clock. */
-function onPage(page, text) {
-  return page.evaluate(
-    (text) =>
-      new Promise((resolve, reject) => {
-        const look = () => {
-          if (!document.body.innerText.includes(text)) return
-          observer.disconnect()
-          resolve(performance.timeOrigin + performance.now())
-        }
-        const observer = new MutationObserver(look)
-        observer.observe(document.body, { subtree: true, childList: true, characterData: true })
-        setTimeout(() => reject(new Error(`never seen: ${text}`)), 30_000)
-        look()
-      }),
-    text,
-  )
-}
 
 for (const fixture of fixtures) {
   describe(fixture.name, () => {

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 
 use local_backend::Backend;
@@ -47,15 +47,14 @@ pub fn traced_to(dir: &Path) -> PathBuf {
 /// One that runs.
 pub struct Following {
     child: Child,
-    joined: Joined,
+    /// When it joined the channel, each time since it was started; a Node client does not tell.
+    joined: Option<Receiver<Instant>>,
 }
 
-/// When it joined the channel, each time since it was started.
-type Joined = Arc<Mutex<Vec<Instant>>>;
-
 impl Following {
-    pub fn joined(&self) -> Option<Instant> {
-        self.joined.lock().expect("no panic while held").last().copied()
+    /// When it joined the channel again; waits for that.
+    pub fn joined(&self) -> Instant {
+        self.joined.as_ref().expect("it tells").recv().expect("it joins again")
     }
 
     pub fn pid(&self) -> u32 {
@@ -74,14 +73,14 @@ fn by_agent(dir: &Path, backend: &Backend) -> Following {
 fn followed(mut agent: Agent) -> Following {
     agent.wait_for("channel_joined");
     agent.wait_for("catch_up");
-    let joined = Joined::default();
-    let told = joined.clone();
+    let (sender, joined) = channel();
     let child = agent.drain(move |line| {
         if line.contains(r#""event_type":"channel_joined""#) {
-            told.lock().expect("no panic while held").push(Instant::now());
+            // Nobody need listen.
+            let _ = sender.send(Instant::now());
         }
     });
-    Following { child, joined }
+    Following { child, joined: Some(joined) }
 }
 
 fn by_node(dir: &Path, backend: &Backend) -> Following {
@@ -96,5 +95,5 @@ fn by_node(dir: &Path, backend: &Backend) -> Following {
     let out = child.stdout.take().expect("a pipe");
     BufReader::new(out).read_line(&mut line).expect("a line");
     assert_eq!(line.trim(), "joined");
-    Following { child, joined: Joined::default() }
+    Following { child, joined: None }
 }

@@ -32,7 +32,7 @@ pub struct Case {
 }
 
 pub fn sizes(bench: &Bench) -> Vec<Size> {
-    bench.size(vec![SMALL, LARGE, HUGE], vec![SMALL, QUICK])
+    bench.size(vec![SMALL, LARGE, HUGE], vec![QUICK])
 }
 
 /// Every case of one archive. The slowest ones are left out unless everything is asked for: what they cost would be most
@@ -42,6 +42,9 @@ pub fn of(bench: &Bench, size: Size, method: Method) -> Vec<Case> {
     for speed in [Speed::Unthrottled, Speed::Line] {
         for place in [Place::Tmpfs, Place::Disk] {
             let case = Case { speed, place, size, method };
+            if bench.options.quick && (speed == Speed::Line) != (place == Place::Disk) {
+                continue;
+            }
             if bench.options.complete || !case.is_slow() {
                 cases.push(case);
             }
