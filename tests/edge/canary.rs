@@ -9,7 +9,6 @@ use axum::extract::{Request, State};
 use axum::response::IntoResponse as _;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
-use local_backend::testing::sql;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -22,13 +21,14 @@ type Places = Vec<(String, Vec<u8>)>;
 #[tokio::test]
 async fn the_services_secrets_are_nowhere_near_a_machine() {
     let world = World::start(&[("PREVIEW_TOKEN_SECONDS", "5")]).await;
-    let (place, editor) = (&world.place, Some(world.a.editor.as_str()));
+    let (place, editor) = (&world.a.place, Some(world.a.editor.as_str()));
+    let functions = world.functions.as_ref().expect("they run");
     let opened = place.edge(Method::POST, "/preview-session", editor, json!({"project_id": world.a.id})).await;
     assert_eq!((opened.status, &opened.body["state"]), (200, &json!("running")), "{}", opened.body);
     let session = opened.body["session_id"].as_str().expect("an id").to_owned();
     let url = opened.body["preview_url"].as_str().expect("a URL").to_owned();
     eventually("the preview says hello", async || text(&world, &url).await == "hello").await;
-    let home = world.functions.machines.path().join(format!("preview-{session}"));
+    let home = functions.machines.path().join(format!("preview-{session}"));
     let log = || std::fs::read_to_string(home.join("log")).unwrap_or_default();
     eventually("its token is renewed", async || log().contains("token_renewed")).await;
 
@@ -37,7 +37,7 @@ async fn the_services_secrets_are_nowhere_near_a_machine() {
     places.push(("the answer to opening".into(), opened.body.to_string().into()));
     places.push(("the answer about the session".into(), status.body.to_string().into()));
     places.extend(renewal(&world, &session).await);
-    places.push(("the functions' log".into(), world.functions.said().into()));
+    places.push(("the functions' log".into(), functions.said().into()));
     places.extend(rows(&world).await);
     places.extend(fly(&world).await);
     let ended = place.edge(Method::DELETE, &format!("/preview-session/{session}"), editor, json!(null)).await;
@@ -145,13 +145,13 @@ async fn renewal(world: &World, session: &str) -> Places {
     for rebuild in [false, true] {
         let wish =
             json!({"session_id": session, "project_id": world.a.id, "want": ["token", "snapshot"], "rebuild": rebuild});
-        let answer = world.place.edge(Method::POST, "/preview-session/renew", Some(&token), wish).await;
+        let answer = world.a.place.edge(Method::POST, "/preview-session/renew", Some(&token), wish).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
         places.push(("renewal".into(), answer.body.to_string().into()));
         let claims = crate::world::claims(answer.body["realtime_token"].as_str().expect("a token"));
         places.push(("the token of a renewal".into(), claims.to_string().into()));
         let url = answer.body["snapshot_url"].as_str().expect("a URL");
-        let zip = world.place.http.get(url).send().await.expect("an answer").bytes().await.expect("a body");
+        let zip = world.a.place.http.get(url).send().await.expect("an answer").bytes().await.expect("a body");
         places.push(("the snapshot".into(), zip.to_vec()));
         let mut archive = zip::ZipArchive::new(Cursor::new(zip)).expect("a zip");
         for at in 0..archive.len() {
@@ -169,7 +169,7 @@ async fn renewal(world: &World, session: &str) -> Places {
 async fn rows(world: &World) -> Places {
     let statements = "select to_jsonb(s) from public.preview_sessions s; select to_jsonb(p) from public.projects p;
         select name, metadata from storage.objects; select to_jsonb(m) from realtime.messages m";
-    let rows = sql(&world.database, statements).await.expect("rows");
+    let rows = world.sql(statements).await;
     vec![("rows of the database".into(), format!("{rows:?}").into())]
 }
 
@@ -181,8 +181,8 @@ async fn fly(world: &World) -> Places {
     let router = axum::Router::new().fallback(record).with_state(sent.clone());
     tokio::spawn(async move { axum::serve(listener, router).await });
     let functions = Functions::start(&[
-        ("SUPABASE_URL", &world.place.url),
-        ("SUPABASE_ANON_KEY", &world.place.anon_key),
+        ("SUPABASE_URL", &world.a.place.url),
+        ("SUPABASE_ANON_KEY", &world.a.place.anon_key),
         ("SUPABASE_SERVICE_ROLE_KEY", &world.service),
         ("PREVIEW_JWT_SECRET", SECRET),
         ("MACHINES_PROVIDER", "fly"),
@@ -195,7 +195,7 @@ async fn fly(world: &World) -> Places {
     let opening = format!("{}/preview-session", functions.url);
     // Whatever comes of it: what was sent is what counts.
     let token = Some(world.a.editor.as_str());
-    world.place.send(Method::POST, &opening, token, &[], wish.into()).await;
+    world.a.place.send(Method::POST, &opening, token, &[], wish.into()).await;
     let sent = std::mem::take(&mut *sent.lock().expect("no panic"));
     let config = sent
         .iter()
@@ -235,7 +235,7 @@ fn search(places: &Places, needle: &str) -> Vec<String> {
 }
 
 async fn text(world: &World, url: &str) -> String {
-    match world.place.http.get(url).send().await {
+    match world.a.place.http.get(url).send().await {
         Ok(answer) => answer.text().await.unwrap_or_default(),
         Err(_) => String::new(),
     }

@@ -6,4 +6,5 @@ mod canary;
 mod functions;
 mod scope;
 mod socket;
+mod suite;
 mod world;

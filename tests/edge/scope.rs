@@ -6,9 +6,9 @@ mod objects;
 mod tables;
 mod topics;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::world::{Answer, OF_B, World, agent, now};
+use crate::world::{Answer, OF_B, Place, World, agent, now};
 
 /// Somebody who has no right to project B.
 pub struct Caller {
@@ -35,26 +35,41 @@ pub struct Table {
 
 #[tokio::test]
 async fn a_token_of_one_project_reads_nothing_of_another() {
-    let world = World::start(&[("PREVIEW_TOKEN_SECONDS", "60")]).await;
-    let callers = callers(&world);
+    let mut world = World::start(&[("PREVIEW_TOKEN_SECONDS", "60")]).await;
     let mut table = Table::default();
     // Before anybody asks: the service makes both snapshots.
     let snapshots = [objects::snapshot(&world, &world.a).await, objects::snapshot(&world, &world.b).await];
     let before = state(&world).await;
-    functions::ask(&world, &callers, &mut table).await;
-    tables::ask(&world, &callers, &mut table).await;
-    objects::ask(&world, &callers, &snapshots, &mut table).await;
+    functions::ask(&world, &callers(&world), &mut table).await;
+    tables::ask(&world, &callers(&world), &mut table).await;
+    objects::ask(&world, &callers(&world), &snapshots, &mut table).await;
     assert_eq!(state(&world).await, before, "whatever was answered, nothing of B has changed");
+    topics::ask(&world, &callers(&world), &mut table).await;
+    edge::ask(&world, &callers(&world), "Edge Function", &mut table).await;
+    // The places of the same names that the backends have themselves, and a new session of A's for them.
+    let another = json!({"project_uuid": world.a.id, "another": true});
+    let opened = world.a.place.rpc(Some(&world.a.owner), "open_preview_session", another).await;
+    world.a.session = opened.body["session_id"].as_str().expect("a session").to_owned();
+    for project in [&mut world.a, &mut world.b] {
+        project.place = Place::local(&project.backend);
+    }
+    edge::ask(&world, &callers(&world), "local function", &mut table).await;
+    table.finish(&callers(&world));
+    holes_are_found(&world, &callers(&world)).await;
+}
+
+#[tokio::test]
+async fn nor_does_it_in_memory() {
+    let world = World::in_memory().await;
+    let (callers, mut table) = (callers(&world), Table::default());
+    let snapshots = [objects::snapshot(&world, &world.a).await, objects::snapshot(&world, &world.b).await];
+    let before = world.b.backend.store().head();
+    functions::ask(&world, &callers, &mut table).await;
+    objects::ask(&world, &callers, &snapshots, &mut table).await;
+    assert_eq!(world.b.backend.store().head(), before, "whatever was answered, nothing of B has changed");
     topics::ask(&world, &callers, &mut table).await;
-    edge::ask(&world, &callers, &mut table).await;
-    table.print(&callers);
-    println!(
-        "{} lines, {} answers",
-        table.lines.len(),
-        table.lines.iter().map(|line| line.of_b.len() + 1).sum::<usize>()
-    );
-    assert!(table.wrong.is_empty(), "{}", table.wrong.join("\n"));
-    holes_are_found(&world, &callers).await;
+    edge::ask(&world, &callers, "local function", &mut table).await;
+    table.finish(&callers);
 }
 
 /// The table would tell of a policy that is too wide, a right that is too much, and a function that nobody thought of.
@@ -62,7 +77,7 @@ async fn holes_are_found(world: &World, callers: &[Caller]) {
     let holes = "create policy hole on public.project_files for select to authenticated using (true);
         grant execute on function public.live_preview_sessions(uuid[]) to preview_agent;
         create function public.forgotten() returns text language sql as 'select 1::text'";
-    local_backend::testing::sql(&world.database, holes).await.expect("holes");
+    world.sql(holes).await;
     let mut table = Table::default();
     functions::ask(world, callers, &mut table).await;
     tables::ask(world, callers, &mut table).await;
@@ -93,7 +108,7 @@ async fn state(world: &World) -> Vec<Vec<Option<String>>> {
         select to_jsonb(p) from public.projects p where p.id = $1;
         select count(*) from public.user_profiles; select to_jsonb(f) from public.feature_flags f order by 1";
     let statements = statements.replace("$1", &format!("'{}'", world.b.id));
-    local_backend::testing::sql(&world.database, &statements).await.expect("an answer")
+    world.sql(&statements).await
 }
 
 impl Table {
@@ -134,7 +149,8 @@ impl Table {
         self.wrong.push(what);
     }
 
-    fn print(&self, callers: &[Caller]) {
+    /// Prints it, and fails where anything is wrong.
+    fn finish(&self, callers: &[Caller]) {
         let width = self.lines.iter().map(|line| line.what.len()).max().unwrap_or(0);
         let row = |what: &str, cells: &[String], own: &str| {
             let cells: Vec<String> = cells.iter().map(|cell| format!("{cell:<19}")).collect();
@@ -145,6 +161,9 @@ impl Table {
         for line in &self.lines {
             row(&line.what, &line.of_b, &line.of_a);
         }
+        let answers: usize = self.lines.iter().map(|line| line.of_b.len() + 1).sum();
+        println!("{} lines, {answers} answers", self.lines.len());
+        assert!(self.wrong.is_empty(), "{}", self.wrong.join("\n"));
     }
 }
 

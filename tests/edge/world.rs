@@ -12,6 +12,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const SECRET: &str = "the functions' tests sign with this secret of theirs";
 /// Stands in everything that is of project B, and nowhere else.
 pub const OF_B: &str = "only-of-b";
+const OF_A: &str = "of-a";
 /// No token of these tests sees this second pass.
 pub const FAR: u64 = 4_000_000_000;
 
@@ -27,7 +28,9 @@ pub struct Project {
     /// The owner's sessions; the second may be ended.
     pub session: String,
     pub spare: String,
-    backend: Backend,
+    /// Where its files are asked for.
+    pub place: Place,
+    pub backend: Backend,
 }
 
 /// Where requests go.
@@ -46,24 +49,27 @@ pub struct Answer {
     pub body: Value,
 }
 
-/// Two projects in one PostgreSQL, and the functions beside it.
+/// Two projects: in one PostgreSQL with the functions beside it, or each in a memory of its own, with one secret.
 pub struct World {
     pub a: Project,
     pub b: Project,
-    pub place: Place,
     pub service: String,
-    pub database: DatabaseUrl,
-    pub functions: Functions,
-    _server: PostgresServer,
+    pub database: Option<DatabaseUrl>,
+    pub functions: Option<Functions>,
+    _server: Option<PostgresServer>,
 }
 
+const A: &str = "aaaaaaaa-0000-4000-8000-00000000000a";
+const B: &str = "bbbbbbbb-0000-4000-8000-00000000000b";
+
 impl World {
+    /// Over PostgreSQL, with the Edge Functions, and with these settings of theirs.
     pub async fn start(settings: &[(&str, &str)]) -> World {
         let server = PostgresServer::start().expect("PostgreSQL starts");
         let database = server.database().expect("a database");
-        let b = backend("bbbbbbbb-0000-4000-8000-00000000000b", OF_B, Some(&database)).await;
-        let a = backend("aaaaaaaa-0000-4000-8000-00000000000a", "of-a", Some(&database)).await;
-        let service = b.sign(&json!({"role": "service_role", "canary": "c4n4ry", "exp": FAR}));
+        let b = backend(B, OF_B, Some(&database)).await;
+        let a = backend(A, OF_A, Some(&database)).await;
+        let service = service(&b);
         let given = [
             ("SUPABASE_URL", b.url()),
             ("SUPABASE_ANON_KEY", b.session().anon_key),
@@ -73,14 +79,31 @@ impl World {
         let given = given.iter().map(|(name, value)| (*name, value.as_str()));
         let functions = Functions::start(&given.chain(settings.iter().copied()).collect::<Vec<_>>());
         let place = Place::of(&b, functions.url.clone());
-        let a = Project::with_people(a, "of-a", &database, &place).await;
+        let a = Project::with_people(a, OF_A, &database, &place).await;
         let b = Project::with_people(b, OF_B, &database, &place).await;
-        World { a, b, place, service, database, functions, _server: server }
+        World { a, b, service, database: Some(database), functions: Some(functions), _server: Some(server) }
+    }
+
+    /// In memory, with the backends' own functions.
+    pub async fn in_memory() -> World {
+        let (a, b) = (backend(A, OF_A, None).await, backend(B, OF_B, None).await);
+        let service = service(&b);
+        let (a, b) = (Project::in_memory(a, OF_A).await, Project::in_memory(b, OF_B).await);
+        World { a, b, service, database: None, functions: None, _server: None }
     }
 
     pub fn sign(&self, claims: &Value) -> String {
         self.b.backend.sign(claims)
     }
+
+    /// Rows of the database as text.
+    pub async fn sql(&self, statements: &str) -> Vec<Vec<Option<String>>> {
+        sql(self.database.as_ref().expect("over PostgreSQL"), statements).await.expect("an answer")
+    }
+}
+
+fn service(backend: &Backend) -> String {
+    backend.sign(&json!({"role": "service_role", "canary": "c4n4ry", "exp": FAR}))
 }
 
 /// A project's own backend, with files that say whose they are.
@@ -146,11 +169,37 @@ impl Project {
         sql(database, &seen).await.expect("an address");
         let asset = backend.store().newest("logo.png").and_then(|row| row.content_hash).expect("an asset");
         let [session, spare] = sessions.try_into().expect("two sessions");
-        Project { id, owner_id, owner, editor, path: format!("{mark}.txt"), asset, session, spare, backend }
+        let place = place.clone();
+        Project { id, owner_id, owner, editor, path: format!("{mark}.txt"), asset, session, spare, place, backend }
+    }
+
+    /// Its editor is its owner, and one person.
+    async fn in_memory(backend: Backend, mark: &str) -> Project {
+        let place = Place::local(&backend);
+        let (session, owner) = (backend.session(), backend.editor_token());
+        let another = json!({"project_id": session.project_id, "another": true});
+        let another = place.edge(Method::POST, "/preview-session", Some(&owner), another).await;
+        Project {
+            owner_id: claims(&owner)["sub"].as_str().expect("a sub").to_owned(),
+            editor: owner.clone(),
+            owner,
+            path: format!("{mark}.txt"),
+            asset: backend.store().newest("logo.png").and_then(|row| row.content_hash).expect("an asset"),
+            session: session.session_id,
+            spare: another.body["session_id"].as_str().expect("a session").to_owned(),
+            id: session.project_id,
+            place,
+            backend,
+        }
     }
 }
 
 impl Place {
+    /// With the backend's own functions.
+    pub fn local(backend: &Backend) -> Place {
+        Place::of(backend, format!("{}/functions/v1", backend.url()))
+    }
+
     pub fn of(backend: &Backend, functions: String) -> Place {
         // An error says that somebody else in this process has installed it.
         let _ = rustls::crypto::ring::default_provider().install_default();

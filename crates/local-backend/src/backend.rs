@@ -19,6 +19,7 @@ use crate::rights::Rights;
 use crate::row::{BulkEntry, FileContent};
 use crate::server::{self, App};
 use crate::session::Session;
+use crate::sessions::Sessions;
 use crate::snapshots::Snapshots;
 use crate::store::{Kind, Store};
 use crate::store_error::StoreError;
@@ -64,7 +65,7 @@ impl Backend {
 
         let claims = json!({"role": "authenticated", "aud": "authenticated", "sub": editor});
         let editor_token = keys.sign_for(claims, YEAR);
-        let rights = Rights { project_id: options.project_id.clone(), editor };
+        let rights = Rights { project_id: options.project_id.clone(), editor, lost: Arc::default() };
         let faults = Faults::new();
         let policies = match &store.0 {
             Kind::Memory(_) => Policies::Memory(rights.clone()),
@@ -84,6 +85,7 @@ impl Backend {
             false => keys.sign_for(json!({"role": "anon", "iss": "local"}), YEAR),
         };
         let snapshots = Snapshots::default();
+        let sessions = Sessions::new(&options.session_id, &rights.editor);
         let app = Arc::new(App {
             options,
             url,
@@ -95,6 +97,7 @@ impl Backend {
             faults,
             realtime,
             snapshots,
+            sessions,
             anon_key,
         });
         let server = tokio::spawn(server::serve(listener, server::router(app.clone())));
@@ -115,16 +118,19 @@ impl Backend {
     /// snapshot's URL is empty where none could be made; the log says why.
     pub fn session(&self) -> Session {
         let app = &self.app;
-        let snapshot_url = app.snapshot_url(false).unwrap_or_else(|error| {
-            tracing::error!(%error, "the snapshot could not be made");
-            String::new()
-        });
+        let snapshot_url = match app.snapshot_now(false) {
+            Ok(built) => app.signed_snapshot(&built.name).0,
+            Err(error) => {
+                tracing::error!(%error, "the snapshot could not be made");
+                String::new()
+            }
+        };
         Session {
             project_id: app.options.project_id.clone(),
             session_id: app.options.session_id.clone(),
             supabase_url: self.url(),
             anon_key: app.anon_key.clone(),
-            realtime_token: app.agent_token(),
+            realtime_token: app.token_of(&app.options.session_id),
             snapshot_url,
             session_url: format!("{}/functions/v1/preview-session/renew", self.url()),
         }
@@ -133,6 +139,12 @@ impl Backend {
     /// A JWT of role `authenticated` that may write the project, valid for a year.
     pub fn editor_token(&self) -> String {
         self.editor_token.clone()
+    }
+
+    /// Takes the project from its editor, or gives it back: for tests of what becomes of a session then. For the
+    /// project in memory; over PostgreSQL its tables say who may.
+    pub fn take_from_editor(&self, taken: bool) {
+        self.app.rights.lost.store(taken, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// The key of the newer kind, which does what the anon JWT does.

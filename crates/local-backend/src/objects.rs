@@ -40,6 +40,23 @@ impl Objects {
         self.lock().objects.get(name).cloned()
     }
 
+    /// Names that begin with `prefix`, in order, and sizes.
+    pub fn list(&self, prefix: &str) -> Vec<(String, usize)> {
+        let held = self.lock();
+        let listed = held.objects.iter().filter(|(name, _)| name.starts_with(prefix));
+        let mut listed: Vec<_> = listed.map(|(name, bytes)| (name.clone(), bytes.len())).collect();
+        listed.sort();
+        listed
+    }
+
+    /// An object that is not there is gone already.
+    pub fn remove(&self, name: &str) {
+        let mut held = self.lock();
+        if let Some(bytes) = held.objects.remove(name) {
+            held.total -= bytes.len();
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Held> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

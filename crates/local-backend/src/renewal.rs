@@ -1,115 +1,142 @@
 //! `POST /functions/v1/preview-session/renew`, the contract's section 6.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::Json;
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use jiff::Timestamp;
-use serde::Deserialize;
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
+use crate::functions::{Refusal, answer, bearer, body, flag};
 use crate::server::App;
-use crate::snapshots::SnapshotError;
+use crate::sessions::Verdict;
+use crate::snapshots::{Built, SnapshotError};
 use crate::storage::{SNAPSHOTS, signed_path};
-use crate::token::{Claims, now};
+use crate::store::Kind;
+use crate::token::{Claims, Keys, now};
 
 /// How long after its end a token of a live session still renews.
 const GRACE: u64 = 24 * 3600;
 
-#[derive(Deserialize)]
-pub struct Wish {
-    session_id: String,
-    project_id: String,
-    want: Vec<Wanted>,
-    #[serde(default)]
-    rebuild: bool,
-}
-
-#[derive(Deserialize, PartialEq)]
-#[serde(rename_all = "snake_case")]
-enum Wanted {
-    Token,
-    Snapshot,
-}
-
-/// 401 for a token that is none or too old, 403 for one of another session, 410 by a fault only: the session never ends.
-pub async fn renew(State(app): State<Arc<App>>, headers: HeaderMap, Json(wish): Json<Wish>) -> Response {
-    let fault = app.faults.roll(|all, random| {
-        let fail = all.fail_renewal.as_mut()?;
-        fail.chance.strikes(random).then_some(fail.status)
-    });
-    if let Some(status) = fault {
-        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = refusal(status, "a fault was asked for");
-        if status == StatusCode::TOO_MANY_REQUESTS {
-            response.headers_mut().insert(RETRY_AFTER, 1.into());
+/// 401 for a token that is none or too old, 403 for one of another session or without right, 410 for one that is over.
+pub async fn renew(State(app): State<Arc<App>>, headers: HeaderMap, bytes: Bytes) -> Result<Response, Refusal> {
+    if let Some(response) = fault(&app) {
+        return Ok(response);
+    }
+    let claims = agent(&headers, &app.keys)?;
+    let (session, project) = scope(&claims)?;
+    let wish = body(&bytes)?;
+    let wants = wanted(&wish)?;
+    let rebuild = flag(&wish, "rebuild")?;
+    let named = |name: &str, value: &str| wish.get(name).and_then(Value::as_str) == Some(value);
+    if !named("session_id", session) || !named("project_id", project) {
+        let message = "the token is of another session";
+        return Err(Refusal::new(StatusCode::FORBIDDEN, "foreign_session", message));
+    }
+    match app.sessions.verdict(&app, session, project).await? {
+        Verdict::Live => {}
+        Verdict::Over => return Err(Refusal::new(StatusCode::GONE, "ended", "the session was ended")),
+        Verdict::NoRight => {
+            let message = "the session's owner has no right to the project any more";
+            return Err(Refusal::new(StatusCode::FORBIDDEN, "no_right", message));
         }
-        return response;
     }
-    let token = headers.get("authorization").and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-    let claims = match token.map(|token| app.keys.verify(token)) {
-        Some(Ok(claims)) => claims,
-        Some(Err(error)) => return refusal(StatusCode::UNAUTHORIZED, &error.to_string()),
-        None => return refusal(StatusCode::UNAUTHORIZED, "no token"),
-    };
-    if now() > claims.expires_at().saturating_add(GRACE) {
-        return refusal(StatusCode::UNAUTHORIZED, "the token expired more than 24 hours ago");
+    let mut renewed = Map::new();
+    if wants.contains(&"token") {
+        renewed.insert("realtime_token".into(), json!(app.token_of(session)));
+        renewed.insert("token_expires_at".into(), json!(after(app.options.token_lifetime)));
     }
-    if !is_of_session(&app, &claims, &wish) {
-        return refusal(StatusCode::FORBIDDEN, "the token is of another session");
+    if wants.contains(&"snapshot") {
+        let (url, expires_at) = app.signed_snapshot(&app.snapshot(rebuild).await?.name);
+        renewed.insert("snapshot_url".into(), json!(url));
+        renewed.insert("snapshot_expires_at".into(), json!(expires_at));
     }
-    let mut answer = Map::new();
-    if wish.want.contains(&Wanted::Token) {
-        answer.insert("realtime_token".into(), json!(app.agent_token()));
-        answer.insert("token_expires_at".into(), json!(after(app.options.token_lifetime)));
-    }
-    if wish.want.contains(&Wanted::Snapshot) {
-        let builder = app.clone();
-        // Compressing a whole project would hold up everything else.
-        let built = tokio::task::spawn_blocking(move || builder.snapshot_url(wish.rebuild)).await;
-        match built {
-            Ok(Ok(url)) => answer.insert("snapshot_url".into(), json!(url)),
-            Ok(Err(error)) => return refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
-            Err(error) => return refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
-        };
-        answer.insert("snapshot_expires_at".into(), json!(after(app.options.snapshot_lifetime)));
-    }
-    Json(answer).into_response()
+    Ok(answer(renewed))
 }
 
 impl App {
-    /// A new token for the session's agent.
-    pub fn agent_token(&self) -> String {
-        let claims = json!({
-            "role": "preview_agent", "project_id": self.options.project_id, "session_id": self.options.session_id,
-        });
+    /// A new token for an agent of the project.
+    pub fn token_of(&self, session: &str) -> String {
+        let project = &self.options.project_id;
+        let claims = json!({"role": "preview_agent", "project_id": project, "session_id": session});
         self.keys.sign_for(claims, self.options.token_lifetime)
     }
 
-    /// A new signed URL of the state now.
-    pub fn snapshot_url(&self, rebuild: bool) -> Result<String, SnapshotError> {
-        let name = self.snapshots.current(&self.store, &self.options.project_id, rebuild)?;
-        let path = signed_path(self, &format!("{SNAPSHOTS}/{name}"), self.options.snapshot_lifetime.as_secs());
-        Ok(format!("{}/storage/v1{path}", self.url))
+    /// The snapshot of the state now, made where there is none.
+    pub async fn snapshot(self: &Arc<App>, rebuild: bool) -> Result<Built, Refusal> {
+        let app = self.clone();
+        // Compressing a whole project would hold up everything else.
+        let built = tokio::task::spawn_blocking(move || app.snapshot_now(rebuild)).await;
+        built
+            .map_err(|error| Refusal::unavailable(&error.to_string()))?
+            .map_err(|error| Refusal::unavailable(&error.to_string()))
+    }
+
+    /// The same, waiting for it.
+    pub fn snapshot_now(&self, rebuild: bool) -> Result<Built, SnapshotError> {
+        let built = self.snapshots.current(&self.store, &self.options.project_id, rebuild)?;
+        if let (Some(_), Some(zip), Kind::Postgres(postgres)) =
+            (built.made, self.snapshots.get(&built.name), &self.store.0)
+        {
+            postgres.keep_snapshot(&built.name, zip)?;
+        }
+        Ok(built)
+    }
+
+    /// A signed URL of the snapshot of that name, and when it expires.
+    pub fn signed_snapshot(&self, name: &str) -> (String, Option<String>) {
+        let lifetime = self.options.snapshot_lifetime;
+        let path = signed_path(self, &format!("{SNAPSHOTS}/{name}"), lifetime.as_secs());
+        (format!("{}/storage/v1{path}", self.url), after(lifetime))
     }
 }
 
-fn is_of_session(app: &App, claims: &Claims, wish: &Wish) -> bool {
-    let (session, project) = (&app.options.session_id, &app.options.project_id);
-    claims.role() == "preview_agent"
-        && claims.text("session_id") == Some(session)
-        && claims.text("project_id") == Some(project)
-        && wish.session_id == *session
-        && wish.project_id == *project
+fn fault(app: &App) -> Option<Response> {
+    let status = app.faults.roll(|all, random| {
+        let fail = all.fail_renewal.as_mut()?;
+        fail.chance.strikes(random).then_some(fail.status)
+    })?;
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = Refusal::new(status, "fault", "a fault was asked for").into_response();
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        response.headers_mut().insert(RETRY_AFTER, 1.into());
+    }
+    Some(response)
 }
 
-fn after(lifetime: std::time::Duration) -> Option<String> {
+/// The claims of an agent's token, which may have expired up to 24 hours ago.
+fn agent(headers: &HeaderMap, keys: &Keys) -> Result<Claims, Refusal> {
+    let token = bearer(headers).ok_or_else(|| Refusal::unauthenticated("no token"))?;
+    let claims = keys.verify(token).map_err(|error| Refusal::unauthenticated(&error.to_string()))?;
+    match now() > claims.expires_at().saturating_add(GRACE) {
+        true => Err(Refusal::unauthenticated("the token expired more than 24 hours ago")),
+        false => Ok(claims),
+    }
+}
+
+/// Session and project of an agent's token.
+fn scope(claims: &Claims) -> Result<(&str, &str), Refusal> {
+    let agents = || Refusal::unauthenticated("an agent's token is needed");
+    match (claims.role(), claims.text("session_id"), claims.text("project_id")) {
+        ("preview_agent", Some(session), Some(project)) => Ok((session, project)),
+        _ => Err(agents()),
+    }
+}
+
+fn wanted(wish: &Map<String, Value>) -> Result<Vec<&str>, Refusal> {
+    let refused = || Refusal::invalid("want is a list of \"token\" and \"snapshot\"");
+    let list = wish.get("want").and_then(Value::as_array).filter(|list| !list.is_empty()).ok_or_else(refused)?;
+    let known = |one: &'_ Value| matches!(one.as_str(), Some("token" | "snapshot"));
+    match list.iter().all(known) {
+        true => Ok(list.iter().filter_map(Value::as_str).collect()),
+        false => Err(refused()),
+    }
+}
+
+fn after(lifetime: Duration) -> Option<String> {
     Timestamp::now().checked_add(lifetime).ok().map(|at| at.to_string())
-}
-
-fn refusal(status: StatusCode, message: &str) -> Response {
-    (status, Json(json!({ "message": message }))).into_response()
 }

@@ -1,3 +1,6 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::token::Claims;
 
 /// Who may do what, as the database's policies have it. One project, and one editor, who owns it.
@@ -5,6 +8,8 @@ use crate::token::Claims;
 pub struct Rights {
     pub project_id: String,
     pub editor: String,
+    /// The editor has lost the project.
+    pub lost: Arc<AtomicBool>,
 }
 
 impl Rights {
@@ -34,7 +39,12 @@ impl Rights {
     }
 
     fn is_editor(&self, claims: &Claims) -> bool {
-        claims.role() == "authenticated" && claims.text("sub") == Some(&self.editor)
+        claims.role() == "authenticated" && claims.text("sub").is_some_and(|person| self.owns(person))
+    }
+
+    /// Whether that person is the editor, and still may.
+    pub fn owns(&self, person: &str) -> bool {
+        person == self.editor && !self.lost.load(Ordering::Relaxed)
     }
 
     fn is_project_topic(&self, topic: &str) -> bool {

@@ -21,9 +21,10 @@ use crate::options::Options;
 use crate::policies::Policies;
 use crate::realtime::{self, Realtime};
 use crate::rights::Rights;
+use crate::sessions::Sessions;
 use crate::store::Store;
 use crate::token::Keys;
-use crate::{control, renewal, rest, rpc, snapshots, storage, tables};
+use crate::{control, functions, renewal, rest, rpc, snapshots, storage, tables};
 
 /// The largest body of a request: a bulk of many files.
 const MAX_BODY: usize = 64 << 20;
@@ -44,6 +45,7 @@ pub struct App {
     pub faults: Faults,
     pub realtime: Arc<Realtime>,
     pub snapshots: snapshots::Snapshots,
+    pub sessions: Sessions,
     pub anon_key: String,
 }
 
@@ -65,7 +67,13 @@ pub fn router(app: Arc<App>) -> Router {
             "/storage/v1/object/{*object}",
             delete(storage::remove).get(storage::read).post(storage::upload).put(storage::replace),
         )
-        .route("/functions/v1/preview-session/renew", post(renewal::renew))
+        .route("/functions/v1/preview-session", post(functions::open).fallback(functions::no_such_place))
+        .route("/functions/v1/preview-session/renew", post(renewal::renew).fallback(functions::no_such_place))
+        .route(
+            "/functions/v1/preview-session/{id}",
+            get(functions::look).delete(functions::end).fallback(functions::no_such_place),
+        )
+        .route("/functions/v1/build-project-snapshot", post(functions::build).fallback(functions::only_post))
         .route("/_local/faults", get(control::show).post(control::change))
         .fallback(any(|| async { (StatusCode::NOT_FOUND, "the local backend has no such place\n") }))
         .layer(DefaultBodyLimit::max(MAX_BODY))

@@ -3,6 +3,7 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use zip_stream::{About, WriteError, write_snapshot};
 
+use crate::digest::ProjectDigest;
 use crate::store::Store;
 use crate::store_error::StoreError;
 
@@ -18,7 +19,16 @@ pub enum SnapshotError {
     Write(#[from] WriteError),
 }
 
-/// The bucket `project-snapshots`.
+/// A snapshot that can be fetched.
+pub struct Built {
+    /// Within the bucket.
+    pub name: String,
+    pub revision: u64,
+    /// Its bytes, where it had to be made.
+    pub made: Option<usize>,
+}
+
+/// The bucket `project-snapshots`, as far as the backend fills it itself.
 #[derive(Default)]
 pub struct Snapshots(Mutex<Kept>);
 
@@ -26,33 +36,48 @@ pub struct Snapshots(Mutex<Kept>);
 struct Kept {
     /// In the order in which they were made: name and zip.
     made: Vec<(String, Bytes)>,
-    /// The newest one's revision.
-    revision: Option<u64>,
+    /// The newest one's revision and digest.
+    state: Option<(u64, String)>,
     rebuilds: u64,
 }
 
 impl Snapshots {
-    /// The object `<project_id>/<snapshot_id>.zip` of the state now. Made anew where the state has moved, or where
+    /// The object `<project_id>/<revision>-<digest>.zip` of the state now. Made anew where the state has moved, or where
     /// `rebuild` asks for another id.
-    pub fn current(&self, store: &Store, project_id: &str, rebuild: bool) -> Result<String, SnapshotError> {
+    pub fn current(&self, store: &Store, project_id: &str, rebuild: bool) -> Result<Built, SnapshotError> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (head, _) = store.head();
-        if let (Some((name, _)), false, true) = (kept.made.last(), rebuild, kept.revision == Some(head)) {
-            return Ok(name.clone());
+        let head = store.head();
+        if let (Some((name, _)), false, true) = (kept.made.last(), rebuild, kept.state.as_ref() == Some(&head)) {
+            return Ok(Built { name: name.clone(), revision: head.0, made: None });
         }
-        let (id, zip, revision) = build(store, project_id)?;
-        let mut name = format!("{project_id}/{id}.zip");
+        let (state, zip) = build(store, project_id)?;
+        let (revision, digest) = &state;
+        let mut name = format!("{project_id}/{revision}-{}", &digest[..32]);
         if rebuild {
             kept.rebuilds += 1;
-            name = format!("{project_id}/{id}-{}.zip", kept.rebuilds);
+            name += &format!("-{}", kept.rebuilds);
         }
-        kept.revision = Some(revision);
+        name += ".zip";
+        let built = Built { name: name.clone(), revision: *revision, made: Some(zip.len()) };
+        kept.state = Some(state);
         kept.made.retain(|(made, _)| *made != name);
-        kept.made.push((name.clone(), zip));
+        kept.made.push((name, zip));
         if kept.made.len() > KEPT {
             kept.made.remove(0);
         }
-        Ok(name)
+        Ok(built)
+    }
+
+    /// Names within the bucket, and sizes, the newest first.
+    pub fn list(&self) -> Vec<(String, usize)> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.made.iter().rev().map(|(name, zip)| (name.clone(), zip.len())).collect()
+    }
+
+    /// Those of these names that are there go.
+    pub fn remove(&self, names: &[String]) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.made.retain(|(name, _)| !names.contains(name));
     }
 
     /// The zip of that name.
@@ -62,12 +87,16 @@ impl Snapshots {
     }
 }
 
-/// Id, zip and revision of the state now.
-fn build(store: &Store, project_id: &str) -> Result<(String, Bytes, u64), SnapshotError> {
+/// The state now, its revision and digest, and its zip.
+fn build(store: &Store, project_id: &str) -> Result<((u64, String), Bytes), SnapshotError> {
     let (revision, rows) = store.state()?;
+    let mut digest = ProjectDigest::default();
+    for row in &rows {
+        digest.toggle(&row.path, row.version, row.content_hash.as_deref().unwrap_or_default());
+    }
     let mut zip = Vec::new();
     let about = About { project_id, revision, created_at: None };
     let files = rows.into_iter().filter_map(|row| Some((row.path, row.bytes?, row.version)));
-    let manifest = write_snapshot(&mut zip, about, files)?;
-    Ok((manifest.snapshot_id, zip.into(), revision))
+    write_snapshot(&mut zip, about, files)?;
+    Ok(((revision, digest.to_string()), zip.into()))
 }

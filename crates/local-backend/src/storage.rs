@@ -43,8 +43,7 @@ pub async fn read(State(app): State<Arc<App>>, Path(object): Path<String>, heade
             true => postgres.object(&object).await,
             false => None,
         },
-        (Some((ASSETS, name)), _) if is_own(&app, name) && app.rights.may_read(&claims) => app.objects.get(&object),
-        (Some((SNAPSHOTS, name)), _) if app.rights.may_write(&claims) => app.snapshots.get(name),
+        (Some((bucket, name)), Kind::Memory(_)) if may_read(&app, &claims, bucket, name) => in_memory(&app, &object),
         _ => None,
     };
     match bytes {
@@ -85,6 +84,7 @@ async fn store(app: &App, object: &str, headers: &HeaderMap, body: Bytes, upsert
     match object.split_once('/') {
         Some(_) if matches!(app.store.0, Kind::Postgres(_)) => {}
         Some((ASSETS, name)) if is_own(app, name) && app.rights.may_write(&claims) => {}
+        Some((SNAPSHOTS, name)) if is_own(app, name) && claims.role() == "service_role" => {}
         _ => return refusal("403", "Unauthorized", "new row violates row-level security policy"),
     }
     let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -106,7 +106,7 @@ async fn store(app: &App, object: &str, headers: &HeaderMap, body: Bytes, upsert
             Err(error) => refusal("500", "Internal", &error.to_string()),
         };
     }
-    if !upsert && app.objects.get(object).is_some() {
+    if !upsert && in_memory(app, object).is_some() {
         return refusal("409", "Duplicate", "The resource already exists");
     }
     match app.objects.put(object, bytes) {
@@ -131,7 +131,8 @@ pub async fn sign(
     Json(json!({ "signedURL": signed_path(&app, &object, seconds) })).into_response()
 }
 
-/// `POST /object/list/<bucket>` with `{prefix, limit}`: a folder's objects, the newest first. Over a PostgreSQL only.
+/// `POST /object/list/<bucket>` with `{prefix, limit}`: a folder's objects, the newest first (in memory, of
+/// assets by name).
 pub async fn list(
     State(app): State<Arc<App>>,
     Path(bucket): Path<String>,
@@ -142,17 +143,18 @@ pub async fn list(
         Ok(claims) => claims,
         Err(response) => return *response,
     };
-    let Kind::Postgres(postgres) = &app.store.0 else {
-        return refusal("501", "not_implemented", "objects in memory are not listed");
-    };
     let folder = body["prefix"].as_str().unwrap_or_default().trim_end_matches('/');
-    match postgres.list_objects(&claims, &bucket, folder, body["limit"].as_i64().unwrap_or(100).clamp(1, 1000)).await {
+    let limit = body["limit"].as_i64().unwrap_or(100).clamp(1, 1000);
+    let Kind::Postgres(postgres) = &app.store.0 else {
+        return Json(list_in_memory(&app, &claims, &bucket, folder, limit as usize)).into_response();
+    };
+    match postgres.list_objects(&claims, &bucket, folder, limit).await {
         Ok(listed) => Json(listed).into_response(),
         Err(error) => refusal("500", "Internal", &error.to_string()),
     }
 }
 
-/// `DELETE /object/<bucket>` with `{prefixes}`: by the service alone. Over a PostgreSQL only.
+/// `DELETE /object/<bucket>` with `{prefixes}`: by the service alone.
 pub async fn remove(
     State(app): State<Arc<App>>,
     Path(bucket): Path<String>,
@@ -164,11 +166,16 @@ pub async fn remove(
         Ok(_) => return refusal("403", "Unauthorized", "new row violates row-level security policy"),
         Err(response) => return *response,
     }
-    let Kind::Postgres(postgres) = &app.store.0 else {
-        return refusal("501", "not_implemented", "objects in memory are not removed");
-    };
     let names = body["prefixes"].as_array().into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned));
-    match postgres.remove_objects(&bucket, names.collect()).await {
+    let names: Vec<String> = names.collect();
+    let Kind::Postgres(postgres) = &app.store.0 else {
+        names.iter().for_each(|name| app.objects.remove(&format!("{bucket}/{name}")));
+        if bucket == SNAPSHOTS {
+            app.snapshots.remove(&names);
+        }
+        return Json(json!([])).into_response();
+    };
+    match postgres.remove_objects(&bucket, names).await {
         Ok(()) => Json(json!([])).into_response(),
         Err(error) => refusal("500", "Internal", &error.to_string()),
     }
@@ -178,8 +185,40 @@ pub async fn remove(
 async fn may_sign(app: &App, claims: &Claims, object: &str) -> bool {
     match (&app.store.0, object.split_once('/')) {
         (Kind::Postgres(postgres), Some((bucket, name))) => postgres.may_read_object(claims, bucket, name).await,
-        _ => app.rights.may_write(claims),
+        (Kind::Memory(_), Some((bucket, name))) => {
+            may_read(app, claims, bucket, name) && in_memory(app, object).is_some()
+        }
+        (_, None) => false,
     }
+}
+
+/// Of what is in memory: assets for who reads the project, snapshots for its people.
+fn may_read(app: &App, claims: &Claims, bucket: &str, name: &str) -> bool {
+    let may = match bucket {
+        ASSETS => app.rights.may_read(claims),
+        SNAPSHOTS => app.rights.may_write(claims),
+        _ => false,
+    };
+    may && is_own(app, name)
+}
+
+/// An object's bytes: a snapshot of the backend's own, or what was uploaded.
+fn in_memory(app: &App, object: &str) -> Option<Bytes> {
+    let snapshot = object.strip_prefix(SNAPSHOTS).and_then(|name| app.snapshots.get(name.trim_start_matches('/')));
+    snapshot.or_else(|| app.objects.get(object))
+}
+
+fn list_in_memory(app: &App, claims: &Claims, bucket: &str, folder: &str, limit: usize) -> Value {
+    let snapshots = if bucket == SNAPSHOTS { app.snapshots.list() } else { Vec::new() };
+    let bucket_prefix = format!("{bucket}/");
+    let uploaded = app.objects.list(&bucket_prefix);
+    let uploaded = uploaded.into_iter().map(|(name, size)| (name[bucket_prefix.len()..].to_owned(), size));
+    let listed = snapshots.into_iter().chain(uploaded).filter(|(name, _)| may_read(app, claims, bucket, name));
+    let listed = listed.filter_map(|(name, size)| {
+        let name = name.strip_prefix(folder)?.strip_prefix('/')?;
+        Some(json!({"name": name, "id": name, "created_at": null, "metadata": {"size": size}}))
+    });
+    listed.take(limit).collect()
 }
 
 /// The path and query, below `/storage/v1`, at which whoever has it may read the object.
@@ -208,11 +247,9 @@ pub async fn signed(
         }
         Err(_) => return refusal("400", "InvalidJWT", "signature verification failed"),
     }
-    let built = object.strip_prefix(SNAPSHOTS).and_then(|name| app.snapshots.get(name.trim_start_matches('/')));
-    let bytes = match (built, &app.store.0) {
-        (Some(built), _) => Some(built),
+    let bytes = match (in_memory(&app, &object), &app.store.0) {
         (None, Kind::Postgres(postgres)) => postgres.object(&object).await,
-        (None, Kind::Memory(_)) => app.objects.get(&object),
+        (held, _) => held,
     };
     match bytes {
         Some(bytes) => download::respond(&app, Download::new(bytes), &headers),

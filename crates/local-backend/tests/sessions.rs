@@ -154,7 +154,7 @@ async fn renewal_is_for_the_sessions_own_token() {
     assert_eq!(status(&token(PROJECT, now - 23 * 3600)).await, 200, "a machine that slept");
     assert_eq!(status(&token(PROJECT, now - 25 * 3600)).await, 401);
     assert_eq!(status(&token(OTHER, now + 60)).await, 403);
-    assert_eq!(status(&backend.editor_token()).await, 403);
+    assert_eq!(status(&backend.editor_token()).await, 401, "no agent's");
     assert_eq!(status("garbage").await, 401);
     backend.faults().fail_renewal(410, Chance::next(1));
     assert_eq!(status(&session.realtime_token).await, 410);

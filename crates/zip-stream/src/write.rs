@@ -87,7 +87,8 @@ fn describe<P: AsRef<str>, B: AsRef<[u8]>>(about: About<'_>, sorted: &[(P, B, u6
 
 /// Low is needed first.
 fn rank(path: &str) -> u8 {
-    const LOCK_FILES: [&str; 8] = [
+    // Those that ask for an install (the agent's table of what a change asks for), but for package.json.
+    const LOCK_FILES: [&str; 12] = [
         "package-lock.json",
         "npm-shrinkwrap.json",
         "pnpm-lock.yaml",
@@ -96,6 +97,10 @@ fn rank(path: &str) -> u8 {
         "bun.lock",
         "bun.lockb",
         ".npmrc",
+        ".yarnrc",
+        ".yarnrc.yml",
+        "bunfig.toml",
+        ".pnpmfile.cjs",
     ];
     match path.rsplit('/').next().unwrap_or(path) {
         "package.json" => 0,

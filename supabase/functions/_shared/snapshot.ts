@@ -245,6 +245,10 @@ const LOCK_FILES = new Set([
   "bun.lock",
   "bun.lockb",
   ".npmrc",
+  ".yarnrc",
+  ".yarnrc.yml",
+  "bunfig.toml",
+  ".pnpmfile.cjs",
 ]);
 
 function rank(path: string): number {

@@ -1,6 +1,5 @@
 //! Every function of the schema `public`, as the database itself lists them.
 
-use local_backend::testing::sql;
 use serde_json::{Value, json};
 
 use super::{Caller, Table, refused};
@@ -67,18 +66,35 @@ fn calls(p: &Project) -> Vec<(&'static str, Value, Own)> {
 /// Of no project: a person may ask for it, and is told nothing of anybody.
 const OF_NO_PROJECT: &str = "is_feature_enabled(text,uuid)";
 
+/// What the local backend has without a database.
+const IN_MEMORY: [&str; 10] = [
+    "project_head(uuid)",
+    "list_project_changes(uuid,bigint,integer,boolean)",
+    "get_project_file(uuid,text,integer)",
+    "list_current_files(uuid)",
+    "upsert_project_file(uuid,text,text,text,integer)",
+    "delete_project_file(uuid,text,integer)",
+    "bulk_upsert_project_files(uuid,jsonb)",
+    "bulk_delete_project_files(uuid,text[])",
+    "register_project_asset(uuid,text,text,text,bigint,integer)",
+    OF_NO_PROJECT,
+];
+
 pub async fn ask(world: &World, callers: &[Caller], table: &mut Table) {
     let listed = "select p.oid::regprocedure::text from pg_proc p where p.pronamespace = 'public'::regnamespace
         and p.prokind in ('f', 'p') and p.prorettype <> 'trigger'::regtype order by 1";
-    let listed = sql(&world.database, listed).await.expect("the functions");
     let (of_a, of_b) = (calls(&world.a), calls(&world.b));
-    for signature in listed.iter().filter_map(|row| row[0].as_deref()) {
+    let listed: Vec<String> = match world.database {
+        Some(_) => world.sql(listed).await.into_iter().filter_map(|row| row.into_iter().next()?).collect(),
+        None => IN_MEMORY.map(str::to_owned).to_vec(),
+    };
+    for signature in &listed {
         let name = signature.split('(').next().unwrap_or_default();
         let what = format!("rpc {name}");
         if signature == OF_NO_PROJECT {
             let arguments = json!({"flag_key": "FSYNC_USE_RPC", "user_id": world.b.owner_id});
             let answers = each(world, callers, name, &arguments).await;
-            let own = world.place.rpc(Some(&world.a.owner), name, arguments).await;
+            let own = world.a.place.rpc(Some(&world.a.owner), name, arguments).await;
             table.line(&what, answers, Some(own), |answer| refused(answer) || answer.body.is_boolean());
             continue;
         }
@@ -92,11 +108,11 @@ pub async fn ask(world: &World, callers: &[Caller], table: &mut Table) {
             Own::Person => Some(world.a.owner.as_str()),
             Own::Service => Some(world.service.as_str()),
         };
-        let own = world.place.rpc(own, name, of_a[at].1.clone()).await;
+        let own = world.a.place.rpc(own, name, of_a[at].1.clone()).await;
         table.line(&what, answers, Some(own), refused);
     }
     for (known, ..) in of_b {
-        if !listed.iter().any(|row| row[0].as_deref() == Some(known)) {
+        if world.database.is_some() && !listed.iter().any(|listed| listed == known) {
             table.missing(format!("the database has no function {known} any more"));
         }
     }
@@ -105,7 +121,7 @@ pub async fn ask(world: &World, callers: &[Caller], table: &mut Table) {
 async fn each(world: &World, callers: &[Caller], name: &str, arguments: &Value) -> Vec<Answer> {
     let mut answers = Vec::new();
     for caller in callers {
-        answers.push(world.place.rpc(caller.token.as_deref(), name, arguments.clone()).await);
+        answers.push(world.b.place.rpc(caller.token.as_deref(), name, arguments.clone()).await);
     }
     answers
 }

@@ -1,6 +1,5 @@
 //! Every table and view of the schema `public`: read, written to, changed, emptied.
 
-use local_backend::testing::sql;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -35,7 +34,7 @@ fn attempts(world: &World) -> Vec<(&'static str, Value, String)> {
 pub async fn ask(world: &World, callers: &[Caller], table: &mut Table) {
     let listed = "select c.relname::text from pg_class c where c.relnamespace = 'public'::regnamespace
         and c.relkind in ('r', 'p', 'v', 'm', 'f') order by 1";
-    let listed = sql(&world.database, listed).await.expect("the tables");
+    let listed = world.sql(listed).await;
     let attempts = attempts(world);
     for name in listed.iter().filter_map(|row| row[0].as_deref()) {
         let Some((_, row, of_b)) = attempts.iter().find(|(known, ..)| *known == name) else {
@@ -43,7 +42,7 @@ pub async fn ask(world: &World, callers: &[Caller], table: &mut Table) {
             continue;
         };
         let own = if name == "feature_flags" { &world.service } else { &world.a.owner };
-        let own = world.place.ask(Method::GET, &format!("/rest/v1/{name}"), Some(own), json!(null)).await;
+        let own = world.b.place.ask(Method::GET, &format!("/rest/v1/{name}"), Some(own), json!(null)).await;
         let of_a = name == "feature_flags"
             || own.body.to_string().contains(&world.a.id)
             || own.body.to_string().contains("of-a");
@@ -83,6 +82,6 @@ async fn each(world: &World, callers: &[Caller], method: Method, path: &str, bod
 
 /// With the rows that were written in the answer: none is a list of none.
 async fn represented(world: &World, token: Option<&str>, method: Method, path: &str, body: &Value) -> Answer {
-    let url = format!("{}{path}", world.place.url);
-    world.place.send(method, &url, token, &[("prefer", "return=representation")], body.to_string().into()).await
+    let url = format!("{}{path}", world.b.place.url);
+    world.b.place.send(method, &url, token, &[("prefer", "return=representation")], body.to_string().into()).await
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Caller, Table};
 use crate::socket::{QUIET, Socket};
-use crate::world::{Answer, OF_B, World};
+use crate::world::{Answer, OF_B, Project, World};
 
 pub async fn ask(world: &World, callers: &[Caller], table: &mut Table) {
     for suffix in ["", ":status"] {
@@ -18,21 +18,22 @@ pub async fn ask(world: &World, callers: &[Caller], table: &mut Table) {
     listening(world, callers, table).await;
 }
 
-async fn open(world: &World) -> Socket {
-    Socket::open(&world.place.url, &world.place.anon_key).await
+async fn open(project: &Project) -> Socket {
+    Socket::open(&project.place.url, &project.place.anon_key).await
 }
 
 async fn joins(world: &World, callers: &[Caller], table: &mut Table, suffix: &str, how: &str, config: Value) {
-    let join = async |token: Option<&str>, project: &str| {
-        let reply = open(world).await.join(&format!("project:{project}{suffix}"), token, config.clone()).await;
+    let join = async |token: Option<&str>, project: &Project| {
+        let topic = format!("project:{}{suffix}", project.id);
+        let reply = open(project).await.join(&topic, token, config.clone()).await;
         let status = if reply["status"] == "ok" { 200 } else { 403 };
         Answer { status, body: reply["response"].clone() }
     };
     let mut answers = Vec::new();
     for caller in callers {
-        answers.push(join(caller.token.as_deref(), &world.b.id).await);
+        answers.push(join(caller.token.as_deref(), &world.b).await);
     }
-    let own = join(callers[0].token.as_deref(), &world.a.id).await;
+    let own = join(callers[0].token.as_deref(), &world.a).await;
     table.line(&format!("{how} project:B{suffix}"), answers, Some(own), |answer| answer.status == 403);
 }
 
@@ -42,7 +43,7 @@ async fn listening(world: &World, callers: &[Caller], table: &mut Table) {
     let (a, b) = (&world.a, &world.b);
     let topics = [format!("project:{}", b.id), format!("project:{}:status", b.id)];
     let private = json!({"private": true});
-    let mut of_b = open(world).await;
+    let mut of_b = open(b).await;
     for topic in &topics {
         let reply = of_b.join(topic, Some(&b.owner), private.clone()).await;
         assert_eq!(reply["status"], "ok", "B's own joins: {reply}");
@@ -53,16 +54,16 @@ async fn listening(world: &World, callers: &[Caller], table: &mut Table) {
         its["filter"] = json!(format!("project_id=eq.{project}"));
         json!({"private": false, "presence": {"enabled": true}, "postgres_changes": [all, its]})
     };
-    let mut of_a = open(world).await;
+    let mut of_a = open(a).await;
     of_a.join(&format!("project:{}", a.id), callers[0].token.as_deref(), private).await;
-    let mut rows_of_a = open(world).await;
+    let mut rows_of_a = open(a).await;
     let reply = rows_of_a.join(&format!("project:{}", a.id), callers[0].token.as_deref(), rows(&a.id)).await;
     assert_eq!(reply["status"], "ok", "{reply}");
     stands(&mut rows_of_a).await;
 
     let mut listeners = Vec::new();
     for caller in callers {
-        let mut socket = open(world).await;
+        let mut socket = open(b).await;
         let mut joined = false;
         for topic in &topics {
             joined = socket.join(topic, caller.token.as_deref(), rows(&b.id)).await["status"] == "ok";
@@ -83,7 +84,7 @@ async fn listening(world: &World, callers: &[Caller], table: &mut Table) {
     for (project, mark) in [(b, OF_B), (a, "of-a")] {
         let save =
             json!({"project_uuid": project.id, "p_file_path": "saved.txt", "p_content": format!("{mark} saved")});
-        let saved = world.place.rpc(Some(&project.owner), "upsert_project_file", save).await;
+        let saved = project.place.rpc(Some(&project.owner), "upsert_project_file", save).await;
         assert_eq!(saved.status, 200, "{}", saved.body);
     }
     // The save is the first that B's own hears: nothing that others sent came before it.
@@ -127,10 +128,11 @@ async fn hears(socket: &mut Socket, text: &str, patience: Duration) -> Option<Ve
 async fn send_by_http(world: &World, token: Option<&str>, topics: &[String]) -> Answer {
     let messages: Vec<Value> =
         topics.iter().map(|topic| json!({"topic": topic, "event": "forged", "payload": {}, "private": true})).collect();
-    let sent = world.place.ask(Method::POST, "/realtime/v1/api/broadcast", token, json!({"messages": messages})).await;
+    let sent =
+        world.b.place.ask(Method::POST, "/realtime/v1/api/broadcast", token, json!({"messages": messages})).await;
     for topic in topics {
         let path = format!("/realtime/v1/api/broadcast/{topic}/events/forged?private=true");
-        assert_eq!(world.place.ask(Method::POST, &path, token, json!({})).await.status, sent.status, "{topic}");
+        assert_eq!(world.b.place.ask(Method::POST, &path, token, json!({})).await.status, sent.status, "{topic}");
     }
     sent
 }

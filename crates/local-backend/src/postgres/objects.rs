@@ -8,6 +8,7 @@ use tokio_postgres::{Client, Error};
 use super::refusal::store_error;
 use super::topics::become_caller;
 use super::{Postgres, Shared};
+use crate::storage::SNAPSHOTS;
 use crate::store_error::StoreError;
 use crate::token::Claims;
 
@@ -73,6 +74,21 @@ impl Postgres {
         let (shared, bucket) = (self.shared(), bucket.to_owned());
         let removed = self.0.runtime.spawn(async move { shared.remove_objects(&bucket, &names).await });
         removed.await.unwrap_or_else(|error| Err(StoreError::Unreachable { message: error.to_string() }))
+    }
+
+    /// Puts a snapshot of the backend's own into its bucket, and removes old ones: all but the newest few and those of
+    /// the last hour, since URLs of them are about. Waits for it, on any thread but the database's.
+    pub fn keep_snapshot(&self, name: &str, zip: Bytes) -> Result<(), StoreError> {
+        let (shared, name) = (self.shared(), name.to_owned());
+        self.wait(async move {
+            shared.keep_object(SNAPSHOTS, &name, &zip).await?;
+            let old = "with old as (delete from storage.objects where id in (
+                    select id from storage.objects where bucket_id = $1 and starts_with(name, $2 || '/')
+                        order by created_at desc offset 4)
+                    and created_at < now() - interval '1 hour' returning bucket_id || '/' || name as whole)
+                delete from local_backend.objects using old where name = old.whole";
+            shared.ask(old, &[SNAPSHOTS, &shared.project_id]).await.map(|_| ())
+        })?
     }
 
     /// The bytes of `<bucket>/<name>`.
