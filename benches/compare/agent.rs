@@ -6,6 +6,8 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
 
+use crate::archive::PROJECT;
+
 pub struct Agent {
     child: Child,
     lines: BufReader<ChildStdout>,
@@ -54,6 +56,11 @@ pub fn traced(command: &Command, summary: &Path) -> Command {
     traced.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     traced.stdout(Stdio::piped()).stderr(Stdio::null());
     traced
+}
+
+/// The environment of an agent that hydrates from this URL, and hears of no change.
+pub fn session(url: String) -> Vec<(&'static str, String)> {
+    vec![("PROJECT_ID", PROJECT.to_owned()), ("SESSION_ID", "bench".to_owned()), ("SNAPSHOT_URL", url)]
 }
 
 impl Agent {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::agent::{self, Agent};
-use crate::archive::{self, Method, PROJECT};
+use crate::archive::{self, Method};
 use crate::bench::Bench;
 use crate::goals::Goal;
 use crate::report::{Report, Table, time};
@@ -81,12 +81,8 @@ pub fn measure(bench: &Bench, report: &mut Report) {
 fn boot(managers: &Managers, manager: &Manager) -> Boot {
     let temp = Place::Tmpfs.dir();
     let server = Server::start(Arc::new(archive::zip(&manager.files, Method::Deflated)), Speed::Unthrottled);
-    let mut env = vec![
-        ("PROJECT_ID", PROJECT.to_owned()),
-        ("SESSION_ID", "bench".to_owned()),
-        ("SNAPSHOT_URL", server.url()),
-        ("PREVIEW_PORT", free_port().to_string()),
-    ];
+    let mut env = agent::session(server.url());
+    env.push(("PREVIEW_PORT", free_port().to_string()));
     env.extend(managers.env());
     if manager.name == managers::PREPARED {
         env.push(("PREPARED_DIR", managers.prepared_in(temp.path())));

@@ -9,19 +9,22 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use local_backend::{Backend, BulkEntry, Faults, FileContent, Options, Store};
+use local_backend::{BulkEntry, Faults, FileContent, Store};
 
 pub use follower::{AGENT, ALL, Follower, NODE, TRACED, traced_to};
 
 use crate::agent;
 use crate::content;
 use crate::scratch::Place;
+use crate::served::Served;
 use floor::Floor;
 use follower::Following;
 use watcher::{Seen, watch};
 
 /// Bytes of each file.
 pub const SIZE: usize = 4096;
+/// Files that are edited over and over.
+pub const EDITED: usize = 200;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 /// Where all files lie.
@@ -29,8 +32,7 @@ const FOLDER: &str = "src";
 
 /// A backend and somebody who follows it.
 pub struct Flow {
-    runtime: tokio::runtime::Runtime,
-    backend: Backend,
+    backend: Served,
     store: Store,
     follower: Option<Following>,
     floor: Floor,
@@ -51,9 +53,7 @@ impl Flow {
         let temp = Place::Tmpfs.dir();
         let folder = agent::project(temp.path()).join(FOLDER);
         std::fs::create_dir_all(&folder).expect("a directory");
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        let runtime = runtime.expect("a runtime");
-        let backend = runtime.block_on(Backend::start(Options::default())).expect("a backend");
+        let backend = Served::start(Vec::new());
         let follower = (follower.start)(temp.path(), &backend);
         // Made only now: who starts on an empty project may put the folder aside and make it anew.
         std::fs::create_dir_all(&folder).expect("a directory");
@@ -67,7 +67,6 @@ impl Flow {
             waiting: HashMap::new(),
             sent: Vec::new(),
             folder,
-            runtime,
             backend,
             temp,
         }
@@ -108,7 +107,7 @@ impl Flow {
         if let Some(follower) = self.follower.take() {
             follower.stop();
         }
-        self.runtime.block_on(self.backend.stop());
+        self.backend.stop();
         self.temp
     }
 
@@ -121,6 +120,16 @@ impl Flow {
             self.store.upsert(&path, FileContent::Text(text), None, "bench").expect("a save");
         } else {
             self.floor.write(&self.folder.join(name), &text);
+        }
+    }
+
+    /// Changes the edited files in turn, so many in a second, so many in all.
+    pub fn send_steadily(&mut self, rate: usize, count: usize) {
+        let started = Instant::now();
+        for at in 0..count {
+            let due = Duration::from_secs_f64(at as f64 / rate as f64);
+            std::thread::sleep(due.saturating_sub(started.elapsed()));
+            self.send(at % EDITED);
         }
     }
 

@@ -20,6 +20,10 @@ impl Goal {
         Goal::of(what, format!("at most {bound}{unit}"), measured, unit, |value| value <= bound)
     }
 
+    pub fn unmeasured(self) -> Goal {
+        Goal { measured: "not measured".into(), met: None, ..self }
+    }
+
     fn of(what: &str, goal: String, measured: Option<f64>, unit: &str, holds: impl Fn(f64) -> bool) -> Goal {
         let shown = measured.map_or("not measured".into(), |value| format!("{value:.2}{unit}"));
         Goal { what: what.into(), goal, measured: shown, met: measured.map(holds) }

@@ -4,15 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use local_backend::{Backend, Cut, Options, SeedFile};
-
 use crate::agent::{self, Agent};
-use crate::archive::{self, Method, PROJECT};
+use crate::archive::{self, Method};
 use crate::bench::Bench;
 use crate::content;
 use crate::flow::{ALL, Flow};
+use crate::recovery::recover;
 use crate::report::{Report, Table, time};
 use crate::scratch::Place;
+use crate::served::Served;
 use crate::server::{Server, Speed};
 use crate::stats::median;
 
@@ -30,7 +30,7 @@ struct Work {
 const WORKS: [Work; 5] = [
     Work { name: "hydration", run: hydration },
     Work { name: "one transaction", run: transaction },
-    Work { name: "catching up, since the join", run: catching_up },
+    Work { name: "catching up, since the join", run: |files| recover(files).joined },
     Work { name: "full listing, without a snapshot", run: listing },
     Work { name: "start with kept state", run: kept },
 ];
@@ -72,10 +72,8 @@ fn hydration(files: usize) -> f64 {
     let archive = archive::zip(&content::project(files, files * SIZE), Method::Deflated);
     let server = Server::start(Arc::new(archive), Speed::Unthrottled);
     let temp = Place::Tmpfs.dir();
-    let url = ("SNAPSHOT_URL", server.url());
-    let env = [("PROJECT_ID", PROJECT.to_owned()), ("SESSION_ID", "bench".to_owned()), url];
     let started = Instant::now();
-    let mut agent = Agent::start(temp.path(), &env);
+    let mut agent = Agent::start(temp.path(), &agent::session(server.url()));
     agent.wait_for("hydrate_done");
     let took = started.elapsed().as_secs_f64();
     agent.stop();
@@ -89,19 +87,6 @@ fn transaction(files: usize) -> f64 {
     let took = flow.times().map(|(sent, seen)| (seen - sent).as_secs_f64()).fold(0.0, f64::max);
     flow.stop();
     took
-}
-
-fn catching_up(files: usize) -> f64 {
-    let mut flow = Flow::start(&ALL[0]);
-    flow.faults().deaf(true);
-    (0..files).for_each(|file| flow.send(file));
-    flow.faults().deaf(false);
-    flow.faults().cut(Cut::Abruptly);
-    flow.wait();
-    let last = flow.times().map(|(_, seen)| seen).max().expect("at least one change");
-    let joined = flow.joined();
-    flow.stop();
-    last.saturating_duration_since(joined).as_secs_f64()
 }
 
 fn listing(files: usize) -> f64 {
@@ -125,14 +110,10 @@ fn kept(files: usize) -> f64 {
 
 /// With the environment of an agent for a project of so many files, and a directory.
 fn with_backend(files: usize, run: impl FnOnce(&[(&'static str, String)], &Path) -> f64) -> f64 {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let runtime = runtime.expect("a runtime");
-    let files = content::project(files, files * SIZE).into_iter();
-    let files = files.map(|file| SeedFile { path: file.path, bytes: file.bytes }).collect();
-    let backend = runtime.block_on(Backend::start(Options { files, ..Options::default() })).expect("a backend");
+    let backend = Served::start(content::project(files, files * SIZE));
     let temp = Place::Tmpfs.dir();
     let took = run(&backend.session().env(), temp.path());
-    runtime.block_on(backend.stop());
+    backend.stop();
     took
 }
 

@@ -20,6 +20,7 @@ mod options;
 mod recovery;
 mod report;
 mod scratch;
+mod served;
 mod server;
 mod stats;
 mod tools;

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::agent::{self, Agent};
-use crate::archive::{self, Method, PROJECT};
+use crate::archive::{self, Method};
 use crate::bench::Bench;
 use crate::content;
 use crate::flow::{self, Flow};
@@ -70,11 +69,10 @@ fn hydration(files: usize) -> Calls {
     let archive = archive::zip(&content::project(files, files * SIZE), Method::Deflated);
     let server = Server::start(Arc::new(archive), Speed::Unthrottled);
     let temp = Place::Tmpfs.dir();
-    let url = ("SNAPSHOT_URL", server.url());
-    let env = [("PROJECT_ID", PROJECT.to_owned()), ("SESSION_ID", "bench".to_owned()), url];
+    let env = agent::session(server.url());
     let summary = flow::traced_to(temp.path());
-    let command: Command = agent::traced(agent::command(temp.path(), &env).args(["--", "sleep", "3600"]), &summary);
-    let mut agent = Agent::spawn(&mut { command });
+    let mut command = agent::command(temp.path(), &env);
+    let mut agent = Agent::spawn(&mut agent::traced(command.args(["--", "sleep", "3600"]), &summary));
     agent.wait_for("hydrate_done");
     agent.terminate();
     read(&summary)

@@ -1,7 +1,5 @@
 //! Memory and processor time while events come at 1,000 a second.
 
-use std::time::{Duration, Instant};
-
 use crate::bench::Bench;
 use crate::flow::{ALL, Flow};
 use crate::measured;
@@ -15,9 +13,8 @@ pub struct Load {
     pub cpu: f64,
 }
 
-const RATE: f64 = 1000.0;
-/// Files that are edited over and over.
-const EDITED: usize = 200;
+/// Events in a second.
+const RATE: usize = 1000;
 
 /// Of the follower of this name.
 pub fn of(bench: &Bench, name: &str) -> Load {
@@ -26,12 +23,7 @@ pub fn of(bench: &Bench, name: &str) -> Load {
     let pid = flow.pid().expect("a process");
     let events = bench.size(3000, 100);
     let (idle, before) = (measured::resident_of(pid), measured::cpu_of(pid));
-    let started = Instant::now();
-    for at in 0..events {
-        let due = Duration::from_secs_f64(at as f64 / RATE);
-        std::thread::sleep(due.saturating_sub(started.elapsed()));
-        flow.send(at % EDITED);
-    }
+    flow.send_steadily(RATE, events);
     flow.wait();
     let cpu = (measured::cpu_of(pid) - before) * 1000.0 / events as f64;
     let peak = measured::peak_of(pid);

@@ -4,14 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use local_backend::{Backend, Options, SeedFile};
-
 use crate::agent::{self, Agent};
-use crate::archive::{self, Method, PROJECT};
+use crate::archive::{self, Method};
 use crate::bench::Bench;
 use crate::content;
 use crate::measured;
 use crate::scratch::Place;
+use crate::served::Served;
 use crate::server::{Server, Speed};
 
 /// In bytes.
@@ -27,18 +26,14 @@ const SETTLED: Duration = Duration::from_secs(2);
 /// Of an agent that hydrated a small project, joined, and has nothing to do.
 pub fn idle(bench: &Bench, binary: &Path) -> Resident {
     let temp = Place::Tmpfs.dir();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let runtime = runtime.expect("a runtime");
-    let files = content::project(30, 200_000).into_iter().map(|file| SeedFile { path: file.path, bytes: file.bytes });
-    let options = Options { files: files.collect(), ..Options::default() };
-    let backend = runtime.block_on(Backend::start(options)).expect("a backend");
+    let backend = Served::start(content::project(30, 200_000));
     let command = &mut agent::command_of(binary, temp.path(), &backend.session().env());
     let mut agent = Agent::spawn(command.args(["--", "sleep", "3600"]));
     agent.wait_for("catch_up");
     std::thread::sleep(bench.size(SETTLED, Duration::from_millis(200)));
     let resident = Resident { all: measured::resident_of(agent.pid()), own: measured::own_of(agent.pid()) };
     agent.stop();
-    runtime.block_on(backend.stop());
+    backend.stop();
     resident
 }
 
@@ -63,8 +58,7 @@ impl Large {
     /// The peak of a hydration, in bytes.
     pub fn hydrating(&self, binary: &Path) -> f64 {
         let temp = Place::Tmpfs.dir();
-        let url = ("SNAPSHOT_URL", self.server.url());
-        let env = [("PROJECT_ID", PROJECT.to_owned()), ("SESSION_ID", "bench".to_owned()), url];
+        let env = agent::session(self.server.url());
         let mut agent = Agent::spawn(agent::command_of(binary, temp.path(), &env).args(["--", "sleep", "3600"]));
         agent.wait_for("hydrate_done");
         let peak = measured::peak_of(agent.pid());

@@ -6,7 +6,6 @@ use std::time::Instant;
 use super::cases::Case;
 use super::{floor, raised};
 use crate::agent::{self, Agent};
-use crate::archive::PROJECT;
 use crate::bench::clients;
 use crate::content::{self, File};
 use crate::measured::{self, Measured};
@@ -91,7 +90,7 @@ fn by_agent(run: &Run, dir: &Path) -> Measured {
     if run.archive > zip_stream::Limits::default().compressed {
         return raised::measure(&run.url, dir, run.archive);
     }
-    let env = [("PROJECT_ID", PROJECT.to_owned()), ("SESSION_ID", "bench".into()), ("SNAPSHOT_URL", run.url.clone())];
+    let env = agent::session(run.url.clone());
     let started = Instant::now();
     let mut agent = Agent::start(dir, &env);
     agent.wait_for("hydrate_done");
