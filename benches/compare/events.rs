@@ -14,8 +14,8 @@ use crate::stats::{median, percentile, sorted};
 pub enum Mode {
     /// The next once the last is seen.
     OneAtATime,
-    /// So many in a second.
-    Rate(usize),
+    /// So many in a second, for so many seconds.
+    Rate(usize, usize),
     /// So many files, as fast as they can be sent.
     Burst(usize),
     /// So many files in one transaction. Its event is too large to carry their contents, and a large one's the list.
@@ -26,7 +26,7 @@ impl Mode {
     fn name(self) -> String {
         match self {
             Mode::OneAtATime => "one at a time".into(),
-            Mode::Rate(rate) => format!("{rate} a second"),
+            Mode::Rate(rate, _) => format!("{rate} a second"),
             Mode::Burst(files) => format!("burst of {files} files"),
             Mode::Bulk(files) => format!("one transaction of {files} files"),
         }
@@ -42,11 +42,12 @@ const REST: Duration = Duration::from_millis(2);
 /// The lags of each round, by mode and contender.
 type Results = BTreeMap<(Mode, &'static str), Vec<Lags>>;
 
-const FAST: Mode = Mode::Rate(1000);
+const SLOW: Mode = Mode::Rate(100, 2);
+const FAST: Mode = Mode::Rate(1000, 5);
 
 fn modes(bench: &Bench) -> [Mode; 6] {
     let [burst, few, many] = bench.size([2000, 500, 5000], [100, 50, 600]);
-    [Mode::OneAtATime, Mode::Rate(100), FAST, Mode::Burst(burst), Mode::Bulk(few), Mode::Bulk(many)]
+    [Mode::OneAtATime, SLOW, FAST, Mode::Burst(burst), Mode::Bulk(few), Mode::Bulk(many)]
 }
 
 pub fn measure(bench: &Bench, report: &mut Report) {
@@ -73,9 +74,15 @@ pub fn measure(bench: &Bench, report: &mut Report) {
 /// All modes, one after the other, of one follower.
 fn follow(bench: &Bench, follower: &Follower) -> Vec<(Mode, Lags)> {
     let mut flow = Flow::start(follower);
-    let measured = modes(bench).map(|mode| (mode, run(bench, &mut flow, mode)));
+    let mut measured = Vec::new();
+    for mode in modes(bench) {
+        // How often the floor is asked for makes no difference to it.
+        if flow.pid().is_some() || !matches!(mode, Mode::Rate(..)) {
+            measured.push((mode, run(bench, &mut flow, mode)));
+        }
+    }
     flow.stop();
-    measured.into()
+    measured
 }
 
 fn run(bench: &Bench, flow: &mut Flow, mode: Mode) -> Lags {
@@ -89,7 +96,7 @@ fn run(bench: &Bench, flow: &mut Flow, mode: Mode) -> Lags {
                 std::thread::sleep(REST);
             }
         }
-        Mode::Rate(rate) => flow.send_steadily(rate, bench.size(3 * rate, 50)),
+        Mode::Rate(rate, seconds) => flow.send_steadily(rate, bench.size(seconds * rate, 50)),
         // Files of their own for each.
         Mode::Burst(files) => (10_000..10_000 + files).for_each(|file| flow.send(file)),
         Mode::Bulk(files) => flow.send_at_once(10_000 * files..10_001 * files),
@@ -130,12 +137,13 @@ fn tell(bench: &Bench, report: &mut Report, results: &Results) {
     let mut table = Table::new(&["", "contender", "p50", "p99", "max"]);
     for mode in modes(bench) {
         for follower in &ALL {
+            let missing = bench.tools.lacks(follower.needs).map(|tool| format!("{tool} is not on this machine"));
             let ours = lag(results, mode, AGENT, 0.5);
-            let cell = |share| match (bench.tools.lacks(follower.needs), lag(results, mode, follower.name, share)) {
-                (Some(tool), _) => format!("{tool} is not on this machine"),
-                (None, Some(lag)) => time(lag),
-                (None, None) => String::new(),
-            };
+            let measured = |share| lag(results, mode, follower.name, share).map(time);
+            if missing.is_none() && measured(0.5).is_none() {
+                continue;
+            }
+            let cell = |share| measured(share).or(missing.clone()).unwrap_or_default();
             let ratio = lag(results, mode, follower.name, 0.5).zip(ours).map(|(theirs, ours)| theirs / ours);
             let ratio = ratio.map_or(String::new(), |ratio| format!(" ({ratio:.2} x)"));
             table.row(vec![mode.name(), follower.name.into(), cell(0.5) + &ratio, cell(0.99), cell(1.0)]);
@@ -162,13 +170,10 @@ fn goals(bench: &Bench, report: &mut Report, results: &Results) {
         late(NODE)
     );
     report.goal(Goal::at_most(&what, 0.8, share, " x"));
-    let growth = tenth(results, FAST, AGENT, 0).zip(tenth(results, FAST, AGENT, 9)).map(|(first, last)| last / first);
-    report.goal(Goal::at_most(
-        "1,000 events a second: the lag of the last tenth to that of the first",
-        1.5,
-        growth,
-        " x",
-    ));
+    // Less than an event's distance from the next: not one more waits.
+    let growth = tenth(results, FAST, AGENT, 0).zip(tenth(results, FAST, AGENT, 9));
+    let growth = growth.map(|(first, last)| (last - first) * 1000.0);
+    report.goal(Goal::at_most("1,000 events a second: the last tenth's lag above the first's", 1.0, growth, " ms"));
     let burst = modes(bench).into_iter().find(|mode| matches!(mode, Mode::Burst(_))).expect("a burst");
     let whole = lag(results, burst, AGENT, 1.0).map(|seconds| seconds * 1000.0);
     report.goal(Goal::at_most("burst of 2,000 distinct files, all on disk", 250.0, whole, " ms"));
