@@ -4,12 +4,13 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::archive::PROJECT;
 
 pub struct Agent {
-    child: Child,
+    running: Running,
     lines: BufReader<ChildStdout>,
 }
 
@@ -72,11 +73,11 @@ impl Agent {
     pub fn spawn(command: &mut Command) -> Agent {
         let mut child = command.spawn().expect("the agent starts");
         let lines = BufReader::new(child.stdout.take().expect("a pipe"));
-        Agent { child, lines }
+        Agent { running: Running(child), lines }
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.running.pid()
     }
 
     /// The next event; the end of the agent, or a failed hydration, is nothing to go on with.
@@ -100,26 +101,35 @@ impl Agent {
     }
 
     /// Keeps its output moving from now on, so that a full pipe never holds it up, and shows each line.
-    pub fn drain(self, show: impl Fn(&str) + Send + 'static) -> Child {
-        let Agent { child, lines } = self;
+    pub fn drain(self, show: impl Fn(&str) + Send + 'static) -> Running {
+        let Agent { running, lines } = self;
         std::thread::spawn(move || lines.lines().map_while(Result::ok).for_each(|line| show(&line)));
-        child
+        running
     }
 
     /// Lets it end by itself.
     pub fn terminate(self) {
-        terminate(self.drain(|_| {}));
+        drop(self.drain(|_| {}));
     }
 
     pub fn stop(mut self) {
-        self.child.kill().expect("it runs");
-        self.child.wait().expect("it ends");
+        self.running.0.kill().expect("it runs");
     }
 }
 
-/// Asks a process to end, and waits for it.
-pub fn terminate(mut child: Child) {
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
-    child.wait().expect("it ends");
+/// A process that is asked to end, and waited for, when this is dropped.
+pub struct Running(pub Child);
+
+impl Running {
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // One that has ended already needs neither.
+        let _ = kill_process(Pid::from_child(&self.0), Signal::TERM);
+        let _ = self.0.wait();
+    }
 }

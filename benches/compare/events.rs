@@ -127,11 +127,11 @@ fn tenth(results: &Results, mode: Mode, contender: &'static str, which: usize) -
 fn tell(bench: &Bench, report: &mut Report, results: &Results) {
     report.heading("Event to disk");
     report.text(&format!(
-        "From the call that saves in the backend, to an open that shows the new bytes ({} bytes a file), without fsync: the\n\
+        "From the call that saves in the backend, to an open that shows the new bytes ({} bytes a file), without fsync. The\n\
          backend's own work, its websocket and the observer (inotify, then open and read) are in it, the same for each. The\n\
          agent verifies, stages and renames; the Node client, on supabase-js, writes in parallel and does none of that. The\n\
-         floor is write(2) and rename(2) in the process that sends. Of a burst every time counts from its first send. Bulks leave their contents out, as their events would be\n\
-         larger than Realtime carries, so both read them from the database.",
+         floor is write(2) and rename(2) in the process that sends. Of a burst every time counts from its first send. Bulks\n\
+         leave their contents out, as their events would be larger than Realtime carries: both read them from the database.",
         flow::SIZE
     ));
     let mut table = Table::new(&["", "contender", "p50", "p99", "max"]);

@@ -104,9 +104,7 @@ impl Flow {
 
     /// Ends everything; the directory stays as long as what this gives.
     pub fn stop(mut self) -> tempfile::TempDir {
-        if let Some(follower) = self.follower.take() {
-            follower.stop();
-        }
+        drop(self.follower.take());
         self.backend.stop();
         self.temp
     }

@@ -2,13 +2,13 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 
 use local_backend::Backend;
 
-use crate::agent::{self, Agent};
+use crate::agent::{self, Agent, Running};
 use crate::bench::clients;
 
 pub const AGENT: &str = "preview-agent";
@@ -46,7 +46,7 @@ pub fn traced_to(dir: &Path) -> PathBuf {
 
 /// One that runs.
 pub struct Following {
-    child: Child,
+    running: Running,
     /// When it joined the channel, each time since it was started; a Node client does not tell.
     joined: Option<Receiver<Instant>>,
 }
@@ -58,11 +58,7 @@ impl Following {
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    pub fn stop(self) {
-        agent::terminate(self.child);
+        self.running.pid()
     }
 }
 
@@ -74,26 +70,27 @@ fn followed(mut agent: Agent) -> Following {
     agent.wait_for("channel_joined");
     agent.wait_for("catch_up");
     let (sender, joined) = channel();
-    let child = agent.drain(move |line| {
+    let running = agent.drain(move |line| {
         if line.contains(r#""event_type":"channel_joined""#) {
             // Nobody need listen.
             let _ = sender.send(Instant::now());
         }
     });
-    Following { child, joined: Some(joined) }
+    Following { running, joined: Some(joined) }
 }
 
 fn by_node(dir: &Path, backend: &Backend) -> Following {
-    let mut child = Command::new("node")
+    let child = Command::new("node")
         .arg(clients().join("follow.mjs"))
         .arg(agent::project(dir))
         .envs(backend.session().env())
         .stdout(Stdio::piped())
         .spawn()
         .expect("node starts");
+    let mut running = Running(child);
     let mut line = String::new();
-    let out = child.stdout.take().expect("a pipe");
+    let out = running.0.stdout.take().expect("a pipe");
     BufReader::new(out).read_line(&mut line).expect("a line");
     assert_eq!(line.trim(), "joined");
-    Following { child, joined: None }
+    Following { running, joined: None }
 }
