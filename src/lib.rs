@@ -18,6 +18,7 @@ pub mod report;
 pub mod run;
 pub mod scrub;
 pub mod snapshot;
+pub mod stamp;
 pub mod state;
 pub mod status;
 pub mod token;

@@ -31,6 +31,8 @@ pub use error::{ManifestFault, SnapshotError};
 pub use limits::Limits;
 pub use meter::Progress;
 
+use crate::process::ProjectUser;
+use crate::stamp::Stamp;
 use download::{Download, Fetched};
 use meter::Meter;
 
@@ -78,9 +80,26 @@ pub struct ExtractedFile {
     pub size: u64,
     /// The archive says that it may be run; its mode is set.
     pub executable: bool,
+    /// As it lies in the stage, where the system could be asked.
+    pub stamp: Option<Stamp>,
 }
 
-/// Extracts the snapshot at `source` into `stage`, an empty directory, which nothing is written outside of.
+/// Where a snapshot is extracted into.
+#[derive(Debug)]
+pub struct Destination {
+    /// An empty directory, which nothing is written outside of.
+    pub dir: Dir,
+    /// Whose everything in it is to be, where that is not the agent.
+    pub owner: Option<ProjectUser>,
+}
+
+impl From<Dir> for Destination {
+    fn from(dir: Dir) -> Destination {
+        Destination { dir, owner: None }
+    }
+}
+
+/// Extracts the snapshot at `source` into `stage`.
 ///
 /// A broken download resumes or begins anew inside of this. `progress` hears of it every 100 ms, and once at the end.
 /// Dropping the future stops everything; the blocking thread ends soon after. Then, and after an error, what lies in
@@ -92,14 +111,15 @@ pub async fn hydrate(
     source: &Source,
     project_id: &str,
     http: &reqwest::Client,
-    stage: Dir,
+    stage: impl Into<Destination>,
     limits: &Limits,
     progress: impl Fn(Progress) + Send + 'static,
 ) -> Result<Extracted, SnapshotError> {
     let started = Instant::now();
     let meter = Arc::new(Meter::default());
     let _stop = meter.stop_on_drop();
-    let job = Job { project_id, stage, limits, meter: meter.clone() };
+    let Destination { dir: stage, owner } = stage.into();
+    let job = Job { project_id, stage, owner, limits, meter: meter.clone() };
     let mut work = pin!(async {
         match source {
             Source::File(path) => job.file(path.clone()).await,
@@ -123,6 +143,7 @@ pub async fn hydrate(
 struct Job<'a> {
     project_id: &'a str,
     stage: Dir,
+    owner: Option<ProjectUser>,
     limits: &'a Limits,
     meter: Arc<Meter>,
 }
@@ -162,6 +183,7 @@ impl Job<'_> {
         let stage = self.stage.try_clone().map_err(SnapshotError::stage)?;
         let extraction = extract::Extraction {
             stage,
+            owner: self.owner.clone(),
             project_id: self.project_id.to_owned(),
             limits: self.limits.archive,
             meter: self.meter.clone(),

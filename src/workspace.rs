@@ -27,8 +27,9 @@ pub use stage::Stage;
 pub use takeover::Takeover;
 
 use crate::process::ProjectUser;
-use crate::snapshot::ExtractedFile;
-use noted::{Noted, Stamp};
+use crate::snapshot::{Destination, ExtractedFile};
+use crate::stamp::Stamp;
+use noted::Noted;
 use owned::Owned;
 
 /// The project's directory, open, and the staging directory beside it.
@@ -130,10 +131,10 @@ impl Workspace {
     ///
     /// # Errors
     /// It cannot be made or emptied.
-    pub fn hydration_dir(&self) -> Result<cap_std::fs::Dir, WorkspaceError> {
-        self.stage
-            .make_dir(takeover::HYDRATE)
-            .map_err(WorkspaceError::new("create a directory to extract into, beside", &self.dir))
+    pub fn hydration_dir(&self) -> Result<Destination, WorkspaceError> {
+        let dir = self.stage.make_dir(takeover::HYDRATE);
+        let dir = dir.map_err(WorkspaceError::new("create a directory to extract into, beside", &self.dir))?;
+        Ok(Destination { dir, owner: self.user.clone() })
     }
 
     /// Gives a file the present as its time, so that a watcher looks again. Nothing happens where there is no file.

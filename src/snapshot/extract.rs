@@ -14,6 +14,7 @@ use super::meter::Meter;
 use super::staging::Staging;
 use super::tree::{self, Tree};
 use super::{Extracted, ManifestFault, SnapshotError};
+use crate::process::ProjectUser;
 
 /// 100,000 files with names and hashes of usual length are about 20 MB.
 const MAX_MANIFEST: u64 = 32 * 1024 * 1024;
@@ -21,6 +22,7 @@ const MAX_MANIFEST: u64 = 32 * 1024 * 1024;
 /// One extraction, from the first byte on.
 pub(super) struct Extraction {
     pub stage: Dir,
+    pub owner: Option<ProjectUser>,
     pub project_id: String,
     pub limits: zip_stream::Limits,
     pub meter: Arc<Meter>,
@@ -39,7 +41,7 @@ impl Extraction {
     pub fn run(self, input: impl BufRead) -> Result<Extracted, SnapshotError> {
         let spool_dir = self.stage.try_clone().map_err(SnapshotError::stage)?;
         let archive = Archive::new(input, self.limits).spool_with(move || tree::spool(&spool_dir));
-        let staging = Staging::new(Tree::new(self.stage), self.meter);
+        let staging = Staging::new(Tree::new(self.stage, self.owner), self.meter);
         let (mut filling, batches) = batch::channel();
         let (whole, staging) = thread::scope(|scope| {
             let stager = thread::Builder::new().name("stage".into()).spawn_scoped(scope, move || staging.run(&batches));
@@ -104,6 +106,7 @@ fn finish(whole: Whole, mut staging: Staging) -> Result<Extracted, SnapshotError
         if whole.listed[place].executable {
             staging.tree.make_executable(&file.path)?;
             file.executable = true;
+            file.stamp = None;
         }
     }
     if let Some(expected) = &staging.expected {

@@ -12,6 +12,7 @@ use super::check::Expected;
 use super::meter::Meter;
 use super::tree::Tree;
 use super::{ExtractedFile, SnapshotError};
+use crate::stamp::Stamp;
 
 /// What lies in the stage so far.
 pub(super) struct Staging {
@@ -87,10 +88,11 @@ impl Staging {
         let Some(Current { target, size, hash }) = self.current.take() else { return Ok(()) };
         let hash = ContentHash::from_bytes(hash.finalize().into());
         match target {
-            Target::Staged(path, _) => {
+            Target::Staged(path, file) => {
+                let stamp = rustix::fs::fstat(&file).ok().map(|stat| Stamp::of(&stat));
                 let expected = self.expected.as_mut();
                 let version = expected.map(|expected| expected.take(path.as_str(), size, hash)).transpose()?;
-                self.files.push(ExtractedFile { path, version, hash, size, executable: false });
+                self.files.push(ExtractedFile { path, version, hash, size, executable: false, stamp });
                 self.meter.add_file();
             }
             Target::Skipped(name) => {

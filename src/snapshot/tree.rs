@@ -8,6 +8,7 @@ use cap_std::fs::{Dir, OpenOptions};
 use sync_core::ProjectPath;
 
 use super::SnapshotError;
+use crate::process::ProjectUser;
 
 /// What was made in it so far. Every open goes through `cap-std`, which on Linux is one `openat2` that cannot leave the
 /// directory.
@@ -15,21 +16,25 @@ pub(super) struct Tree {
     dir: Dir,
     made: HashSet<Box<str>>,
     new_file: OpenOptions,
+    owner: Option<ProjectUser>,
 }
 
 impl Tree {
-    pub fn new(dir: Dir) -> Tree {
+    pub fn new(dir: Dir, owner: Option<ProjectUser>) -> Tree {
         let mut new_file = OpenOptions::new();
         new_file.write(true).create_new(true);
-        Tree { dir, made: HashSet::new(), new_file }
+        Tree { dir, made: HashSet::new(), new_file, owner }
     }
 
-    /// A new file at `path`, and the directories above it.
+    /// A new file at `path`, and the directories above it, all of them the owner's.
     pub fn create(&mut self, path: &ProjectPath) -> Result<File, SnapshotError> {
         if let Some(parent) = path.parent() {
             self.make(parent).map_err(|error| failed(path, error))?;
         }
         let file = self.dir.open_with(path.as_str(), &self.new_file).map_err(|error| failed(path, error))?;
+        if let Some(owner) = &self.owner {
+            owner.own(&file).map_err(|error| failed(path, error))?;
+        }
         Ok(file.into_std())
     }
 
@@ -41,6 +46,9 @@ impl Tree {
             let above = &parent[..end];
             if !self.made.contains(above) {
                 self.dir.create_dir(above)?;
+                if let Some(owner) = &self.owner {
+                    owner.own_dir(self.dir.open_dir(above)?)?;
+                }
                 self.made.insert(above.into());
             }
         }

@@ -9,10 +9,10 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use sync_core::{Content, ContentHash, Op, Outcome, ProjectPath, Written};
 
-use super::noted::Stamp;
 use super::stage::Staged;
 use super::walk::Missing;
 use super::{Workspace, walk};
+use crate::stamp::Stamp;
 
 /// Files up to this size are compared in one read.
 const COMPARE_BUFFER: usize = 64 * 1024;

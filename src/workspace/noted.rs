@@ -4,23 +4,15 @@ use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::os::fd::AsFd;
 
-use rustix::fs::{AtFlags, Stat};
+use rustix::fs::AtFlags;
 use rustix::io::Errno;
 use sync_core::{ContentHash, LocalChange, ProjectPath};
 
 use super::{Workspace, apply};
+use crate::stamp::Stamp;
 
 /// Paths looked at in one go: well below a millisecond.
 const LOOK_PATHS: usize = 200;
-
-/// By what a change shows without reading the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
 
 /// What lies at a path, as far as is known; no hash: no file.
 #[derive(Debug)]
@@ -35,28 +27,6 @@ pub(super) struct Noted {
     notes: BTreeMap<ProjectPath, Note>,
     /// Where the last look ended.
     looked: Option<ProjectPath>,
-}
-
-impl Stamp {
-    /// Fits no file.
-    pub(super) const UNKNOWN: Stamp = Stamp { inode: 0, size: 0, modified: (0, 0), changed: (0, 0) };
-
-    #[allow(clippy::unnecessary_cast, reason = "the fields differ in size and sign from system to system")]
-    pub(super) fn of(stat: &Stat) -> Stamp {
-        Stamp {
-            inode: stat.st_ino as u64,
-            size: stat.st_size as u64,
-            modified: (stat.st_mtime as i64, stat.st_mtime_nsec as i64),
-            changed: (stat.st_ctime as i64, stat.st_ctime_nsec as i64),
-        }
-    }
-
-    /// The stamp after a rename, which changes the time of the change on some filesystems; `self`, which then fits
-    /// nothing, where somebody wrote in between.
-    pub(super) fn renamed(self, after: Stamp) -> Stamp {
-        let untouched = Stamp { changed: after.changed, ..self } == after;
-        if untouched { after } else { self }
-    }
 }
 
 impl Noted {
@@ -124,7 +94,7 @@ impl Workspace {
         for path in suspects {
             // What cannot be read now, or is just being written, stays a suspect.
             let Ok((stamp, hash)) = self.read_noted(&path) else { continue };
-            bytes += stamp.map_or(0, |stamp| stamp.size);
+            bytes += stamp.map_or(0, |stamp| stamp.size());
             let Some(note) = self.noted.notes.get_mut(&path) else { continue };
             note.stamp = stamp;
             if note.hash != hash {

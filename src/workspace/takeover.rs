@@ -9,10 +9,10 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 use sync_core::ProjectPath;
 
-use super::noted::Stamp;
 use super::walk::Missing;
 use super::{Workspace, WorkspaceError, apply, walk};
 use crate::snapshot::ExtractedFile;
+use crate::stamp::Stamp;
 
 /// The stage's directory that a snapshot is extracted into.
 pub(super) const HYDRATE: &str = "hydrate";
@@ -40,6 +40,8 @@ struct Mover<'a> {
     workspace: &'a mut Workspace,
     hydrate: Dir,
     done: Vec<Moved>,
+    /// Names at the top that were moved with all that is in them.
+    whole: BTreeSet<String>,
 }
 
 pub(super) fn take_over(workspace: &mut Workspace, files: &[ExtractedFile]) -> Result<Takeover, WorkspaceError> {
@@ -49,13 +51,9 @@ pub(super) fn take_over(workspace: &mut Workspace, files: &[ExtractedFile]) -> R
         .map_err(WorkspaceError::new("record as written what comes into", &workspace.dir))?;
     let hydrate = workspace.stage.open_dir(HYDRATE);
     let hydrate = hydrate.map_err(WorkspaceError::new("open what was extracted for", &workspace.dir))?;
-    if let Some(user) = &workspace.user {
-        user.own_tree(&hydrate)
-            .map_err(WorkspaceError::new("give what was extracted to the user of", &workspace.dir))?;
-    }
-    let mut mover = Mover { workspace: &mut *workspace, hydrate, done: Vec::new() };
-    let takeover = match mover.run(files) {
-        Ok(takeover) => takeover,
+    let mut mover = Mover { workspace: &mut *workspace, hydrate, done: Vec::new(), whole: BTreeSet::new() };
+    let (takeover, whole) = match mover.run(files) {
+        Ok(takeover) => (takeover, mover.whole),
         Err((path, error)) => {
             mover.take_back();
             return Err(WorkspaceError::new("move the snapshot into", workspace.dir.join(path))(error));
@@ -64,8 +62,11 @@ pub(super) fn take_over(workspace: &mut Workspace, files: &[ExtractedFile]) -> R
     // It holds empty directories by now; if they cannot go, they go when the stage is next opened.
     let _ = workspace.stage.remove_dir(HYDRATE);
     for file in files {
-        let stat = rustix::fs::statat(workspace.root.as_fd(), file.path.as_str(), AtFlags::SYMLINK_NOFOLLOW);
-        let stamp = stat.map_or(Stamp::UNKNOWN, |stat| Stamp::of(&stat));
+        // The rename of a directory leaves the files in it as they were.
+        let stamp = file.stamp.filter(|_| is_in(&whole, &file.path)).unwrap_or_else(|| {
+            let stat = rustix::fs::statat(workspace.root.as_fd(), file.path.as_str(), AtFlags::SYMLINK_NOFOLLOW);
+            stat.map_or(Stamp::UNKNOWN, |stat| Stamp::of(&stat))
+        });
         workspace.noted.put(file.path.clone(), stamp, file.hash);
     }
     Ok(takeover)
@@ -82,9 +83,9 @@ impl Mover<'_> {
                 takeover.found += 1;
             }
         }
-        let whole = self.place_whole_trees()?;
+        self.place_whole_trees()?;
         for file in files {
-            if file.path.as_str().split('/').next().is_some_and(|top| whole.contains(top)) {
+            if is_in(&self.whole, &file.path) {
                 takeover.placed += 1;
                 continue;
             }
@@ -96,9 +97,8 @@ impl Mover<'_> {
 
     /// Moves what stands at the top of the snapshot and not in the project, each in one rename, with all that is in it:
     /// into an empty project a snapshot goes in a few renames, however many files it has.
-    fn place_whole_trees(&mut self) -> Result<BTreeSet<String>, (String, io::Error)> {
+    fn place_whole_trees(&mut self) -> Result<(), (String, io::Error)> {
         let failed = |error| (String::new(), error);
-        let mut whole = BTreeSet::new();
         for entry in self.hydrate.entries().map_err(failed)? {
             // A name that is no UTF-8 is not of the snapshot's.
             let Ok(name) = entry.map_err(failed)?.file_name().into_string() else { continue };
@@ -107,13 +107,13 @@ impl Mover<'_> {
                     let moved = rustix::fs::renameat(&self.hydrate, &name, &self.workspace.root, &name);
                     moved.map_err(|error| (name.clone(), error.into()))?;
                     self.done.push(Moved::Tree(name.clone()));
-                    whole.insert(name);
+                    self.whole.insert(name);
                 }
                 // What stands in the way is seen to file by file.
                 _ => continue,
             }
         }
-        Ok(whole)
+        Ok(())
     }
 
     fn place(&mut self, file: &ExtractedFile, stands: bool, takeover: &mut Takeover) -> io::Result<()> {
@@ -170,4 +170,8 @@ impl Mover<'_> {
             }
         }
     }
+}
+
+fn is_in(whole: &BTreeSet<String>, path: &ProjectPath) -> bool {
+    path.as_str().split('/').next().is_some_and(|top| whole.contains(top))
 }

@@ -184,7 +184,7 @@ fn stages_in_the_project_where_there_is_no_other_place() {
 
 /// Puts files where an extraction would have, and says what it would have said.
 fn extracted(place: &Place, files: &[(&str, &str)]) -> Vec<ExtractedFile> {
-    let dir = place.workspace.hydration_dir().unwrap();
+    let dir = place.workspace.hydration_dir().unwrap().dir;
     let mut extracted = Vec::new();
     for (at, text) in files {
         let path = path(at);
@@ -193,7 +193,8 @@ fn extracted(place: &Place, files: &[(&str, &str)]) -> Vec<ExtractedFile> {
         }
         dir.write(at, text).unwrap();
         let hash = ContentHash::of(text.as_bytes());
-        extracted.push(ExtractedFile { path, version: None, hash, size: text.len() as u64, executable: false });
+        let stamp = rustix::fs::statat(&dir, *at, rustix::fs::AtFlags::empty()).ok().map(|stat| Stamp::of(&stat));
+        extracted.push(ExtractedFile { path, version: None, hash, size: text.len() as u64, executable: false, stamp });
     }
     extracted
 }
@@ -259,4 +260,16 @@ fn paths_that_a_disk_takes_for_one_are_a_debt_of_the_later() {
     );
     assert_eq!(place.read("src/app.tsx"), "two");
     assert_eq!(place.staged(), 0);
+}
+
+#[test]
+fn what_was_extracted_is_known_by_its_stamps_wherever_it_was_moved() {
+    let mut place = Place::new();
+    fs::create_dir(place.project("stands")).unwrap();
+    fs::write(place.project("stands/same"), "s").unwrap();
+    let files = extracted(&place, &[("src/a", "1"), ("src/b", "2"), ("stands/same", "s"), ("stands/c", "3")]);
+    place.workspace.take_over(&files).unwrap();
+    assert_eq!(place.workspace.suspects(), []);
+    fs::write(place.project("src/b"), "another").unwrap();
+    assert_eq!(place.workspace.suspects(), [path("src/b")]);
 }
