@@ -4,6 +4,7 @@
 
 mod canary;
 mod functions;
+mod keys;
 mod scope;
 mod socket;
 mod suite;

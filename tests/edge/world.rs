@@ -108,6 +108,11 @@ fn service(backend: &Backend) -> String {
 
 /// A project's own backend, with files that say whose they are.
 pub async fn backend(id: &str, mark: &str, database: Option<&DatabaseUrl>) -> Backend {
+    backend_with(id, mark, database, Vec::new()).await
+}
+
+/// The same, where tokens may be signed with these keys as well.
+pub async fn backend_with(id: &str, mark: &str, database: Option<&DatabaseUrl>, jwks: Vec<Value>) -> Backend {
     let asset = [&[0, 159, 146, 150], mark.as_bytes()].concat();
     // Its log, too, says whose it is.
     let script = [include_str!("../functions/server.js"), "console.log(readFileSync('whose.txt', 'utf8'))\n"].concat();
@@ -125,6 +130,7 @@ pub async fn backend(id: &str, mark: &str, database: Option<&DatabaseUrl>) -> Ba
         project_id: id.into(),
         database_url: database.cloned(),
         jwt_secret: Some(SECRET.into()),
+        jwks,
         files,
         refusal_delay: Duration::from_millis(20),
         join_refusal_delay: Duration::from_millis(20),

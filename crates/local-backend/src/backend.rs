@@ -46,7 +46,7 @@ impl Backend {
             .await
             .map_err(|error| io::Error::new(error.kind(), format!("listening on {}: {error}", options.listen)))?;
         let address = listener.local_addr()?;
-        let keys = Keys::new(options.jwt_secret.as_deref())
+        let keys = Keys::new(options.jwt_secret.as_deref(), &options.jwks)
             .map_err(|error| io::Error::other(format!("making signing keys: {error}")))?;
         let keys = Arc::new(keys);
         let objects = Arc::new(Objects::default());

@@ -31,6 +31,9 @@ pub struct Options {
     pub snapshot_lifetime: Duration,
     /// The secret that signs tokens; a random one where none is given.
     pub jwt_secret: Option<Vec<u8>>,
+    /// Public ES256 keys as JWKs, each with its `kid`, with which tokens may be signed as well. Everybody may read them at
+    /// `/auth/v1/.well-known/jwks.json`.
+    pub jwks: Vec<serde_json::Value>,
     /// Give the agent an `sb_publishable_…` key in place of the anon JWT.
     pub publishable_key: bool,
     /// How late a refused websocket is answered.
@@ -68,6 +71,7 @@ impl Default for Options {
             token_lifetime: Duration::from_secs(3600),
             snapshot_lifetime: Duration::from_secs(3600),
             jwt_secret: None,
+            jwks: Vec::new(),
             publishable_key: false,
             refusal_delay: Duration::from_secs(2),
             join_refusal_delay: Duration::from_secs(5),

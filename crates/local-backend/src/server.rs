@@ -3,14 +3,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, delete, get, post};
+use axum::{Json, Router};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tower_service::Service as _;
@@ -67,6 +68,7 @@ pub fn router(app: Arc<App>) -> Router {
             "/storage/v1/object/{*object}",
             delete(storage::remove).get(storage::read).post(storage::upload).put(storage::replace),
         )
+        .route("/auth/v1/.well-known/jwks.json", get(jwks))
         .route("/functions/v1/preview-session", post(functions::open).fallback(functions::no_such_place))
         .route("/functions/v1/preview-session/renew", post(renewal::renew).fallback(functions::no_such_place))
         .route(
@@ -78,6 +80,10 @@ pub fn router(app: Arc<App>) -> Router {
         .fallback(any(|| async { (StatusCode::NOT_FOUND, "the local backend has no such place\n") }))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(app)
+}
+
+async fn jwks(State(app): State<Arc<App>>) -> Json<Value> {
+    Json(json!({ "keys": app.options.jwks }))
 }
 
 /// Serves until it is aborted; its connections end with it.

@@ -7,6 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use ring::error::Unspecified;
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use serde_json::{Value, json};
+
 use crate::{DatabaseUrl, NoDatabaseUrl};
 
 /// The superuser. Not named `postgres`, which hosted projects have without superuser rights.
@@ -119,6 +126,51 @@ impl Drop for PostgresServer {
         drop(self.input.take());
         // It has its own end to report and nothing that could be done about it here.
         let _ = self.script.wait();
+    }
+}
+
+/// An ES256 key, as it is imported into a project or is its auth's own.
+pub struct SigningKey {
+    kid: String,
+    pkcs8: Vec<u8>,
+}
+
+impl SigningKey {
+    /// A new one.
+    pub fn new(kid: &str) -> Result<SigningKey, Unspecified> {
+        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())?;
+        Ok(SigningKey { kid: kid.into(), pkcs8: pkcs8.as_ref().to_vec() })
+    }
+
+    /// The JWK that everybody may have.
+    pub fn public(&self) -> Value {
+        // PKCS #8 ends with the point: 0x04, x, y.
+        let point = &self.pkcs8[self.pkcs8.len() - 64..];
+        let (x, y) = (BASE64_URL_SAFE_NO_PAD.encode(&point[..32]), BASE64_URL_SAFE_NO_PAD.encode(&point[32..]));
+        json!({"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": self.kid, "x": x, "y": y})
+    }
+
+    /// The same with what signs.
+    pub fn private(&self) -> Value {
+        let mut jwk = self.public();
+        // Of a P-256 key, the number stands behind 36 bytes of headers.
+        jwk["d"] = json!(BASE64_URL_SAFE_NO_PAD.encode(&self.pkcs8[36..68]));
+        jwk
+    }
+
+    /// A JWT of `claims` as they are.
+    pub fn sign(&self, claims: &Value) -> Result<String, Unspecified> {
+        self.sign_as(&json!({"alg": "ES256", "typ": "JWT", "kid": self.kid}), claims)
+    }
+
+    /// The same under any header.
+    pub fn sign_as(&self, header: &Value, claims: &Value) -> Result<String, Unspecified> {
+        let random = SystemRandom::new();
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &self.pkcs8, &random);
+        let part = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
+        let signed = format!("{}.{}", part(header), part(claims));
+        let tag = pair.map_err(|_| Unspecified)?.sign(&random, signed.as_bytes())?;
+        Ok(format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(tag)))
     }
 }
 

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -5,15 +6,18 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use ring::hmac;
 use ring::rand::{SecureRandom as _, SystemRandom};
+use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use serde_json::{Map, Value, json};
 
 /// The longest token that is looked at.
 const MAX_TOKEN: usize = 16 << 10;
 
-/// Signs and verifies the project's JWTs (HS256).
+/// Signs the project's JWTs (HS256), and verifies them and those that are signed with one of its ES256 keys.
 pub struct Keys {
     key: hmac::Key,
     publishable: String,
+    /// By `kid`: the point as it is on the wire.
+    points: HashMap<String, Vec<u8>>,
 }
 
 /// A token whose signature is right.
@@ -37,13 +41,14 @@ pub enum TokenError {
 }
 
 impl Keys {
-    /// Keys from `secret`, or new ones.
-    pub fn new(secret: Option<&[u8]>) -> Result<Keys, ring::error::Unspecified> {
+    /// Keys from `secret`, or new ones, and public ES256 keys as JWKs; of these, what is none is left out.
+    pub fn new(secret: Option<&[u8]>, jwks: &[Value]) -> Result<Keys, ring::error::Unspecified> {
         let mut random = [0; 48];
         SystemRandom::new().fill(&mut random)?;
         let publishable = format!("sb_publishable_{}", BASE64_URL_SAFE_NO_PAD.encode(&random[..16]));
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret.unwrap_or(&random[16..]));
-        Ok(Keys { key, publishable })
+        let points = jwks.iter().filter_map(|jwk| Some((jwk["kid"].as_str()?.to_owned(), point(jwk)?))).collect();
+        Ok(Keys { key, publishable, points })
     }
 
     /// The key of the newer kind, in place of the anon JWT.
@@ -79,12 +84,19 @@ impl Keys {
         let (signed, tag) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
         let (head, body) = signed.split_once('.').ok_or(TokenError::Malformed)?;
         let head = object(head)?;
-        if head.get("alg").and_then(Value::as_str) != Some("HS256") {
-            return Err(TokenError::Signer);
-        }
         let claims = object(body)?;
         let tag = BASE64_URL_SAFE_NO_PAD.decode(tag).map_err(|_| TokenError::Malformed)?;
-        hmac::verify(&self.key, signed.as_bytes(), &tag).map_err(|_| TokenError::Signature)?;
+        let said = |name: &str| head.get(name).and_then(Value::as_str);
+        match said("alg") {
+            Some("HS256") => hmac::verify(&self.key, signed.as_bytes(), &tag),
+            // Without `kid` the real server knows no key either.
+            Some("ES256") => {
+                let point = said("kid").and_then(|kid| self.points.get(kid)).ok_or(TokenError::Signer)?;
+                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(signed.as_bytes(), &tag)
+            }
+            _ => return Err(TokenError::Signer),
+        }
+        .map_err(|_| TokenError::Signature)?;
         let claims = Claims(claims);
         if claims.text("role").is_none() || !claims.0.get("exp").is_some_and(Value::is_u64) {
             return Err(TokenError::Claims);
@@ -135,6 +147,16 @@ pub fn now() -> u64 {
     Timestamp::now().as_second().try_into().unwrap_or(0)
 }
 
+/// The uncompressed point of a P-256 key.
+fn point(jwk: &Value) -> Option<Vec<u8>> {
+    let is = |name: &str, value: &str| jwk[name].as_str() == Some(value);
+    let part = |name: &str| BASE64_URL_SAFE_NO_PAD.decode(jwk[name].as_str()?).ok().filter(|part| part.len() == 32);
+    if !is("kty", "EC") || !is("crv", "P-256") {
+        return None;
+    }
+    Some([vec![4], part("x")?, part("y")?].concat())
+}
+
 fn object(part: &str) -> Result<Map<String, Value>, TokenError> {
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed)?;
     serde_json::from_slice(&bytes).map_err(|_| TokenError::Malformed)
@@ -146,12 +168,12 @@ mod tests {
 
     #[test]
     fn refuses_each_bad_token_by_its_own_name() -> Result<(), ring::error::Unspecified> {
-        let keys = Keys::new(None)?;
+        let keys = Keys::new(None, &[])?;
         let good = keys.sign(&json!({"role": "anon", "exp": now() + 60}));
         assert_eq!(keys.verify_live(&good).map(|claims| claims.role().to_string()), Ok("anon".into()));
         assert_eq!(keys.verify("abc"), Err(TokenError::Malformed));
         assert_eq!(keys.verify("a.b.c"), Err(TokenError::Malformed));
-        assert_eq!(Keys::new(None)?.verify(&good), Err(TokenError::Signature));
+        assert_eq!(Keys::new(None, &[])?.verify(&good), Err(TokenError::Signature));
         assert_eq!(keys.verify(&keys.sign(&json!({"exp": 1}))), Err(TokenError::Claims));
         assert_eq!(keys.verify(&keys.sign(&json!({"role": "anon"}))), Err(TokenError::Claims));
         let none = BASE64_URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#);
@@ -159,6 +181,26 @@ mod tests {
         let old = keys.sign(&json!({"role": "anon", "exp": now() - 10}));
         assert!(matches!(keys.verify_live(&old), Err(TokenError::Expired(10..=12))));
         assert_eq!(keys.verify(keys.publishable()).map(|claims| claims.role().to_string()), Ok("anon".into()));
+        Ok(())
+    }
+
+    #[test]
+    #[cfg(feature = "testing")]
+    fn takes_es256_of_a_key_that_it_knows_by_its_kid() -> Result<(), ring::error::Unspecified> {
+        use crate::testing::SigningKey;
+
+        let (known, other) = (SigningKey::new("one")?, SigningKey::new("one")?);
+        let keys = Keys::new(None, &[known.public(), json!({"kty": "RSA", "kid": "two"})])?;
+        let claims = json!({"role": "preview_agent", "exp": now() + 60});
+        assert_eq!(keys.verify_live(&known.sign(&claims)?).map(|is| is.role().to_string()), Ok("preview_agent".into()));
+        assert_eq!(keys.verify(&other.sign(&claims)?), Err(TokenError::Signature), "the same kid, another key");
+        assert_eq!(keys.verify(&SigningKey::new("two")?.sign(&claims)?), Err(TokenError::Signer), "no such key");
+        assert_eq!(keys.verify(&known.sign_as(&json!({"alg": "ES256"}), &claims)?), Err(TokenError::Signer), "no kid");
+        let hs256 = json!({"alg": "HS256", "kid": "one"});
+        assert_eq!(keys.verify(&known.sign_as(&hs256, &claims)?), Err(TokenError::Signature), "another algorithm");
+        // The public key, which everybody has, as the secret of HS256.
+        let forger = Keys::new(Some(known.public().to_string().as_bytes()), &[])?;
+        assert_eq!(keys.verify(&forger.sign(&claims)), Err(TokenError::Signature));
         Ok(())
     }
 }

@@ -7,6 +7,13 @@ import type { Settings } from "./settings.ts";
 const GRACE = 24 * 3600;
 /** Who verifies may be a moment behind who signed, in seconds. */
 const CLOCK_SKEW = 5;
+/** An unknown `kid` has the keys fetched again, so often at most, in milliseconds: whoever makes kids up is not to be heard of. */
+const KEYS_COOLDOWN_MS = 5_000;
+/** How long fetched keys are believed, in milliseconds: a key that was revoked is refused after that. */
+const KEYS_MAX_AGE_MS = 600_000;
+
+/** Says of the place where keys are read, not of a token: no answer in time, none that is a set of keys. */
+const KEYS_UNREAD = new Set(["ERR_JWKS_TIMEOUT", "ERR_JWKS_INVALID", "ERR_JOSE_GENERIC"]);
 
 /** A signed-in person. */
 export interface Person {
@@ -26,10 +33,12 @@ export class Tokens {
   readonly #settings: Settings;
   readonly #peoplesKeys: ReturnType<typeof createRemoteJWKSet>;
 
-  constructor(settings: Settings) {
+  constructor(settings: Settings, cooldown = KEYS_COOLDOWN_MS, maxAge = KEYS_MAX_AGE_MS) {
     this.#settings = settings;
     this.#peoplesKeys = createRemoteJWKSet(new URL(`${settings.supabaseUrl}/auth/v1/.well-known/jwks.json`), {
       timeoutDuration: 5_000,
+      cooldownDuration: cooldown,
+      cacheMaxAge: maxAge,
     });
   }
 
@@ -47,10 +56,14 @@ export class Tokens {
     return { token, expiresAt: new Date(exp * 1000).toISOString() };
   }
 
-  /** Whose token a person's is. Refused (401): none, forged, expired, an agent's, one of no person. */
+  /**
+   * Whose token a person's is. Refused (401): none, forged, expired, an agent's, one of no person or for another audience.
+   * The issuer is not compared: functions know the project by another address than people do, and the key says who signed.
+   */
   async person(token: string | null): Promise<Person> {
     const claims = await this.#verify(token, CLOCK_SKEW);
-    if (claims.role !== "authenticated" || typeof claims.sub !== "string") {
+    const audience = claims.aud === undefined || [claims.aud].flat().includes("authenticated");
+    if (claims.role !== "authenticated" || typeof claims.sub !== "string" || !audience) {
       throw unauthenticated("a signed-in person's token is needed");
     }
     return { id: claims.sub, token: token! };
@@ -85,7 +98,7 @@ export class Tokens {
     } catch (error) {
       if (error instanceof Refusal) throw error;
       if (error instanceof errors.JWTExpired) throw unauthenticated("the token has expired");
-      if (error instanceof errors.JOSEError && !(error instanceof errors.JWKSTimeout)) {
+      if (error instanceof errors.JOSEError && !KEYS_UNREAD.has(error.code)) {
         throw unauthenticated("the token is not valid");
       }
       if (error instanceof TypeError && error.message.includes("Token")) {
