@@ -46,6 +46,19 @@ impl Functions {
         Functions { url: format!("http://127.0.0.1:{port}/functions/v1"), deno, input, machines, said }
     }
 
+    /// The most memory that Deno has had. (npm starts it by a script of its own.)
+    pub fn peak_mb(&self) -> u64 {
+        let children = format!("/proc/{0}/task/{0}/children", self.deno.id());
+        let children = std::fs::read_to_string(children).unwrap_or_default();
+        let pids = children.split_whitespace().map(str::to_owned).chain([self.deno.id().to_string()]);
+        let peak = |pid: String| {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().split(' ').next()?;
+            line.parse::<u64>().ok()
+        };
+        pids.filter_map(peak).max().unwrap_or(0) / 1024
+    }
+
     /// Everything that they have logged.
     pub fn said(&self) -> String {
         self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()

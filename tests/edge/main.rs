@@ -5,6 +5,7 @@
 mod canary;
 mod functions;
 mod keys;
+mod limits;
 mod scope;
 mod socket;
 mod suite;

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::postgrest::ApiError;
 use crate::server::App;
-use crate::snapshots::Built;
+use crate::snapshots::{Built, SnapshotError};
 use crate::token::{Claims, Keys};
 
 /// The largest body of a request.
@@ -179,6 +179,18 @@ impl From<ApiError> for Refusal {
             }
             _ => Refusal::unavailable(&format!("the database: {}", error.message)),
         }
+    }
+}
+
+impl From<SnapshotError> for Refusal {
+    fn from(error: SnapshotError) -> Refusal {
+        let message = error.to_string();
+        let SnapshotError::TooLarge { limit, bytes, largest } = error else { return Refusal::unavailable(&message) };
+        let file = |(path, size): (String, u64)| json!({"file_path": path, "size": size});
+        let largest: Vec<Value> = largest.into_iter().map(file).collect();
+        let details = json!({"limit": limit, "at_least": bytes, "largest": largest});
+        let refusal = Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "snapshot_too_large", &message);
+        Refusal { details: Some(details), ..refusal }
     }
 }
 

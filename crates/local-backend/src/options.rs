@@ -29,6 +29,8 @@ pub struct Options {
     pub token_lifetime: Duration,
     /// How long a snapshot's URL is valid.
     pub snapshot_lifetime: Duration,
+    /// A snapshot of more bytes is refused, as its agent would refuse it.
+    pub snapshot_limit: usize,
     /// The secret that signs tokens; a random one where none is given.
     pub jwt_secret: Option<Vec<u8>>,
     /// Public ES256 keys as JWKs, each with its `kid`, with which tokens may be signed as well. Everybody may read them at
@@ -70,6 +72,7 @@ impl Default for Options {
             files: Vec::new(),
             token_lifetime: Duration::from_secs(3600),
             snapshot_lifetime: Duration::from_secs(3600),
+            snapshot_limit: 50 << 20,
             jwt_secret: None,
             jwks: Vec::new(),
             publishable_key: false,

@@ -71,14 +71,13 @@ impl App {
         let app = self.clone();
         // Compressing a whole project would hold up everything else.
         let built = tokio::task::spawn_blocking(move || app.snapshot_now(rebuild)).await;
-        built
-            .map_err(|error| Refusal::unavailable(&error.to_string()))?
-            .map_err(|error| Refusal::unavailable(&error.to_string()))
+        built.map_err(|error| Refusal::unavailable(&error.to_string()))?.map_err(Refusal::from)
     }
 
     /// The same, waiting for it.
     pub fn snapshot_now(&self, rebuild: bool) -> Result<Built, SnapshotError> {
-        let built = self.snapshots.current(&self.store, &self.options.project_id, rebuild)?;
+        let built =
+            self.snapshots.current(&self.store, &self.options.project_id, self.options.snapshot_limit, rebuild)?;
         if let (Some(_), Some(zip), Kind::Postgres(postgres)) =
             (built.made, self.snapshots.get(&built.name), &self.store.0)
         {

@@ -17,6 +17,16 @@ pub enum SnapshotError {
     Read(#[from] StoreError),
     #[error("the zip was not written: {0}")]
     Write(#[from] WriteError),
+    #[error("the snapshot is larger than {limit} bytes; the largest files: {}", named(largest))]
+    TooLarge { limit: usize, bytes: usize, largest: Vec<(String, u64)> },
+}
+
+/// Files that a refusal names.
+const NAMED: usize = 5;
+
+fn named(files: &[(String, u64)]) -> String {
+    let files: Vec<String> = files.iter().map(|(path, size)| format!("{path} ({size} bytes)")).collect();
+    files.join(", ")
 }
 
 /// A snapshot that can be fetched.
@@ -44,13 +54,19 @@ struct Kept {
 impl Snapshots {
     /// The object `<project_id>/<revision>-<digest>.zip` of the state now. Made anew where the state has moved, or where
     /// `rebuild` asks for another id.
-    pub fn current(&self, store: &Store, project_id: &str, rebuild: bool) -> Result<Built, SnapshotError> {
+    pub fn current(
+        &self,
+        store: &Store,
+        project_id: &str,
+        limit: usize,
+        rebuild: bool,
+    ) -> Result<Built, SnapshotError> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let head = store.head();
         if let (Some((name, _)), false, true) = (kept.made.last(), rebuild, kept.state.as_ref() == Some(&head)) {
             return Ok(Built { name: name.clone(), revision: head.0, made: None });
         }
-        let (state, zip) = build(store, project_id)?;
+        let (state, zip) = build(store, project_id, limit)?;
         let (revision, digest) = &state;
         let mut name = format!("{project_id}/{revision}-{}", &digest[..32]);
         if rebuild {
@@ -88,7 +104,7 @@ impl Snapshots {
 }
 
 /// The state now, its revision and digest, and its zip.
-fn build(store: &Store, project_id: &str) -> Result<((u64, String), Bytes), SnapshotError> {
+fn build(store: &Store, project_id: &str, limit: usize) -> Result<((u64, String), Bytes), SnapshotError> {
     let (revision, rows) = store.state()?;
     let mut digest = ProjectDigest::default();
     for row in &rows {
@@ -97,6 +113,13 @@ fn build(store: &Store, project_id: &str) -> Result<((u64, String), Bytes), Snap
     let mut zip = Vec::new();
     let about = About { project_id, revision, created_at: None };
     let files = rows.into_iter().filter_map(|row| Some((row.path, row.bytes?, row.version)));
-    write_snapshot(&mut zip, about, files)?;
+    let manifest = write_snapshot(&mut zip, about, files)?;
+    if zip.len() > limit {
+        let mut largest: Vec<(String, u64)> =
+            manifest.files.into_iter().map(|file| (file.file_path, file.size)).collect();
+        largest.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
+        largest.truncate(NAMED);
+        return Err(SnapshotError::TooLarge { limit, bytes: zip.len(), largest });
+    }
     Ok(((revision, digest.to_string()), zip.into()))
 }

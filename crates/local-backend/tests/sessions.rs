@@ -162,6 +162,27 @@ async fn renewal_is_for_the_sessions_own_token() {
 }
 
 #[tokio::test]
+async fn a_snapshot_that_is_too_large_is_refused_with_its_largest_files() {
+    let mut seed = 1u32;
+    let mut noise = || {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 24) as u8
+    };
+    let noise: Vec<u8> = (0..4000).map(|_| noise()).collect();
+    let mut options = Options { snapshot_limit: 3000, ..seeded() };
+    options.files.push(SeedFile { path: "noise.bin".into(), bytes: noise });
+    let backend = Backend::start(options).await.expect("starts");
+    let session = backend.session();
+    assert_eq!(session.snapshot_url, "", "there is none");
+    let (status, answer) = renew(&session, &session.realtime_token, wish(&session, &["snapshot"])).await;
+    assert_eq!((status, &answer["code"]), (413, &json!("snapshot_too_large")), "{answer}");
+    assert_eq!(answer["details"]["largest"][0], json!({"file_path": "noise.bin", "size": 4000}), "{answer}");
+    assert!(answer["message"].as_str().is_some_and(|message| message.contains("noise.bin (4000 bytes)")), "{answer}");
+    backend.store().delete("noise.bin", None, "test").expect("deleted");
+    assert_eq!(renew(&session, &session.realtime_token, wish(&session, &["snapshot"])).await.0, 200);
+}
+
+#[tokio::test]
 async fn the_session_names_the_contracts_variables_and_hides_its_secrets() {
     let (_backend, session) = started().await;
     let names: Vec<&str> = session.env().iter().map(|(name, _)| *name).collect();

@@ -85,11 +85,11 @@ export async function snapshotOf(
     }
   }
   const state = await readState(database, storage, projectId);
-  const { pieces, bytes } = await pack(state, projectId);
+  const { entries, bytes } = pack(state, projectId);
   const suffix = rebuild ? `-${crypto.randomUUID().slice(0, 8)}` : "";
   const object = `${projectId}/${stem(state.revision, state.digest)}${suffix}.zip`;
   // An object of that name, made meanwhile by another builder, holds the same files.
-  await storage.upload(BUCKET, object, pieces, "application/zip");
+  await storage.upload(BUCKET, object, () => zipPieces(entries), "application/zip");
   const url = await storage.sign(BUCKET, object, urlSeconds);
   if (!url) throw unavailable("storage", new Error(`${object} was uploaded and is not there`));
   await prune(storage, projectId);
@@ -104,7 +104,7 @@ function stem(revision: number, digest: string): string {
 async function readState(database: Database, storage: Storage, projectId: string): Promise<State> {
   for (let attempt = 1; attempt <= READS; attempt++) {
     const state = await readPages(database, storage, projectId);
-    if (state && await projectDigest(state.files.values()) === state.digest) return state;
+    if (state && projectDigest(state.files.values()) === state.digest) return state;
   }
   throw unavailable(
     "the database",
@@ -177,8 +177,8 @@ async function bytesOf(
       ? Uint8Array.from(atob(content.replaceAll("\n", "")), (c) => c.charCodeAt(0))
       : new TextEncoder().encode(content);
   }
-  const bytes = await storage.download(ASSETS, `${projectId}/${change.content_hash}`);
-  if (!bytes || await sha256(bytes) !== change.content_hash) {
+  const bytes = await storage.download(ASSETS, `${projectId}/${change.content_hash}`, change.size ?? 0);
+  if (!bytes || sha256(bytes) !== change.content_hash) {
     // What the database computed itself needs no check; what a person uploaded does.
     throw new Refusal(
       422,
@@ -209,8 +209,8 @@ function tooLarge(files: Map<string, Packed>, total: number): Refusal {
 }
 
 /** Manifest first, then what a package manager and a dev server need first, then the rest. */
-async function pack(state: State, projectId: string): Promise<{ pieces: Uint8Array[]; bytes: number }> {
-  const sorted = [...state.files.values()].sort((a, b) => byBytes(a.file_path, b.file_path));
+function pack(state: State, projectId: string): { entries: Entry[]; bytes: number } {
+  const sorted = [...state.files.values()].sort((a, b) => byBytes(a.entry.name, b.entry.name));
   const files = sorted.map(({ file_path, version, content_hash, size }) => ({
     file_path,
     version,
@@ -220,7 +220,7 @@ async function pack(state: State, projectId: string): Promise<{ pieces: Uint8Arr
   const manifest = {
     format: 1,
     project_id: projectId,
-    snapshot_id: await snapshotId(files),
+    snapshot_id: snapshotId(files),
     revision: state.revision,
     created_at: new Date().toISOString(),
     files,
@@ -230,10 +230,9 @@ async function pack(state: State, projectId: string): Promise<{ pieces: Uint8Arr
     entry(MANIFEST, new TextEncoder().encode(JSON.stringify(manifest))),
     ...ranked.map((file) => file.entry),
   ];
-  const pieces = [...zipPieces(entries)];
-  const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
+  const bytes = entries.reduce((sum, made) => sum + entrySize(made), END_SIZE);
   if (bytes > MAX_SNAPSHOT) throw tooLarge(state.files, bytes);
-  return { pieces, bytes };
+  return { entries, bytes };
 }
 
 const LOCK_FILES = new Set([

@@ -39,8 +39,8 @@ export class Storage {
     return await this.#ask(`listing ${bucket}/${folder}`, () => [url, this.#init("POST", body)], (r) => r.json());
   }
 
-  /** Uploads the pieces as one object. False where an object of that name is there already. */
-  async upload(bucket: string, name: string, pieces: Uint8Array[], type: string): Promise<boolean> {
+  /** Uploads the pieces, made anew for each try, as one object. False where an object of that name is there already. */
+  async upload(bucket: string, name: string, pieces: () => Iterable<Uint8Array>, type: string): Promise<boolean> {
     const url = `${this.#settings.supabaseUrl}/storage/v1/object/${bucket}/${encoded(name)}`;
     try {
       await this.#ask(
@@ -50,7 +50,7 @@ export class Storage {
           {
             method: "POST",
             // A stream of the pieces: joined first, a snapshot would be in memory twice.
-            body: ReadableStream.from(pieces),
+            body: ReadableStream.from(pieces()),
             headers: { ...this.#headers(), "content-type": type, "x-upsert": "false" },
           },
         ],
@@ -64,14 +64,14 @@ export class Storage {
     }
   }
 
-  /** The object's bytes, or null where it is not there. */
-  async download(bucket: string, name: string): Promise<Uint8Array | null> {
+  /** The object's bytes, or null where it is not there or larger than `limit` bytes. */
+  async download(bucket: string, name: string, limit: number): Promise<Uint8Array | null> {
     const url = `${this.#settings.supabaseUrl}/storage/v1/object/authenticated/${bucket}/${encoded(name)}`;
     try {
       return await this.#ask(
         `reading ${bucket}/${name}`,
         () => [url, { headers: this.#headers() }],
-        async (r) => new Uint8Array(await r.arrayBuffer()),
+        (r) => bounded(r, limit),
         60_000,
       );
     } catch (error) {
@@ -126,6 +126,29 @@ export class Storage {
     const key = this.#settings.serviceKey.reveal();
     return { apikey: key, ...bearerOf(key) };
   }
+}
+
+/** The body, read no further than its limit; null where there is more. */
+async function bounded(response: Response, limit: number): Promise<Uint8Array | null> {
+  const said = Number(response.headers.get("content-length") ?? 0);
+  if (said > limit) {
+    await response.body?.cancel();
+    return null;
+  }
+  // Without a length it is collected, and cut off past the limit.
+  let bytes = new Uint8Array(said > 0 ? said : 64 << 10);
+  let read = 0;
+  for await (const piece of response.body ?? []) {
+    if (read + piece.length > limit) return null;
+    if (read + piece.length > bytes.length) {
+      const larger = new Uint8Array(Math.min(limit, 2 * (read + piece.length)));
+      larger.set(bytes.subarray(0, read));
+      bytes = larger;
+    }
+    bytes.set(piece, read);
+    read += piece.length;
+  }
+  return bytes.subarray(0, read);
 }
 
 function encoded(name: string): string {
