@@ -34,26 +34,9 @@ impl Work {
 
 /// File name patterns (`*` stands for anything), with what they ask for where Vite runs directly, and elsewhere. They
 /// count in the app's directory and those above it; what is not named asks for nothing.
-const TABLE: [(&[&str], Action, Action); 4] = [
-    (
-        &[
-            "package.json",
-            "package-lock.json",
-            "npm-shrinkwrap.json",
-            "pnpm-lock.yaml",
-            "pnpm-workspace.yaml",
-            "yarn.lock",
-            "bun.lock",
-            "bun.lockb",
-            ".npmrc",
-            ".yarnrc",
-            ".yarnrc.yml",
-            "bunfig.toml",
-            ".pnpmfile.cjs",
-        ],
-        Install,
-        Install,
-    ),
+const TABLE: [(&[&str], Action, Action); 5] = [
+    (&["package.json"], Install, Install),
+    (&zip_stream::LOCK_FILES, Install, Install),
     // Vite restarts by itself.
     (&["vite.config.*", ".env", ".env.*"], Nothing, Restart),
     // Read once, by Vite or by a plugin.

@@ -26,4 +26,4 @@ pub use entry::Entry;
 pub use error::{Fault, Rejected, ZipError};
 pub use limits::Limits;
 pub use manifest::{MANIFEST, Manifest, ManifestFile, snapshot_id};
-pub use write::{About, WriteError, write_snapshot};
+pub use write::{About, LOCK_FILES, WriteError, write_snapshot};

@@ -30,6 +30,22 @@ pub enum WriteError {
     Io(#[from] io::Error),
 }
 
+/// What a package manager reads besides package.json: names of files that come early in a snapshot, at any depth.
+pub const LOCK_FILES: [&str; 12] = [
+    "package-lock.json",
+    "npm-shrinkwrap.json",
+    "pnpm-lock.yaml",
+    "pnpm-workspace.yaml",
+    "yarn.lock",
+    "bun.lock",
+    "bun.lockb",
+    ".npmrc",
+    ".yarnrc",
+    ".yarnrc.yml",
+    "bunfig.toml",
+    ".pnpmfile.cjs",
+];
+
 /// Writes a snapshot of `files` (path, bytes, version), given in any order, and returns its manifest.
 ///
 /// The same input gives the same bytes: the manifest first, then what a dev server and a package manager need first
@@ -87,21 +103,6 @@ fn describe<P: AsRef<str>, B: AsRef<[u8]>>(about: About<'_>, sorted: &[(P, B, u6
 
 /// Low is needed first.
 fn rank(path: &str) -> u8 {
-    // Those that ask for an install (the agent's table of what a change asks for), but for package.json.
-    const LOCK_FILES: [&str; 12] = [
-        "package-lock.json",
-        "npm-shrinkwrap.json",
-        "pnpm-lock.yaml",
-        "pnpm-workspace.yaml",
-        "yarn.lock",
-        "bun.lock",
-        "bun.lockb",
-        ".npmrc",
-        ".yarnrc",
-        ".yarnrc.yml",
-        "bunfig.toml",
-        ".pnpmfile.cjs",
-    ];
     match path.rsplit('/').next().unwrap_or(path) {
         "package.json" => 0,
         name if LOCK_FILES.contains(&name) => 1,
