@@ -71,6 +71,13 @@ const COMMANDS: &[(&str, Tried)] = &[
         ),
     ),
     (
+        "cd supabase/functions && node_modules/.bin/deno run -A benches/snapshot.ts",
+        Not(
+            "minutes: its smallest size is run by the functions' own tests",
+            &["supabase/functions/benches/snapshot.ts"],
+        ),
+    ),
+    (
         "psql -1 -f take_back.sql",
         Not("`supabase/tests/run older` does it on a real server", &["supabase/take_back.sql"]),
     ),
@@ -82,7 +89,7 @@ fn commands() -> BTreeSet<String> {
     let mut commands = BTreeSet::new();
     for (path, text) in documents() {
         for (language, lines) in fences(&text) {
-            let known = ["sh", "json", "text"];
+            let known = ["js", "json", "sh", "text"];
             assert!(known.contains(&language), "{}: a block of {language:?}, not one of {known:?}", path.display());
             if language == "sh" {
                 let joined = lines.join("\n").replace("\\\n", " ");
