@@ -39,7 +39,7 @@ use crate::logs;
 use crate::status::Board;
 use crate::token::service_key_in;
 
-use console::{Console, Feed, Shown};
+use console::{Console, Feed, Key, Shown};
 use local::{Local, Wanted, open_folder, origin};
 use scratch::Scratch;
 
@@ -112,7 +112,12 @@ async fn run_all(args: DevArgs, started: Instant) -> Result<Exit, Exit> {
     };
     let local = Local::start(wanted, &origin).await?;
     let board = Board::new(origin, started);
-    let shown = Shown { folder: Some(folder_path.clone()), preview_port: Some(port), board: Some(board.clone()) };
+    let shown = Shown {
+        folder: Some(folder_path.clone()),
+        preview_port: Some(port),
+        board: Some(board.clone()),
+        key: Key::of_user(&config::environment()),
+    };
     let console = Console::start(args.console_port, &local, feed, shown).await?;
     let exit = with_agent(&args, &folder_path, &local, init, board, started).await;
     drop(console);

@@ -14,6 +14,7 @@ use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
+pub(crate) use pretty::printable;
 pub use writer::{Flush, dropped};
 
 use crate::config::{Config, LogArgs, LogFormat, colours_allowed};

@@ -24,6 +24,7 @@ use crate::dev_server::{DevServer, DevServerEvent};
 use crate::exit::Exit;
 use crate::init::{Init, Shutdown, Signals};
 use crate::logs::Origin;
+use crate::progress;
 use crate::realtime::Realtime;
 use crate::status::{Board, Phase};
 use crate::token::TokenCell;
@@ -67,6 +68,7 @@ struct Running {
     writer: Writer,
     keeper: Keeper,
     dev_server: DevServer,
+    install: progress::Install,
     stage: Arc<Stage>,
     dev_events: mpsc::Receiver<DevServerEvent>,
     first_state: FirstState,
@@ -183,6 +185,7 @@ impl Running {
     /// A signal: no event is taken any more, the dev server goes, then the agent. A second signal hurries.
     async fn drain(&mut self, signal: Shutdown, mut signals: Signals) -> Exit {
         self.board.set_phase(Phase::Stopping);
+        self.install.end();
         info!(event_type = "shutdown", signal = signal.name(), "stopping ({})", signal.name());
         self.realtime.iter_mut().for_each(Realtime::disconnect);
         self.keeper.finish(|| self.agent.saved()).await;

@@ -5,6 +5,7 @@
 
 mod feed;
 mod guard;
+mod key;
 mod page;
 mod window;
 
@@ -13,19 +14,21 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use axum::extract::State;
-use axum::http::StatusCode;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use axum::{Router, middleware};
-use local_backend::Faults;
+use local_backend::{Agents, Faults};
 use rustix::process::{Pid, Signal, kill_process};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 pub use feed::Feed;
+pub use key::Key;
 
 use super::local::Local;
 use crate::exit::Exit;
@@ -43,6 +46,8 @@ pub struct Shown {
     pub preview_port: Option<u16>,
     /// What the agent says of itself; none without one.
     pub board: Option<Board>,
+    /// Whom it lets in.
+    pub key: Key,
 }
 
 /// What the console's places share.
@@ -50,6 +55,9 @@ struct Desk {
     feed: Feed,
     board: Option<Board>,
     faults: Faults,
+    /// What agents elsewhere have told on the project's status topic.
+    agents: Agents,
+    key: Key,
     /// What the page needs to begin, the editor's token among it.
     session: Value,
 }
@@ -93,9 +101,12 @@ impl Console {
             feed,
             board: shown.board,
             faults: local.faults(),
+            agents: local.agents(),
+            key: shown.key,
         });
-        let app = router(desk, local.router(), address.port()).into_make_service_with_connect_info::<SocketAddr>();
-        let url = format!("http://{address}/");
+        let app =
+            router(desk.clone(), local.router(), address.port()).into_make_service_with_connect_info::<SocketAddr>();
+        let url = desk.key.address(&format!("http://{address}/"));
         info!(event_type = "console_listening", url, "the console is at {url}");
         let server = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, app).await {
@@ -121,15 +132,32 @@ async fn bind(port: Option<u16>) -> io::Result<TcpListener> {
 }
 
 fn router(desk: Arc<Desk>, backend: Router, port: u16) -> Router {
+    let guard = guard::Guard { port, key: desk.key.clone() };
     Router::new()
         .route("/", get(page::index))
         .route("/assets/{name}", get(page::asset))
+        .route("/console/proof", get(proof))
         .route("/console/session", get(session))
         .route("/console/feed", get(feed::follow))
         .route("/console/dev-server/kill", post(kill_dev_server))
         .with_state(desk)
         .fallback_service(backend)
-        .layer(middleware::from_fn_with_state(port, guard::guard))
+        .layer(middleware::from_fn_with_state(guard, guard::guard))
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    nonce: String,
+}
+
+/// Before a page sends its key: see [`Key::proof`].
+async fn proof(State(desk): State<Arc<Desk>>, headers: HeaderMap, Query(asked): Query<Asked>) -> Response {
+    // The guard has let only the console's own names through.
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    match desk.key.proof(host, &asked.nonce) {
+        Some(proof) => proof.into_response(),
+        None => (StatusCode::BAD_REQUEST, "the nonce is 1 to 64 hexadecimal digits\n").into_response(),
+    }
 }
 
 async fn session(State(desk): State<Arc<Desk>>) -> Json<Value> {

@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use local_backend::{Backend, DatabaseUrl, Faults, Options, Session};
+use local_backend::{Agents, Backend, DatabaseUrl, Faults, Options, Session};
 use sync_core::ContentHash;
 use tracing::{info, warn};
 
@@ -92,6 +92,11 @@ impl Local {
     /// The switchboard of faults.
     pub fn faults(&self) -> Faults {
         self.backend.faults()
+    }
+
+    /// What agents have told of themselves.
+    pub fn agents(&self) -> Agents {
+        self.backend.agents()
     }
 
     /// How many files the project began with.

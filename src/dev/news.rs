@@ -80,18 +80,33 @@ impl fmt::Display for News {
                 (saved, deleted) => write!(f, "saved {}, deleted {}", Paths(saved), Paths(deleted)),
             },
             News::WrittenBack { path, version, sender, deleted: false } => {
-                write!(f, "written back {path} (version {version} by {sender:?})")
+                write!(f, "written back {path} (version {version}, saved {})", By(sender))
             }
             News::WrittenBack { path, version, sender, deleted: true } => {
-                write!(f, "removed {path} (version {version} by {sender:?})")
+                write!(f, "removed {path} (version {version}, deleted {})", By(sender))
             }
             News::Conflict { path, version, sender } => write!(
                 f,
-                "conflict in {path}: changed in the folder and by {sender:?} (version {version}); the folder's is kept and saved over it"
+                "conflict in {path}: changed in the folder and {} (version {version}); the folder's is kept and saved over it",
+                By(sender)
             ),
             News::Refused { path, error } => write!(f, "left out {path}: {error}"),
             News::LookingAgain { why } => write!(f, "comparing the whole folder again: {why}"),
             News::FolderGone { folder } => write!(f, "{folder} was moved or removed: its changes are no longer seen"),
+        }
+    }
+}
+
+/// Who saved it, in words. The database knows people by their ids, which say nothing to anybody here.
+struct By<'a>(&'a str);
+
+impl fmt::Display for By<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            "seed" => f.write_str("at the start"),
+            "" | "database" => f.write_str("in the database"),
+            sender if uuid::Uuid::parse_str(sender).is_ok() => f.write_str("in the console or another editor"),
+            sender => write!(f, "by {sender:?}"),
         }
     }
 }
@@ -104,5 +119,21 @@ impl fmt::Display for Paths<'_> {
             paths if paths.len() > NAMED => write!(f, "{} files", paths.len()),
             paths => f.write_str(&paths.join(", ")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_who_in_words() {
+        let written = |sender: &str| {
+            News::WrittenBack { path: "a.txt".into(), version: 3, sender: sender.into(), deleted: false }.to_string()
+        };
+        let editor = written("0b0c7c5e-7d5f-4f38-9a53-0f6f2a3a1d11");
+        assert_eq!(editor, "written back a.txt (version 3, saved in the console or another editor)");
+        assert_eq!(written("robot"), "written back a.txt (version 3, saved by \"robot\")");
+        assert_eq!(written("seed"), "written back a.txt (version 3, saved at the start)");
     }
 }

@@ -107,7 +107,8 @@ fn place_of(folder: &Path) -> String {
     format!("{name}-{}", &hash[..12])
 }
 
-fn cache(environment: &BTreeMap<String, String>) -> PathBuf {
+/// Where the user's programs keep what they can make anew.
+pub(super) fn cache(environment: &BTreeMap<String, String>) -> PathBuf {
     let under_home = |path| environment.get("HOME").map(|home| Path::new(home).join(path));
     let stated = environment.get("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let usual = if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" };

@@ -5,11 +5,11 @@ use std::time::Instant;
 use clap::Args;
 use tracing::info;
 
-use super::console::{Console, Feed, Shown};
+use super::console::{Console, Feed, Key, Shown};
 use super::database::DatabaseArgs;
 use super::local::{Local, Wanted, open_folder, origin};
 use super::watch_signals;
-use crate::config::LogArgs;
+use crate::config::{self, LogArgs};
 use crate::exit::Exit;
 use crate::logs;
 
@@ -53,8 +53,12 @@ async fn serve_until_signal(args: ServeArgs, started: Instant) -> Result<Exit, E
     let feed = Feed::default();
     let _flush = logs::start_tapped(&args.log, origin.clone(), started, Some(feed.tap())).map_err(Exit::usage)?;
     let mut signals = watch_signals()?.signals();
-    let shown =
-        Shown { folder: folder.as_ref().map(|folder| folder.path().to_owned()), preview_port: None, board: None };
+    let shown = Shown {
+        folder: folder.as_ref().map(|folder| folder.path().to_owned()),
+        preview_port: None,
+        board: None,
+        key: Key::of_user(&config::environment()),
+    };
     let wanted =
         Wanted { folder, database_url, listen: args.listen, write_back: !args.no_write_back, env_file: args.env_file };
     let local = Local::start(wanted, &origin).await?;

@@ -60,6 +60,6 @@ impl Form {
 }
 
 /// Without control characters: what the project's code prints must not drive the terminal.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control() || *c == '\t').collect()
 }

@@ -3,6 +3,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
+use crate::progress;
+
 /// Lines waiting for a slow reader; what comes beyond is dropped and counted.
 const QUEUE: usize = 4096;
 
@@ -62,12 +64,14 @@ fn write_all(waiting: Receiver<Message>, say_dropped: impl Fn(u64) -> String) {
     let mut out = std::io::stdout();
     let mut said = 0;
     while let Ok(Message::Line(line)) = waiting.recv() {
-        let _ = writeln!(out, "{line}");
         let lost = dropped();
-        if lost > said {
-            let _ = writeln!(out, "{}", say_dropped(lost - said));
-            said = lost;
-        }
+        progress::aside(|| {
+            let _ = writeln!(out, "{line}");
+            if lost > said {
+                let _ = writeln!(out, "{}", say_dropped(lost - said));
+            }
+        });
+        said = lost;
     }
     let _ = out.flush();
 }

@@ -68,6 +68,7 @@ impl Running {
     }
 
     pub(super) fn dev_server_says(&mut self, event: DevServerEvent) {
+        self.install.update(&event);
         report_dev_server(&event);
         match event {
             DevServerEvent::InstallStarted { .. } => {

@@ -105,6 +105,7 @@ impl Running {
             keeper: Keeper::new(state),
             stage,
             dev_server,
+            install: Default::default(),
             dev_events,
             first_state: FirstState::Awaited,
             files_ready: false,

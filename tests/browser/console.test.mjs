@@ -4,7 +4,9 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { createServer, request } from 'node:http'
 import path from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { violations } from './access.mjs'
 import { launch } from './chromium.mjs'
+import { Console } from './console.mjs'
 import { Dev, freePort, until } from './dev.mjs'
 
 const HEADLINE = 'src/components/Headline.jsx'
@@ -13,66 +15,8 @@ const LONG = 60_000
 /** Where the screenshots go; `SCREENSHOTS=docs` renews the README's. */
 const pictures = path.resolve(import.meta.dirname, '../..', process.env.SCREENSHOTS ?? 'target/screenshots')
 
-/** The console in one browser page. */
-class Console {
-  static async open(browser, url, options = {}) {
-    const page = await browser.newPage({ viewport: { width: 1280, height: 800 }, ...options })
-    page.setDefaultTimeout(LONG)
-    const seen = new Console(page)
-    page.on('pageerror', (error) => seen.complaints.push(String(error)))
-    await page.goto(url)
-    await page.locator('.pill', { hasText: 'Live' }).waitFor()
-    await page.locator('.row.file').first().waitFor({ state: 'attached' })
-    return seen
-  }
-
-  complaints = []
-
-  constructor(page) {
-    this.page = page
-    this.content = page.locator('.cm-content')
-    this.state = page.locator('.save-state')
-  }
-
-  row(name) {
-    return this.page.locator('.row.file').filter({ has: this.page.getByText(name, { exact: true }) })
-  }
-
-  preview() {
-    return this.page.frameLocator('iframe')
-  }
-
-  /** Opens a file of the tree by its path. */
-  async show(file) {
-    await this.page.locator(`.row.file[title=${JSON.stringify(file)}]`).click()
-    await this.page.locator('.editor .path', { hasText: file }).waitFor()
-  }
-
-  /** Puts `text` in place of all that stands in the editor. */
-  async type(text) {
-    await this.content.click()
-    await this.page.keyboard.press('ControlOrMeta+a')
-    await this.page.keyboard.insertText(text)
-  }
-
-  save() {
-    return this.page.keyboard.press('ControlOrMeta+s')
-  }
-
-  saved() {
-    return this.page.locator('.save-state', { hasText: 'Saved' }).waitFor()
-  }
-
-  /** Answers the dialog that is open with `text`. */
-  async answer(text) {
-    if (text !== undefined) await this.page.locator('dialog input').fill(text)
-    await this.page.locator('dialog button[type=submit]').click()
-    await this.page.locator('dialog').waitFor({ state: 'detached' })
-  }
-}
-
 describe('console', () => {
-  let browser, dev, url, console_, source
+  let browser, dev, url, base, key, console_, source
 
   before(async () => {
     browser = await launch()
@@ -80,6 +24,7 @@ describe('console', () => {
     dev.extra = ['--console-port', String(await freePort())]
     await dev.start()
     url = (await dev.event('console_listening')).url
+    ;[base, key] = url.split('#key=')
     source = await readFile(path.join(dev.folder, HEADLINE), 'utf8')
     console_ = await Console.open(browser, url)
     await console_.preview().getByText(SHOWN).waitFor()
@@ -97,7 +42,7 @@ describe('console', () => {
   const saveElsewhere = (file, text) =>
     dev.rpc('upsert_project_file', { p_file_path: file, p_content: text, p_file_type: 'text', expected_version: null })
   const post = (place, body) =>
-    fetch(new URL(place, url), { method: 'POST', headers: { 'content-type': 'application/json', origin: new URL(url).origin }, body: JSON.stringify(body) })
+    fetch(new URL(place, base), { method: 'POST', headers: { 'content-type': 'application/json', 'x-console-key': key, origin: new URL(base).origin }, body: JSON.stringify(body) })
 
   test('the address is among the first lines', () => {
     const at = dev.events.findIndex((event) => event.event_type === 'console_listening')
@@ -113,11 +58,19 @@ describe('console', () => {
     for (const step of ['saved', 'sent', 'on disk', 'visible']) {
       await edit.locator('.step:not(.open)', { hasText: step }).waitFor()
     }
+    // Each with its time since the edit began, one after the other.
+    const times = (await edit.locator('.step b').allInnerTexts()).map((text) => {
+      const [, number, unit] = /^([\d.]+) (ms|s)$/.exec(text) ?? assert.fail(text)
+      return Number(number) * (unit === 's' ? 1000 : 1)
+    })
+    assert.equal(times.length, 4)
+    assert.ok(times[0] > 0 && times[3] >= times[2], `${times}`)
     console.log(`console: ${(await edit.locator('.steps').innerText()).replaceAll('\n', ' ')}`)
   })
 
   test('screenshots at both widths, light and dark', async () => {
     await mkdir(pictures, { recursive: true })
+    await console_.page.locator('.facts', { hasText: '2 of 2, in sync' }).waitFor()
     for (const colorScheme of ['light', 'dark']) {
       await console_.page.emulateMedia({ colorScheme })
       await console_.page.screenshot({ path: path.join(pictures, colorScheme === 'light' ? 'console.png' : 'console-dark.png') })
@@ -135,14 +88,16 @@ describe('console', () => {
 
   test('two consoles edit one file: a conflict, compared, theirs taken, then mine kept', async () => {
     const other = await Console.open(browser, url)
+    await other.show(HEADLINE)
     await console_.show(HEADLINE)
     await console_.saved()
     for (const [choice, wins] of [['Take theirs', 'By the other'], ['Keep mine', 'By me']]) {
       // So that neither hears of the other before it saves.
       await post('_local/faults', { drop_broadcasts: { next: 0, probability: 1 } })
       await console_.page.route('**/rpc/upsert_project_file', async (route) => {
-        const saved = await saveElsewhere(HEADLINE, source.replace(SHOWN, `By the other ${choice}`))
-        assert.ok(saved.version)
+        await other.type(source.replace(SHOWN, `By the other ${choice}`))
+        await other.save()
+        await other.saved()
         await route.continue()
       }, { times: 1 })
       await console_.type(source.replace(SHOWN, `By me ${choice}`))
@@ -160,7 +115,6 @@ describe('console', () => {
         const file = await dev.rpc('get_project_file', { p_file_path: HEADLINE, p_version: row.version })
         return file.content === content
       })
-      await other.show(HEADLINE)
       await other.content.getByText(`${wins} ${choice}`).waitFor()
     }
     await other.page.close()
@@ -219,11 +173,90 @@ describe('console', () => {
     await console_.page.locator('.pill', { hasText: 'Live' }).waitFor()
   })
 
+  test('what was dropped is noticed at the next event, and the preview has it', async () => {
+    const drop = console_.page.getByRole('button', { name: 'Drop events' })
+    await drop.click()
+    await console_.page.getByText('Events are lost').waitFor()
+    await console_.type(source.replace(SHOWN, 'Written while events were lost'))
+    await console_.saved()
+    await drop.click()
+    await console_.page.getByText('Events are lost').waitFor({ state: 'hidden' })
+    await saveElsewhere('src/later.txt', 'later')
+    await console_.page.locator('.log .line', { hasText: '(gap)' }).first().waitFor()
+    await console_.preview().getByText('Written while events were lost').waitFor()
+    await console_.page.locator('.pill', { hasText: 'in sync' }).waitFor()
+  })
+
+  test('nothing stands in the way of eyes, screen readers and keyboards: both themes, both widths', async () => {
+    await console_.show(HEADLINE)
+    const small = await Console.open(browser, url, { viewport: { width: 390, height: 844 } })
+    for (const colorScheme of ['light', 'dark']) {
+      for (const { page } of [console_, small]) await page.emulateMedia({ colorScheme })
+      assert.deepEqual(await violations(console_.page), [], `1280, ${colorScheme}`)
+      for (const view of ['files', 'editor', 'preview', 'activity']) {
+        await small.page.locator(`nav.views [data-view=${view}]`).click()
+        assert.deepEqual(await violations(small.page), [], `390, ${view}, ${colorScheme}`)
+      }
+      await console_.page.getByRole('button', { name: 'New file' }).click()
+      assert.deepEqual(await violations(console_.page), [], `a dialog, ${colorScheme}`)
+      await console_.page.keyboard.press('Escape')
+    }
+    await console_.page.emulateMedia({ colorScheme: 'light' })
+    await small.page.close()
+  })
+
+  test('by keyboard alone: a file made, written, saved and deleted', async () => {
+    const { page } = console_
+    const { keyboard } = page
+    const name = 'src/by keyboard.txt'
+    const focused = () => page.evaluate(() => document.activeElement?.getAttribute('aria-label') ?? document.activeElement?.textContent ?? '')
+    /** Tab until this has the focus. */
+    const tabTo = async (label) => {
+      for (let presses = 0; presses < 80; presses++) {
+        const now = await focused()
+        if (now.includes(label)) return
+        // The editor keeps Tab, and lets go with Escape.
+        if (now.startsWith('Content of')) await keyboard.press('Escape')
+        await keyboard.press('Tab')
+      }
+      assert.fail(`Tab never came to ${label}`)
+    }
+    await page.evaluate(() => (document.activeElement?.blur(), document.body.focus()))
+    await tabTo('New file')
+    await keyboard.press('Enter')
+    await page.locator('dialog input').waitFor()
+    await keyboard.press('ControlOrMeta+a')
+    await keyboard.type(name)
+    await keyboard.press('Enter')
+    await page.locator('dialog').waitFor({ state: 'detached' })
+    await page.locator('.editor .path', { hasText: name }).waitFor()
+    await page.locator('.cm-content:focus').waitFor()
+    await keyboard.type('by keyboard')
+    await keyboard.press('ControlOrMeta+s')
+    await holds(name, 'by keyboard')
+    // Out of the editor, which keeps Tab, and on to the tree: up and down in it, and delete there.
+    await keyboard.press('Escape')
+    await tabTo('New file')
+    await keyboard.press('Tab')
+    await keyboard.press('Tab')
+    await page.locator('.row:focus').waitFor()
+    await keyboard.press('Home')
+    for (let presses = 0; presses < 40 && !(await page.locator('.row.file:focus', { hasText: 'by keyboard.txt' }).count()); presses++) {
+      await keyboard.press('ArrowDown')
+    }
+    await keyboard.press('Delete')
+    await page.locator('dialog').waitFor()
+    await tabTo('Delete')
+    await keyboard.press('Enter')
+    await gone(name)
+    await console_.show(HEADLINE)
+  })
+
   test('the dev server is killed and comes back', async () => {
     const server = console_.page.locator('.facts div', { hasText: 'Dev server' })
     await console_.page.getByRole('button', { name: 'Kill the dev server' }).click()
     await server.filter({ hasText: '1 restart' }).filter({ hasText: 'serving' }).waitFor()
-    await console_.preview().getByText('Written while cut').waitFor()
+    await console_.preview().getByText('Written while events were lost').waitFor()
   })
 
   test("another site's page is refused", async () => {
@@ -233,31 +266,32 @@ describe('console', () => {
     const exits = dev.events.filter((event) => event.event_type === 'dev_server_exit').length
     try {
       await page.goto(`http://localhost:${site.address().port}/`)
-      const outcome = await page.evaluate(async (url) => {
+      const outcome = await page.evaluate(async (base) => {
         const tried = async (act) => act().then(() => 'answered', () => 'refused')
-        const read = await tried(() => fetch(`${url}console/session`))
-        const kill = await tried(() => fetch(`${url}console/dev-server/kill`, { method: 'POST' }))
+        const read = await tried(() => fetch(`${base}console/session`))
+        const kill = await tried(() => fetch(`${base}console/dev-server/kill`, { method: 'POST' }))
         // Goes out without a question before it: what it did is looked at below.
-        await tried(() => fetch(`${url}console/dev-server/kill`, { method: 'POST', mode: 'no-cors', body: '{}' }))
+        await tried(() => fetch(`${base}console/dev-server/kill`, { method: 'POST', mode: 'no-cors', body: '{}' }))
         const socket = await new Promise((resolve) => {
-          const socket = new WebSocket(`${url.replace('http', 'ws')}realtime/v1/websocket?vsn=1.0.0`)
+          const socket = new WebSocket(`${base.replace('http', 'ws')}realtime/v1/websocket?vsn=1.0.0`)
           socket.onopen = () => resolve('answered')
           socket.onerror = () => resolve('refused')
         })
         return { read, kill, socket }
-      }, url)
+      }, base)
       assert.deepEqual(outcome, { read: 'refused', kill: 'refused', socket: 'refused' })
     } finally {
       await page.close()
       site.close()
     }
     assert.equal(dev.events.filter((event) => event.event_type === 'dev_server_exit').length, exits)
-    const kill = (headers) => statusFor(`${url}console/dev-server/kill`, { method: 'POST', headers })
+    // Even with the key.
+    const kill = (headers) => statusFor(`${base}console/dev-server/kill`, { method: 'POST', headers: { 'x-console-key': key, ...headers } })
     for (const origin of [undefined, 'null', dev.url.slice(0, -1), 'https://evil.example']) {
       assert.equal(await kill(origin && { origin }), 403, origin)
     }
-    for (const host of ['evil.example', `evil.example:${new URL(url).port}`]) {
-      assert.equal(await statusFor(url, { headers: { host } }), 403, host)
+    for (const host of ['evil.example', `evil.example:${new URL(base).port}`]) {
+      assert.equal(await statusFor(base, { headers: { host } }), 403, host)
     }
   })
 

@@ -7,7 +7,7 @@ import path from 'node:path'
 import { createInterface } from 'node:readline'
 
 const top = path.resolve(import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname), '../..')
-const binary = process.env.PREVIEW_AGENT ?? path.join(top, 'target/debug/preview-agent')
+export const binary = process.env.PREVIEW_AGENT ?? path.join(top, 'target/debug/preview-agent')
 
 /** The first start installs the fixture's packages from the registry. */
 const READY_MS = 180_000

@@ -1,5 +1,6 @@
 import { clock, h, span } from './dom'
-import type { AgentStatus, Faults, LogLine, State } from './feed'
+import type { AgentStatus, Faults, LogLine, State, Told } from './feed'
+import { keyHeaders } from './key'
 import { said } from './project'
 
 const KEPT = 400
@@ -7,10 +8,16 @@ const KEPT = 400
 /** The agent's state in words, one fact a line. */
 export class Facts {
   private readonly list = h('dl', {})
-  readonly element = h('section', { class: 'card facts', 'aria-label': 'State' }, h('h2', {}, 'State'), this.list)
+  readonly element = h('section', { class: 'card facts', tabIndex: 0, 'aria-label': 'State' }, h('h2', {}, 'State'), this.list)
 
-  show(agent: AgentStatus | null, live: string): void {
+  /** `elsewhere`: there is no agent in this program; those that have told of themselves. */
+  show(agent: AgentStatus | null, live: string, elsewhere: Told[] | null): void {
     const facts: [string, string, ('ok' | 'warn' | 'bad')?][] = [['Console', live, live === 'live' ? 'ok' : 'warn']]
+    if (elsewhere) {
+      facts.push(['Agent', 'none here: serve is the backend alone'])
+      if (!elsewhere.length) facts.push(['Elsewhere', 'none heard of; an agent started with --publish-status tells its state here'])
+      for (const told of elsewhere) facts.push([`Agent ${told.session_id.slice(0, 8)}`, inWords(told), told.status?.phase === 'serving' ? 'ok' : 'warn'])
+    }
     if (agent) {
       const server = agent.dev_server
       const state = agent.connection.state
@@ -36,6 +43,13 @@ export class Facts {
   }
 }
 
+function inWords({ status, applied, at_ms }: Told): string {
+  const revision = Math.max(status?.revision ?? 0, applied?.revision ?? 0)
+  const parts = [status ? `${status.phase}, dev server ${status.dev_server.replace('_', ' ')}` : 'phase not told yet', `revision ${revision}`]
+  if (applied) parts.push(`last edit on disk in ${span(applied.lag_ms)}`)
+  return `${parts.join(', ')}; heard at ${clock(at_ms)}`
+}
+
 function changes(local: NonNullable<AgentStatus['local_changes']>): string {
   const count = Array.isArray(local) ? local.length : Number((local as { count: number }).count)
   return count ? `${count} file${count > 1 ? 's' : ''}` : 'none'
@@ -43,7 +57,7 @@ function changes(local: NonNullable<AgentStatus['local_changes']>): string {
 
 /** The log's last lines, the dev server's among them. */
 export class Log {
-  private readonly list = h('ol', { tabIndex: 0, role: 'log', 'aria-label': 'Log lines' })
+  private readonly list = h('div', { class: 'lines', tabIndex: 0, role: 'log', 'aria-label': 'Log lines' })
   readonly element = h('section', { class: 'card log', 'aria-label': 'Log' }, h('h2', {}, 'Log'), this.list)
 
   clear(): void {
@@ -54,7 +68,7 @@ export class Log {
     const { list } = this
     const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40
     const kind = line.stream ? 'output' : line.level
-    list.append(h('li', { class: kind }, h('time', {}, clock(Date.parse(line.timestamp))), h('span', {}, line.message)))
+    list.append(h('div', { class: `line ${kind}` }, h('time', {}, clock(Date.parse(line.timestamp))), h('span', {}, line.message)))
     while (list.childElementCount > KEPT) list.firstElementChild?.remove()
     if (atEnd) list.scrollTop = list.scrollHeight
   }
@@ -101,7 +115,7 @@ export class Trouble {
 
   private async post(place: string, body: object): Promise<void> {
     try {
-      const answer = await fetch(place, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })
+      const answer = await fetch(place, { method: 'POST', headers: { 'content-type': 'application/json', ...keyHeaders }, body: JSON.stringify(body) })
       if (!answer.ok) this.say(await answer.text())
       else if (place.startsWith('_local')) this.faults(await answer.json())
     } catch (error) {

@@ -135,7 +135,7 @@ export class Editor {
         look,
         language(path),
         this.merge.of([]),
-        EditorView.contentAttributes.of({ 'aria-label': `Content of ${path}` }),
+        EditorView.contentAttributes.of({ 'aria-label': `Content of ${path}`, tabindex: '0' }),
         keymap.of([
           { key: 'Mod-s', preventDefault: true, run: () => (this.save(), true) },
           // The keyboard's way out of the editor, which keeps Tab to itself.

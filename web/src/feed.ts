@@ -1,3 +1,5 @@
+import { feedAddress, isOurs, keyHeaders } from './key'
+
 /** What the page needs to begin. */
 export interface Session {
   run: string
@@ -44,8 +46,19 @@ export interface Faults {
   fail_reads: unknown
 }
 
+/** What an agent elsewhere has told on the status topic. */
+export interface Told {
+  session_id: string
+  status: { phase: string; revision: number; dev_server: string; detail?: string; at: string } | null
+  applied: { revision: number; lag_ms: number; at: string } | null
+  /** When it was last heard, in Unix milliseconds. */
+  at_ms: number
+}
+
 export interface State {
   agent: AgentStatus | null
+  /** Of `serve`, which has no agent of its own. */
+  agents: Told[]
   faults: Faults
 }
 
@@ -65,6 +78,8 @@ export interface Listener {
   line(line: LogLine): void
   /** Whether the program answers. */
   reachable(yes: boolean): void
+  /** Who answers does not know this page's key, or the page has none. */
+  locked(): void
 }
 
 /** How long to wait before asking again for a program that has ended. */
@@ -73,12 +88,20 @@ const RETRY_MS = 1000
 /** Follows the run's log and state, and those of the next run after a restart. */
 export function follow(listener: Listener): void {
   let run = ''
-  const connect = () => {
-    const source = new EventSource('console/feed')
+  const later = () => {
+    listener.reachable(false)
+    setTimeout(connect, RETRY_MS)
+  }
+  const connect = () => void isOurs().then((ours) => (ours ? open() : locked()), later)
+  const locked = () => {
+    listener.locked()
+    setTimeout(connect, 5 * RETRY_MS)
+  }
+  const open = () => {
+    const source = new EventSource(feedAddress)
     const again = () => {
       source.close()
-      listener.reachable(false)
-      setTimeout(connect, RETRY_MS)
+      later()
     }
     // What comes before the session is known waits for it.
     let begun = Promise.resolve()
@@ -103,7 +126,7 @@ export function follow(listener: Listener): void {
 }
 
 async function fetchSession(): Promise<Session> {
-  const answer = await fetch('console/session')
+  const answer = await fetch('console/session', { headers: keyHeaders })
   if (!answer.ok) throw new Error(`the session: ${answer.status}`)
   return answer.json()
 }

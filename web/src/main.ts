@@ -4,7 +4,7 @@ import { askText, askYes } from './ask'
 import { Doc } from './doc'
 import { bytes, h, icon, iconButton, type Icon } from './dom'
 import { Editor } from './editor'
-import { follow, type AgentStatus, type Session } from './feed'
+import { follow, type AgentStatus, type Session, type Told } from './feed'
 import { Tree } from './files'
 import { Preview } from './preview'
 import { Project, said, type Live, type Row } from './project'
@@ -14,14 +14,18 @@ import { Timeline } from './timeline'
 const MAX_EDIT = 1_000_000
 const IMAGE = /\.(png|jpe?g|gif|webp|avif|ico|bmp)$/i
 
-const WORDS: Record<Live | 'ended', string> = { connecting: 'Connecting', live: 'Live', lost: 'Reconnecting', ended: 'Ended' }
+type Stand = Live | 'ended' | 'locked'
+
+const WORDS: Record<Stand, string> = { connecting: 'Connecting', live: 'Live', lost: 'Reconnecting', ended: 'Ended', locked: 'Locked' }
 
 class App {
   private project: Project | null = null
   private readonly docs = new Map<string, Doc>()
   private selected = ''
-  private live: Live | 'ended' = 'connecting'
+  private live: Stand = 'connecting'
   private agent: AgentStatus | null = null
+  /** Those that `serve` has heard of. */
+  private elsewhere: Told[] | null = null
   private comparing = false
 
   private readonly name = h('span', { class: 'project' })
@@ -34,7 +38,7 @@ class App {
   private readonly banner = h('div', { class: 'banner', role: 'alert', hidden: true })
   private readonly editorHost = h('div', { class: 'editor-host', hidden: true })
   private readonly card = h('div', { class: 'empty' })
-    private readonly timeline = new Timeline()
+  private readonly timeline = new Timeline()
   private readonly preview = new Preview((at) => this.timeline.painted(at))
   private readonly facts = new Facts()
   private readonly log = new Log()
@@ -89,6 +93,7 @@ class App {
       begun: (session) => this.begin(session),
       state: (state) => {
         this.agent = state.agent
+        this.elsewhere = state.agent ? null : state.agents
         this.trouble.show(state)
         this.preview.show(state.agent)
         if (state.agent) this.timeline.showBoot(state.agent.boot_ms)
@@ -102,10 +107,20 @@ class App {
         if (!yes) {
           this.live = 'ended'
           this.agent = null
+          this.elsewhere = null
           this.preview.gone()
+        } else if (this.live === 'locked') {
+          location.reload()
         } else if (this.live === 'ended') {
           this.live = 'connecting'
         }
+        this.drawState()
+      },
+      locked: () => {
+        this.live = 'locked'
+        this.treeNote.textContent = 'Locked.'
+        this.preview.locked()
+        this.showCard('locked', h('p', { class: 'title' }, 'This address lacks its key'), h('p', {}, 'Open the whole address that preview-agent printed, with what stands behind the #. The key keeps other users of this machine out.'))
         this.drawState()
       },
     })
@@ -369,13 +384,13 @@ class App {
   }
 
   private drawState(): void {
-    this.facts.show(this.agent, this.live)
+    this.facts.show(this.agent, this.live, this.elsewhere)
     this.drawHead()
   }
 
   private drawHead(): void {
     const agent = this.agent
-    const pills: [string, string][] = [[WORDS[this.live], this.live === 'live' ? 'ok' : this.live === 'ended' ? 'bad' : 'warn']]
+    const pills: [string, string][] = [[WORDS[this.live], this.live === 'live' ? 'ok' : this.live === 'ended' || this.live === 'locked' ? 'bad' : 'warn']]
     if (agent) {
       const behind = (agent.head ?? agent.revision) - agent.revision
       const sync = agent.current ? 'in sync' : behind > 0 ? `${behind} behind` : agent.debts.count ? `${agent.debts.count} not on disk` : agent.phase

@@ -43,7 +43,7 @@ export class Preview {
     this.window = window
     this.pid = null
     this.address.textContent = url ?? ''
-    if (!url) this.wait('There is no agent here: `serve` is the backend alone. Give the settings that it printed to an agent.', false)
+    if (!url) this.wait('There is no agent here, and so no preview: serve is the backend alone. Start an agent with the settings that it printed; with --publish-status its state is shown here.', false)
   }
 
   show(agent: AgentStatus | null): void {
@@ -60,6 +60,10 @@ export class Preview {
     const again = server && (server.state === 'restarting' || server.restarts > 0)
     const gaveUp = server?.state === 'gave_up'
     this.wait(gaveUp ? `The dev server keeps ending: ${server.detail ?? server.reason}. The next edit tries again.` : again ? 'The dev server ended and is being started again.' : (WORDS[agent.phase] ?? agent.phase), !gaveUp)
+  }
+
+  locked(): void {
+    this.wait('The console is locked.', false)
   }
 
   gone(): void {

@@ -40,7 +40,7 @@ export class Timeline {
   private readonly list = h('ol', { class: 'edits' })
   private readonly boot = h('ol', { class: 'boot' })
   private readonly none = h('p', { class: 'hint' }, 'Edit a file: its way to the page is measured here.')
-  readonly element = h('section', { class: 'card timeline', 'aria-label': 'Timeline' }, h('h2', {}, 'Edits'), this.none, this.list, h('h2', {}, 'Start'), this.boot)
+  readonly element = h('section', { class: 'card timeline', tabIndex: 0, 'aria-label': 'Timeline' }, h('h2', {}, 'Edits'), this.none, this.list, h('h2', {}, 'Start'), this.boot)
   private shownBoot = ''
   private lastPainted = 0
   private since = Date.now()

@@ -14,7 +14,7 @@ use crate::options::Options;
 use crate::policies::Policies;
 use crate::postgres::Postgres;
 use crate::project::MAX_BULK;
-use crate::realtime::Realtime;
+use crate::realtime::{Agents, Realtime};
 use crate::rights::Rights;
 use crate::row::{BulkEntry, FileContent};
 use crate::server::{self, App};
@@ -100,7 +100,7 @@ impl Backend {
             sessions,
             anon_key,
         });
-        let server = tokio::spawn(server::serve(listener, server::router(app.clone())));
+        let server = tokio::spawn(server::serve(listener, server::router(app.clone(), app.options.faults_over_http)));
         Ok(Backend { address, app, editor_token, server })
     }
 
@@ -109,9 +109,10 @@ impl Backend {
         format!("http://{}", self.address)
     }
 
-    /// Every place of the API, to be served at another address as well.
+    /// Every place of the API and the switchboard of faults, to be served at another address as well. Who may come there
+    /// is that address's matter.
     pub fn router(&self) -> axum::Router {
-        server::router(self.app.clone())
+        server::router(self.app.clone(), true)
     }
 
     /// What an agent is to be given: each call makes a new token, and a new snapshot where the state has moved. The
@@ -166,6 +167,11 @@ impl Backend {
     /// The project's table.
     pub fn store(&self) -> Store {
         self.app.store.clone()
+    }
+
+    /// What agents have told of themselves, where they publish it.
+    pub fn agents(&self) -> Agents {
+        self.app.realtime.hub.agents.clone()
     }
 
     /// The switchboard of faults.

@@ -48,6 +48,7 @@ pub use chance::Chance;
 pub use database_url::{DatabaseUrl, NoDatabaseUrl};
 pub use faults::{Cut, FailReads, FailRenewal, FalseAnswer, FaultSettings, Faults, SnapshotFaults};
 pub use options::{Options, SeedFile};
+pub use realtime::Agents;
 pub use row::{Bulk, BulkEntry, Change, ChangedFile, FileContent, Row};
 pub use session::Session;
 pub use store::Store;

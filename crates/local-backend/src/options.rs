@@ -25,6 +25,8 @@ pub struct Options {
     pub session_id: String,
     /// Revision 1, where there are any.
     pub files: Vec<SeedFile>,
+    /// Serve the switchboard of faults at `/_local/faults`: to whoever reaches the port, but for pages of other sites.
+    pub faults_over_http: bool,
     /// How long a token of the agent is valid.
     pub token_lifetime: Duration,
     /// How long a snapshot's URL is valid.
@@ -70,6 +72,7 @@ impl Default for Options {
             project_id: uuid::Uuid::new_v4().to_string(),
             session_id: uuid::Uuid::new_v4().to_string(),
             files: Vec::new(),
+            faults_over_http: false,
             token_lifetime: Duration::from_secs(3600),
             snapshot_lifetime: Duration::from_secs(3600),
             snapshot_limit: 50 << 20,

@@ -8,6 +8,7 @@ mod join;
 mod presence;
 mod queue;
 mod socket;
+mod told;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use presence::Presence;
 pub use changes::Changes;
 pub use frame::Body;
 pub use hub::{Cast, CastBody, Hub, Topic};
+pub use told::Agents;
 
 /// What all sockets share.
 pub struct Realtime {

@@ -50,9 +50,10 @@ pub struct App {
     pub anon_key: String,
 }
 
-/// Every place of the API.
-pub fn router(app: Arc<App>) -> Router {
-    Router::new()
+/// Every place of the API, and with `faults` their switchboard.
+pub fn router(app: Arc<App>, faults: bool) -> Router {
+    let router = if faults { control::routes() } else { Router::new() };
+    router
         .route("/realtime/v1/websocket", get(realtime::websocket))
         .route("/realtime/v1/api/broadcast", post(rest::broadcast))
         .route("/realtime/v1/api/broadcast/{topic}/events/{event}", post(rest::broadcast_one))
@@ -76,7 +77,6 @@ pub fn router(app: Arc<App>) -> Router {
             get(functions::look).delete(functions::end).fallback(functions::no_such_place),
         )
         .route("/functions/v1/build-project-snapshot", post(functions::build).fallback(functions::only_post))
-        .route("/_local/faults", get(control::show).post(control::change))
         .fallback(any(|| async { (StatusCode::NOT_FOUND, "the local backend has no such place\n") }))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(app)

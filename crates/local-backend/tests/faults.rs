@@ -262,7 +262,7 @@ async fn a_burst_of_ten_thousand_arrives_whole_and_in_order() {
 
 #[tokio::test]
 async fn the_switchboard_answers_over_http() {
-    let backend = backend().await;
+    let backend = Backend::start(Options { faults_over_http: true, ..options() }).await.expect("starts");
     let (url, http) = (format!("{}/_local/faults", backend.url()), common::http());
     let post = async |body: Value| {
         let response = http.post(&url).json(&body).send().await.expect("an answer");
@@ -282,6 +282,14 @@ async fn the_switchboard_answers_over_http() {
     assert_eq!(client.closed().await, 1011);
     let shown: Value = http.get(&url).send().await.expect("an answer").json().await.expect("JSON");
     assert_eq!(shown["deaf"], false);
+    let elsewhere = http.post(&url).header("origin", "https://evil.example").json(&json!({"deaf": true}));
+    assert_eq!(elsewhere.send().await.expect("an answer").status(), 403);
+    let renamed = http.post(&url).header("host", "evil.example").json(&json!({"deaf": true}));
+    assert_eq!(renamed.send().await.expect("an answer").status(), 403);
+    assert!(!backend.faults().settings().deaf);
+    let without = self::backend().await;
+    let there = http.get(format!("{}/_local/faults", without.url())).send().await.expect("an answer");
+    assert_eq!(there.status(), 404, "only where it is asked for");
 }
 
 #[tokio::test]

@@ -1,16 +1,19 @@
-//! Who may ask the console anything: its own page, on this machine.
+//! Who may ask the console anything: its own page, on this machine, with the user's key.
 //!
 //! The page holds a token that writes the project, so every place behind this is as private as the token. Three doors
 //! have to be shut: other machines (the peer's address), names of other sites that point here (DNS rebinding: the `Host`
 //! header), and pages of other sites, the previewed project's own among them, that send requests from the same browser
-//! (`Origin` and `Sec-Fetch-Site`).
+//! (`Origin` and `Sec-Fetch-Site`). Other users of this machine are kept out by the key: it is asked for wherever a token,
+//! the log or a switch is. The backend's own places need a token each.
 
 use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+
+use super::Key;
 
 /// The page runs its own script alone, talks to its own origin alone, shows the preview in a frame and is itself in none.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
@@ -35,17 +38,27 @@ enum Refusal {
     Host,
     #[error("the console answers its own page alone")]
     Origin,
+    #[error("the console's key is missing: open the whole address that was printed, with what stands behind the #")]
+    Key,
 }
 
-/// Lets requests of the console's own page through, and gives every answer its headers. `port` is the console's.
+/// The console's port, and whom it lets in.
+#[derive(Clone)]
+pub struct Guard {
+    pub port: u16,
+    pub key: Key,
+}
+
+/// Lets requests of the console's own page through, and gives every answer its headers.
 pub async fn guard(
-    State(port): State<u16>,
+    State(guard): State<Guard>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
     next: Next,
 ) -> Response {
     let page = request.uri().path() == "/";
-    let mut response = match judge(port, peer.ip(), request.method(), page, request.headers()) {
+    let judged = judge(guard.port, peer.ip(), request.method(), page, request.headers());
+    let mut response = match judged.and_then(|()| guard.asks_for_key(request.uri(), request.headers())) {
         Ok(()) => next.run(request).await,
         Err(refusal) => (StatusCode::FORBIDDEN, format!("{refusal}\n")).into_response(),
     };
@@ -53,6 +66,20 @@ pub async fn guard(
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+impl Guard {
+    /// In a header of its own, or, for the feed, in the query: an `EventSource` sends no headers.
+    fn asks_for_key(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+        let open = match uri.path() {
+            "/console/proof" => true,
+            path => !path.starts_with("/console/") && !path.starts_with("/_local/"),
+        };
+        let in_header = headers.get("x-console-key").and_then(|key| key.to_str().ok());
+        let in_query = || uri.query()?.split('&').find_map(|pair| pair.strip_prefix("key="));
+        let given = in_header.or_else(|| in_query().filter(|_| uri.path() == "/console/feed"));
+        if open || given.is_some_and(|given| self.key.is(given)) { Ok(()) } else { Err(Refusal::Key) }
+    }
 }
 
 fn judge(port: u16, peer: IpAddr, method: &Method, page: bool, headers: &HeaderMap) -> Result<(), Refusal> {
@@ -131,6 +158,32 @@ mod tests {
         ];
         for (index, judgement) in refused.into_iter().enumerate() {
             assert_eq!(judgement, Err(Refusal::Origin), "case {index}");
+        }
+    }
+
+    #[test]
+    fn what_others_of_this_machine_may_not_know_needs_the_key() {
+        let home = tempfile::tempdir().unwrap();
+        let cache = ("XDG_CACHE_HOME".to_owned(), home.path().display().to_string());
+        let key = Key::of_user(&[cache].into());
+        let digits = key.address("").trim_start_matches("#key=").to_owned();
+        let guard = Guard { port: PORT, key };
+        let asked = |uri: &str, given: Option<&str>| {
+            let given = given.map(|given| ("x-console-key".parse().unwrap(), HeaderValue::from_str(given).unwrap()));
+            guard.asks_for_key(&uri.parse().unwrap(), &given.into_iter().collect())
+        };
+        let in_query = format!("/console/feed?key={digits}");
+        for private in ["/console/session", "/console/feed", "/console/dev-server/kill", "/_local/faults"] {
+            assert_eq!(asked(private, None), Err(Refusal::Key), "{private}");
+            assert_eq!(asked(private, Some("0123456789abcdef0123456789abcdef")), Err(Refusal::Key), "{private}");
+            assert_eq!(asked(private, Some(&digits)), Ok(()), "{private}");
+        }
+        assert_eq!(asked(&in_query, None), Ok(()));
+        // Where addresses may be written down, it is not taken from one.
+        assert_eq!(asked(&in_query.replace("feed", "session"), None), Err(Refusal::Key));
+        for open in ["/", "/assets/console.js", "/console/proof", "/rest/v1/rpc/project_head", "/realtime/v1/websocket"]
+        {
+            assert_eq!(asked(open, None), Ok(()), "{open}");
         }
     }
 }

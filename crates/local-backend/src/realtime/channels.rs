@@ -193,7 +193,7 @@ impl Channels {
         }
         let crashes = matches!(payload, Payload::Json(payload) if !payload.is_object());
         let except = (crashes || !channel.config.own).then_some(channel.id);
-        self.realtime.hub.deliver(&channel.topic, &cast, except);
+        self.realtime.hub.passed_on(&channel.topic, &cast, except);
         if crashes {
             let join_ref = channel.join_ref.clone();
             self.queue.push(encode(self.vsn, &join_ref, &join_ref, &frame.topic, "phx_error", "{}"));

@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::Message;
 use super::frame::{Body, Vsn, binary_broadcast, encode};
 use super::join::MAX_REPLAY;
 use super::queue::Queue;
+use super::told::Agents;
 use crate::faults::Faults;
 
 /// Delayed broadcasts held at most; what comes on top is lost, as everything late may be.
@@ -49,6 +50,7 @@ pub struct Hub {
     /// The last private database broadcasts of each topic, whoever has heard them.
     past: Mutex<HashMap<String, Past>>,
     faults: Faults,
+    pub agents: Agents,
     held: Mutex<Option<(Topic, Arc<Cast>)>>,
     delayed: mpsc::Sender<(Instant, Topic, Arc<Cast>)>,
     /// Broadcasts in that queue, the one that is being waited for included.
@@ -83,6 +85,7 @@ impl Hub {
             topics,
             past,
             faults,
+            agents: Agents::default(),
             held: Mutex::default(),
             delayed,
             waiting: AtomicUsize::new(0),
@@ -199,6 +202,20 @@ impl Hub {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             tracing::warn!("too many delayed broadcasts, one is lost");
         }
+    }
+
+    /// A client's broadcast, to every other member.
+    pub fn passed_on(&self, topic: &Topic, cast: &Cast, except: Option<u64>) {
+        if topic.private && topic.name.ends_with(":status") {
+            match &cast.body {
+                CastBody::Text(text) => self.agents.hear(text),
+                CastBody::Push(Body::Json(payload)) => {
+                    self.agents.hear(&format!(r#"{{"event":{},"payload":{payload}}}"#, json!(cast.event)));
+                }
+                CastBody::Push(Body::Bytes(_)) | CastBody::Database { .. } => {}
+            }
+        }
+        self.deliver(topic, cast, except);
     }
 
     /// To every member of the topic but `except`.

@@ -1,0 +1,116 @@
+// The console of `serve`: who it lets in, and agents elsewhere.
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { createInterface } from 'node:readline'
+import { launch } from './chromium.mjs'
+import { Console } from './console.mjs'
+import { binary, freePort } from './dev.mjs'
+
+describe('the console of serve', () => {
+  let browser, home, url, base, key
+  const settings = {}
+  const children = []
+
+  /** Runs the binary and takes its lines. */
+  const start = (args, env, line) => {
+    const child = spawn(binary, args, { env: { ...process.env, LOG_FORMAT: 'json', ...env }, stdio: ['ignore', 'pipe', 'inherit'] })
+    createInterface({ input: child.stdout }).on('line', line)
+    children.push(child)
+    return child
+  }
+
+  before(async () => {
+    browser = await launch()
+    home = await mkdtemp(path.join(tmpdir(), 'preview-agent-test-'))
+    await writeFile(path.join(home, 'hello.txt'), 'hello')
+    const port = String(await freePort())
+    const serve = ['serve', home, '--listen', '127.0.0.1:0', '--console-port', port, '--no-write-back']
+    url = await new Promise((resolve) =>
+      start(serve, { XDG_CACHE_HOME: path.join(home, '.cache') }, (line) => {
+        const setting = /^([A-Z_]+)=(.*)$/.exec(line)
+        if (setting) return (settings[setting[1]] = setting[2])
+        const event = JSON.parse(line)
+        if (event.event_type === 'console_listening') resolve(event.url)
+      }),
+    )
+    ;[base, key] = url.split('#key=')
+  })
+
+  after(async () => {
+    for (const child of children) child.kill('SIGKILL')
+    await browser?.close()
+    await rm(home, { recursive: true, force: true })
+  })
+
+  test('who knows the port and not the key is told nothing', async () => {
+    assert.match(key, /^[0-9a-f]{32}$/)
+    const ask = async (place, headers, method = 'GET') => {
+      const body = method === 'POST' ? '{}' : undefined
+      const own = { origin: new URL(base).origin, 'content-type': 'application/json' }
+      return (await fetch(base + place, { method, body, headers: { ...own, ...headers } })).status
+    }
+    const places = [['console/session'], ['console/feed'], ['console/dev-server/kill', 'POST'], ['_local/faults'], ['_local/faults', 'POST']]
+    for (const [place, method] of places) {
+      assert.equal(await ask(place, {}, method), 403, place)
+      assert.equal(await ask(place, { 'x-console-key': '0'.repeat(32) }, method), 403, place)
+    }
+    assert.equal(await ask('console/session', { 'x-console-key': key }), 200)
+    assert.equal(await ask(`console/session?key=${key}`, {}), 403)
+    assert.equal(await ask('rest/v1/rpc/project_head', {}, 'POST'), 401)
+    // The backend's own port has no switches at all.
+    assert.equal((await fetch(`${settings.SUPABASE_URL}/_local/faults`)).status, 404)
+  })
+
+  test('the printed address opens it; the key leaves the address, and outlives a reload', async () => {
+    const { page } = await Console.open(browser, url)
+    assert.ok(!page.url().includes(key), page.url())
+    await page.reload()
+    await page.locator('.pill', { hasText: 'Live' }).waitFor()
+    await page.getByText('none here: serve is the backend alone').waitFor()
+    await page.close()
+  })
+
+  test('an address without its key says what is missing, and goes on when it comes', async () => {
+    const page = await browser.newPage()
+    await page.goto(base)
+    await page.getByText('This address lacks its key').waitFor()
+    assert.equal(await page.locator('.row.file').count(), 0)
+    await page.goto(url)
+    await page.locator('.pill', { hasText: 'Live' }).waitFor()
+    await page.close()
+  })
+
+  test('a page keeps its key from another that took the port', async () => {
+    const heard = []
+    const other = createServer((request, answer) => (heard.push(request.url, JSON.stringify(request.headers)), answer.end('0'.repeat(64))))
+    await new Promise((resolve) => other.listen(0, '127.0.0.1', resolve))
+    const { page } = await Console.open(browser, url)
+    // As if the console had ended and somebody else listened there.
+    await page.route(`${base}console/**`, (route) => route.continue({ url: route.request().url().replace(base, `http://127.0.0.1:${other.address().port}/`) }))
+    await page.reload()
+    await page.getByText('This address lacks its key').waitFor()
+    assert.ok(heard.some((line) => line.startsWith('/console/proof')))
+    assert.ok(!heard.join().includes(key), 'the key was sent')
+    await page.close()
+    other.close()
+  })
+
+  test('an agent elsewhere that publishes its status is shown, also to a page that comes later', async () => {
+    const env = { ...settings, PUBLISH_STATUS: 'true', STATUS_ADDR: '127.0.0.1:0', PREVIEW_PORT: String(await freePort()) }
+    const project = path.join(home, '.agent', 'project')
+    await new Promise((resolve) => {
+      start(['run', '--project-dir', project, '--', 'sleep', '600'], env, (line) => {
+        if (JSON.parse(line).event_type === 'dev_server_start') resolve()
+      })
+    })
+    const { page } = await Console.open(browser, url)
+    const agent = page.locator('.facts div', { hasText: `Agent ${settings.SESSION_ID.slice(0, 8)}` })
+    await agent.filter({ hasText: 'serving' }).filter({ hasText: 'revision 1' }).waitFor()
+    await page.close()
+  })
+})
