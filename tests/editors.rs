@@ -8,16 +8,16 @@ use local_backend::testing::PostgresServer;
 use local_backend::{Backend, DatabaseUrl, Options};
 use serde_json::json;
 
-/// The key `test` of package.json builds the module and its tests first, so the two stores take turns.
+/// Built once; then both stores at the same time, each with a process of its own.
 #[tokio::test]
 async fn the_module_for_editors_holds_over_both_stores() {
-    npm(Command::new("npm").args(["run", "pretest", "--silent"]));
+    npm("building", Command::new("npm").args(["run", "pretest", "--silent"]));
     let server = PostgresServer::start().expect("PostgreSQL starts");
     let database = server.database().expect("a database");
     tokio::join!(over("memory", None), over("PostgreSQL", Some(database)));
 }
 
-async fn over(store: &str, database_url: Option<DatabaseUrl>) {
+async fn over(store: &'static str, database_url: Option<DatabaseUrl>) {
     let backend = Backend::start(Options { database_url, ..Options::default() }).await.expect("the backend starts");
     let session = backend.session();
     let (other, far) = ("6a1f3a52-4f7e-4f0b-9a1c-0e9d3f9a7c11", 4_000_000_000u64);
@@ -25,6 +25,7 @@ async fn over(store: &str, database_url: Option<DatabaseUrl>) {
     let mut command = Command::new("npm");
     command
         .args(["run", "test:built", "--silent"])
+        .env("STORE", store)
         .env("SUPABASE_URL", &session.supabase_url)
         .env("SUPABASE_ANON_KEY", &session.anon_key)
         .env("PROJECT_ID", &session.project_id)
@@ -32,13 +33,13 @@ async fn over(store: &str, database_url: Option<DatabaseUrl>) {
         .env("AGENT_TOKEN", &session.realtime_token)
         .env("STRANGER_TOKEN", stranger(far))
         .env("EXPIRED_TOKEN", stranger(1_000_000_000));
-    let said = tokio::task::spawn_blocking(move || npm(&mut command)).await.expect("joined");
+    let said = tokio::task::spawn_blocking(move || npm(store, &mut command)).await.expect("joined");
     println!("over {store}:\n{said}");
     backend.stop().await;
 }
 
 /// Runs it in the module's folder, its packages installed as its lock file has them, and gives what it printed.
-fn npm(command: &mut Command) -> String {
+fn npm(what: &str, command: &mut Command) -> String {
     let folder = folder();
     if !folder.join("node_modules/.package-lock.json").exists() {
         let installed = Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder).status();
@@ -46,7 +47,7 @@ fn npm(command: &mut Command) -> String {
     }
     let output = command.current_dir(&folder).env("NO_COLOR", "1").output().expect("npm is installed");
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{command:?} failed:\n{out}\n{err}");
+    assert!(output.status.success(), "{what}: npm failed:\n{out}\n{err}");
     out.into_owned()
 }
 

@@ -262,7 +262,10 @@ export class ProjectFiles {
   private async judged<T>(edit: Edit, written: Sent<T>, value: (made: Written[]) => T): Promise<Sent<T>> {
     if (written.kind === 'done' || !written.unsure) return written
     // Where the path had to be free, a tombstone's version is what was counted on from.
-    const expected = (path: string) => this.state.expected(edit, path) || this.version(path)
+    const expected = (path: string) => {
+      const version = this.state.expected(edit, path)
+      return version === 0 ? (edit.began.get(path) ?? 0) : version
+    }
     const made = await tookEffect(edit.wishes, expected, this.database)
     return made ? { kind: 'done', value: value(made) } : written
   }

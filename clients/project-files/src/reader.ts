@@ -1,7 +1,6 @@
 import type { Database } from './database.js'
 import { ProjectFilesError } from './errors.js'
 import type { ProjectState } from './state.js'
-import { Listing } from './table.js'
 
 /** Texts that are read at a time. */
 const AT_A_TIME = 4
@@ -56,7 +55,7 @@ export class Reader {
   }
 
   private async list(since: number): Promise<boolean> {
-    const listing = new Listing(since, this.state.table.epoch)
+    const listing = this.state.table.listing(since)
     for (let next: number | null = since; next !== null; ) {
       next = listing.add(await this.database.changes(next, this.keepTexts))
     }

@@ -12,6 +12,8 @@ export type Base = number | null | { after: Edit; path: string }
 export interface Edit {
   readonly wishes: ReadonlyMap<string, Wish>
   readonly bases: ReadonlyMap<string, Base>
+  /** The versions that the table had when it began. */
+  readonly began: ReadonlyMap<string, number>
   readonly epoch: number
   /** Path to version, once it succeeded. */
   made: ReadonlyMap<string, number> | null
@@ -35,12 +37,14 @@ export class ProjectState {
   /** Shows an edit at once. `expected` has the versions that the caller named; other paths build on what is shown. */
   begin(wishes: ReadonlyMap<string, Wish>, expected: ReadonlyMap<string, number | null>, changed: Set<string>): Edit {
     const bases = new Map<string, Base>()
+    const began = new Map<string, number>()
     for (const path of wishes.keys()) {
       const named = expected.get(path)
+      began.set(path, this.table.rows.get(path)?.version ?? 0)
       bases.set(path, named === undefined ? this.shown(path) : named)
       changed.add(path)
     }
-    const edit: Edit = { wishes, bases, epoch: this.table.epoch, made: null }
+    const edit: Edit = { wishes, bases, began, epoch: this.table.epoch, made: null }
     this.edits.add(edit)
     return edit
   }

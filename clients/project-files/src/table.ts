@@ -11,6 +11,13 @@ export class Table {
   /** Counts the resets: what was asked for before one says nothing about the state after it. */
   epoch = 0
   readonly rows = new Map<string, Row>()
+  /** The highest revision that was ever told of. */
+  private highest = 0
+
+  /** A reading from here: of what came after `since`, or from 0 of all. */
+  listing(since: number): Listing {
+    return new Listing(since, this.epoch, this.highest)
+  }
 
   /** Takes a row in, or leaves it. True where the path's row is another now. */
   accept(row: Row): boolean {
@@ -21,6 +28,7 @@ export class Table {
     const same = old !== undefined && old.version === row.version && old.contentHash === row.contentHash
     const kept = row.content ?? (same ? old.content : undefined)
     this.rows.set(row.path, { ...row, content: kept })
+    this.highest = Math.max(this.highest, row.revision)
     return !same || old.deleted !== row.deleted || kept !== old.content
   }
 
@@ -48,16 +56,24 @@ export class Table {
     if (heard.revision > this.known + 1) return 'behind'
     for (const row of heard.rows) if (this.accept(row)) changed.add(row.path)
     this.known = heard.revision
+    this.highest = Math.max(this.highest, this.known)
     return 'taken'
   }
 
-  /** Takes in a whole listing. One that was begun before a reset is left, and false. */
+  /** Takes in a whole listing. False where it says nothing about the present state: read again from [`Table.known`]. */
   take(listing: Listing, changed: Set<string>): boolean {
     if (listing.epoch !== this.epoch) return false
-    if (listing.reset) {
+    // A head below what was known before it was asked for: the database was put back, and has another history.
+    const another = listing.head < listing.highest
+    if (another && !listing.reset && listing.since > 0) {
+      this.known = 0
+      this.epoch += 1
+      return false
+    }
+    if (listing.reset || another) {
       const old = new Map(this.rows)
       this.rows.clear()
-      this.known = listing.head
+      this.known = this.highest = listing.head
       this.epoch += 1
       for (const row of listing.rows.values()) {
         const before = old.get(row.path)
@@ -67,16 +83,22 @@ export class Table {
       for (const path of [...old.keys(), ...this.rows.keys()]) changed.add(path)
       return true
     }
-    for (const row of listing.rows.values()) if (this.accept(row)) changed.add(row.path)
-    // From the beginning it is the full state: what it does not name is gone, but for what came after it was read.
+    // From the beginning it is the full state: what it says stands, and what it does not name is gone, but for what came
+    // after it was read.
     if (listing.since === 0) {
       for (const [path, row] of this.rows) {
-        if (listing.rows.has(path) || row.revision > listing.head) continue
+        if (row.revision > listing.head) continue
+        const listed = listing.rows.get(path)
+        const same = listed?.version === row.version && listed.contentHash === row.contentHash
+        if (same && listed.revision >= row.revision) continue
         this.rows.delete(path)
-        if (!row.deleted) changed.add(path)
+        if (same) listing.rows.set(path, { ...listed, content: listed.content ?? row.content })
+        else if (listed || !row.deleted) changed.add(path)
       }
     }
+    for (const row of listing.rows.values()) if (this.accept(row)) changed.add(row.path)
     this.known = Math.max(this.known, listing.head)
+    this.highest = Math.max(this.highest, this.known)
     return true
   }
 }
@@ -91,6 +113,8 @@ export class Listing {
   constructor(
     readonly since: number,
     readonly epoch: number,
+    /** The highest revision that was known when it was begun. */
+    readonly highest: number,
   ) {
     this.next = since
   }

@@ -177,11 +177,12 @@ test('refusals carry the words of the database, and roll back what was shown', a
 
 test('too large: a text, and bytes', async () => {
   const { files } = editor()
-  const large = 'x'.repeat((50 << 20) + 1)
-  await assert.rejects(files.save('large/text.txt', large), fails('refused', /52428800/))
-  assert.equal(files.get('large/text.txt'), undefined)
   const bytes = new Uint8Array((50 << 20) + 1)
   await assert.rejects(files.upload('large/bytes.bin', bytes), fails('too_large', /exceeded/))
+  // A debug build of the backend takes 10 s and more for such a text, so one store is enough: the words are the same.
+  if (setting('STORE') !== 'memory') return
+  await assert.rejects(files.save('large/text.txt', 'x'.repeat((50 << 20) + 1)), fails('refused', /52428800/))
+  assert.equal(files.get('large/text.txt'), undefined)
 })
 
 test('no right, an unknown project, nobody signed in', async () => {

@@ -1,0 +1,22 @@
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { readFile, writeFile } from 'node:fs/promises'
+import { test } from 'node:test'
+import { promisify } from 'node:util'
+
+const folder = new URL('../', import.meta.url)
+
+test("the README's example does what it says", async () => {
+  const readme = await readFile(new URL('README.md', folder), 'utf8')
+  const blocks = [...readme.matchAll(/```js\n(.*?)```/gs)].map((block) => block[1])
+  assert(blocks.length >= 2)
+  const script = new URL('built/example.mjs', folder)
+  // Node before 22 has no WebSocket of its own; a browser has.
+  await writeFile(script, `globalThis.WebSocket ??= (await import('ws')).default\n${blocks.join('\n')}\nprocess.exit(0)\n`)
+  const { stdout } = await promisify(execFile)(process.execPath, [script.pathname], { timeout: 60_000 })
+  const said = stdout.trim().split('\n')
+  assert.match(said[0] ?? '', /^\d+ files at revision \d+$/)
+  assert.match(said[1] ?? '', /^src\/hello\.txt is at version \d+$/)
+  assert(said.includes('src/hello.txt is now: Hello, you\n'.trim()), stdout)
+  assert(said.includes('changed elsewhere: version 2, not 1'), stdout)
+})
