@@ -20,9 +20,10 @@ pub struct Session {
 }
 
 impl Session {
-    /// The settings of the contract's section 1 by their variables' names.
+    /// The settings of the contract's section 1 by their variables' names. Without a snapshot its variable is left out, and
+    /// the agent reads the files from the database.
     pub fn env(&self) -> Vec<(&'static str, String)> {
-        vec![
+        let mut settings = vec![
             ("PROJECT_ID", self.project_id.clone()),
             ("SESSION_ID", self.session_id.clone()),
             ("SNAPSHOT_URL", self.snapshot_url.clone()),
@@ -30,7 +31,9 @@ impl Session {
             ("SUPABASE_URL", self.supabase_url.clone()),
             ("SUPABASE_ANON_KEY", self.anon_key.clone()),
             ("SESSION_URL", self.session_url.clone()),
-        ]
+        ];
+        settings.retain(|(_, value)| !value.is_empty());
+        settings
     }
 }
 

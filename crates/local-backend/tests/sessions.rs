@@ -174,6 +174,7 @@ async fn a_snapshot_that_is_too_large_is_refused_with_its_largest_files() {
     let backend = Backend::start(options).await.expect("starts");
     let session = backend.session();
     assert_eq!(session.snapshot_url, "", "there is none");
+    assert!(session.env().iter().all(|(name, _)| *name != "SNAPSHOT_URL"), "and none is set");
     let (status, answer) = renew(&session, &session.realtime_token, wish(&session, &["snapshot"])).await;
     assert_eq!((status, &answer["code"]), (413, &json!("snapshot_too_large")), "{answer}");
     assert_eq!(answer["details"]["largest"][0], json!({"file_path": "noise.bin", "size": 4000}), "{answer}");
