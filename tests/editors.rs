@@ -18,7 +18,9 @@ async fn the_module_for_editors_holds_over_both_stores() {
 }
 
 async fn over(store: &'static str, database_url: Option<DatabaseUrl>) {
-    let backend = Backend::start(Options { database_url, ..Options::default() }).await.expect("the backend starts");
+    let backend = Backend::start(Options { database_url, faults_over_http: true, ..Options::default() })
+        .await
+        .expect("the backend starts");
     let session = backend.session();
     let (other, far) = ("6a1f3a52-4f7e-4f0b-9a1c-0e9d3f9a7c11", 4_000_000_000u64);
     let stranger = |expiry: u64| backend.sign(&json!({"role": "authenticated", "sub": other, "exp": expiry}));

@@ -23,6 +23,8 @@ export class Channel {
     private readonly topic: string,
     private readonly ears: Ears,
     private readonly random: () => number,
+    /** When a channel of the same name may be made: the client gives out an old one for as long as it is not left. */
+    private readonly free: Promise<void>,
   ) {
     ears.live('connecting')
     void this.join()
@@ -30,7 +32,6 @@ export class Channel {
 
   /** Leaves and joins again: it wakes a server that has lost its stream from the database. */
   async rejoin(): Promise<void> {
-    // The client gives the old channel out again for as long as it has not let go of it.
     await this.leave()
     await this.join()
   }
@@ -43,6 +44,7 @@ export class Channel {
   private async join(): Promise<void> {
     try {
       // Without it the client joins its first channel before it has asked for the token.
+      await this.free
       await this.client.realtime.setAuth()
     } catch {
       return this.later()

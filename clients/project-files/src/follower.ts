@@ -29,6 +29,8 @@ export class Follower {
     private readonly random: () => number,
     private readonly tell: (notice: Notice) => void,
     private readonly changed: (paths: Set<string>) => void,
+    /** When a channel of the same name may be made. */
+    free: Promise<void>,
   ) {
     this.channel = new Channel(
       client,
@@ -39,6 +41,7 @@ export class Follower {
         live: (state) => tell({ kind: 'live', state }),
       },
       random,
+      free,
     )
     this.later()
     // The channel may never be joined: the files are there all the same.

@@ -31,6 +31,8 @@ export class ProjectFiles {
   private readonly random: () => number
   private follower: Follower | null = null
   private live: api.Live = 'connecting'
+  /** The channel of before is left. */
+  private left: Promise<void> = Promise.resolve()
 
   /** `client` is the caller's own, signed in; its token is the client's business. */
   constructor(
@@ -101,8 +103,8 @@ export class ProjectFiles {
 
   /** The bytes that are shown at `path`, wherever they lie. */
   async bytes(path: string, options: { signal?: AbortSignal } = {}): Promise<Uint8Array> {
-    const saved = this.state.view(path)?.saved
-    if (saved?.encoding === 'base64') return this.database.download(saved.contentHash, options.signal)
+    const { saved, state } = this.state.view(path) ?? {}
+    if (saved?.encoding === 'base64' && state === 'saved') return this.database.download(saved.contentHash, options.signal)
     return utf8(await this.read(path))
   }
 
@@ -124,11 +126,7 @@ export class ProjectFiles {
    */
   async rename(from: string, to: string, options: api.WriteOptions = {}): Promise<api.BulkResult> {
     const { expectedVersion, fileType, signal } = options
-    const saved = this.state.view(from)?.saved
-    const asset = saved?.encoding === 'base64' && this.state.view(from)?.state === 'saved'
-    const content = asset
-      ? { action: 'asset' as const, contentHash: saved.contentHash, size: saved.size }
-      : { action: 'save' as const, content: await this.read(from) }
+    const content = await this.movable(from)
     const changes: api.Change[] = [
       { ...content, path: to, expectedVersion: 0, fileType },
       { action: 'remove', path: from, expectedVersion },
@@ -182,7 +180,14 @@ export class ProjectFiles {
    */
   subscribe(listener: api.Listener): () => void {
     if (this.end.signal.aborted) throw aborted(this.end.signal)
-    const own: api.Listener = (notice) => listener(notice)
+    const own: api.Listener = (notice) => {
+      try {
+        listener(notice)
+      } catch (error) {
+        // A listener's fault is nobody else's, and stops no write half-way.
+        console.error('a listener of project-files failed:', error)
+      }
+    }
     this.listeners.add(own)
     if (this.follower) own({ kind: 'live', state: this.live })
     this.follower ??= this.follow()
@@ -198,17 +203,33 @@ export class ProjectFiles {
     await this.unfollow()
   }
 
+  /** What is at a path, as a bulk puts it elsewhere: what is shown when it resolves. */
+  private async movable(path: string) {
+    for (;;) {
+      const view = this.state.view(path)
+      const { saved, state } = view ?? {}
+      if (saved?.encoding === 'base64' && state === 'saved') {
+        return { action: 'asset' as const, contentHash: saved.contentHash, size: saved.size }
+      }
+      const content = view?.content ?? (await this.read(path))
+      const now = this.state.view(path)
+      // While it was read another version may have come.
+      if (now?.saved?.version === saved?.version && (now?.content ?? content) === content) return { action: 'save' as const, content }
+    }
+  }
+
   private follow(): Follower {
     const { client, database, state, reader, random } = this
     const often = this.options.headCheckMs ?? HEAD_CHECK_MS
     const changed = (paths: Set<string>) => this.changed(paths)
-    return new Follower(client, database, state, reader, often, random, (notice) => this.tell(notice), changed)
+    return new Follower(client, database, state, reader, often, random, (notice) => this.tell(notice), changed, this.left)
   }
 
   private async unfollow(): Promise<void> {
     const follower = this.follower
     this.follower = null
-    await follower?.close()
+    if (follower) this.left = follower.close()
+    await this.left
   }
 
   /** A write of a single path. */

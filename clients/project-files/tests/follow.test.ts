@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { afterEach, test } from 'node:test'
+import { afterEach, mock, test } from 'node:test'
 import { ProjectFilesError } from '@preview-agent/project-files'
 import { closeAll, editor, faults, following, setting, until } from './given.js'
 
@@ -24,6 +24,22 @@ test('what one saves shows at the other, and its own echo is no change', async (
   assert(heard.some((notice) => notice.kind === 'told' && notice.path === 'follow/b.txt' && notice.version === 1))
   await one.remove('follow/b.txt')
   await until('removed', () => !other.paths().includes('follow/b.txt'))
+})
+
+test('left and followed again at once, and another listener that fails', async () => {
+  const [one, other] = [editor().files, editor().files]
+  one.subscribe(() => {})()
+  await following(one)
+  await other.save('again/a.txt', 'x')
+  await until('heard', () => one.get('again/a.txt')?.content === 'x')
+  const said = mock.method(console, 'error', () => {})
+  one.subscribe(() => {
+    throw new Error("the listener's own")
+  })
+  assert.equal((await one.save('again/a.txt', 'y')).kind, 'saved')
+  assert.equal(one.get('again/a.txt')?.state, 'saved')
+  assert.match(String(said.mock.calls[0]?.arguments), /listener's own/)
+  said.mock.restore()
 })
 
 test("another's newer version under an edit that waits is a conflict, not overwritten", async () => {
