@@ -1,8 +1,9 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::cx::{Cx, clip, earliest};
 use crate::wish::{Group, Have, Origin, Pending, Want};
+use crate::wishes::Wishes;
 use crate::{
     BatchId, Content, ContentHash, Event, Op, Outcome, Output, ProjectPath, ReadId, Revision, Time, Written, plan,
 };
@@ -11,8 +12,6 @@ use crate::{
 const BULK_PATIENCE: Duration = Duration::from_secs(5);
 /// Between attempts at content that does not match its hash: only a new row, or a repaired one, can help.
 const UNVERIFIABLE_RETRY: Duration = Duration::from_secs(60);
-/// The most bytes of content that wait in memory; beyond it content is let go and fetched again.
-const MAX_CONTENT: usize = 64 << 20;
 /// Content above this is not kept over a failure, in bytes.
 const KEEP_AFTER_FAILURE: usize = 64 << 10;
 /// The most operations of one batch: the largest bulk there is.
@@ -23,16 +22,10 @@ const MAX_BATCH: usize = 10_000;
 pub(crate) struct Disk {
     /// What lies in the project because of the snapshot or the database.
     owned: BTreeMap<ProjectPath, ContentHash>,
-    /// The newest wish of each path.
-    pending: BTreeMap<ProjectPath, Pending>,
+    pending: Wishes,
     in_flight: Option<(BatchId, BTreeMap<ProjectPath, Pending>)>,
     groups: BTreeMap<u64, Group>,
     next_id: u64,
-    held_bytes: usize,
-    /// Something may be ready to be written: set by every change, so that idle calls do not look at each path.
-    dirty: bool,
-    /// The same for what must be fetched.
-    hungry: bool,
     /// When `flush` last looked: later times are still to come.
     looked: Time,
     applied: Option<Duration>,
@@ -59,7 +52,7 @@ impl Disk {
 
     /// Something is wished of `path` or under way for it.
     pub fn is_wished(&self, path: &ProjectPath) -> bool {
-        self.pending.contains_key(path) || self.in_flight.as_ref().is_some_and(|(_, ops)| ops.contains_key(path))
+        self.pending.contains(path) || self.in_flight.as_ref().is_some_and(|(_, ops)| ops.contains_key(path))
     }
 
     pub fn owns(&self, path: &ProjectPath) -> bool {
@@ -99,7 +92,7 @@ impl Disk {
     pub fn want(&mut self, cx: &mut Cx, path: ProjectPath, want: Want, content: Option<Content>, origin: Origin) {
         let mut content = content;
         let mut trouble = None;
-        if let Some(before) = self.take_pending(&path) {
+        if let Some(before) = self.pending.remove(&path) {
             self.leave_group(cx, &before.origin, false);
             trouble = before.trouble;
             match before.content {
@@ -121,7 +114,7 @@ impl Disk {
             group.files += 1;
             group.left += 1;
         }
-        self.put_pending(path, Pending { trouble, ..Pending::new(cx.now, want, content, origin) });
+        self.pending.insert(path, Pending { trouble, ..Pending::new(cx.now, want, content, origin) });
     }
 
     /// Nothing has to be done for `want`: the disk is so and nothing under way changes it.
@@ -135,58 +128,44 @@ impl Disk {
         self.pending.get(path)
     }
 
-    /// Paths whose content must be fetched now.
-    pub fn hungry(&mut self, now: Time, most: usize) -> Vec<ProjectPath> {
-        if !std::mem::take(&mut self.hungry) {
-            return Vec::new();
-        }
-        let hungry =
-            |pending: &Pending| pending.want.hash.is_some() && pending.content == Have::Nothing && pending.at <= now;
-        self.pending.iter().filter(|(_, pending)| hungry(pending)).map(|(path, _)| path.clone()).take(most).collect()
+    /// Paths whose content must be fetched now, at most so many.
+    pub fn hungry(&self, now: Time, most: usize) -> Vec<ProjectPath> {
+        self.pending.hungry(now, most)
     }
 
     pub fn asked(&mut self, path: &ProjectPath, read: ReadId) {
-        if let Some(pending) = self.pending.get_mut(path) {
-            pending.content = Have::Asked(read);
-        }
+        self.pending.update(path, |pending| pending.content = Have::Asked(read));
     }
 
     /// The wish that `read` was asked for, if it still stands.
-    pub fn asker(&mut self, path: &ProjectPath, read: ReadId) -> Option<&mut Pending> {
-        self.pending.get_mut(path).filter(|pending| pending.content == Have::Asked(read))
+    pub fn asker(&self, path: &ProjectPath, read: ReadId) -> Option<&Pending> {
+        self.pending.get(path).filter(|pending| pending.content == Have::Asked(read))
     }
 
     /// Hands in content that matches the hash of a wish.
     pub fn feed(&mut self, path: &ProjectPath, content: Content) {
-        if let Some(mut pending) = self.take_pending(path) {
-            pending.content = Have::Content(content);
-            pending.at = Time::default();
-            self.put_pending(path.clone(), pending);
+        if let Some(pending) = self.pending.remove(path) {
+            self.pending
+                .insert(path.clone(), Pending { content: Have::Content(content), at: Time::default(), ..pending });
         }
     }
 
     /// Asks again soon, by another way: no trouble yet.
     pub fn ask_again(&mut self, path: &ProjectPath) {
-        if let Some(pending) = self.pending.get_mut(path) {
-            pending.content = Have::Nothing;
-            self.wake();
-        }
+        self.pending.update(path, |pending| pending.content = Have::Nothing);
     }
 
     /// Its content lies in storage, not in the row.
     pub fn in_storage(&mut self, path: &ProjectPath) {
-        if let Some(pending) = self.pending.get_mut(path) {
-            pending.in_storage = true;
-        }
+        self.pending.update(path, |pending| pending.in_storage = true);
     }
 
     /// A read brought bytes that hash to `got`. The first time they are asked for again; if another read says the
     /// same, the file is unverifiable until its row changes.
     pub fn wrong_content(&mut self, cx: &mut Cx, path: &ProjectPath, got: ContentHash) {
-        let Some(pending) = self.pending.get_mut(path) else { return };
-        let again = pending.wrong.replace(got) != Some(got);
+        let Some(before) = self.pending.update(path, |pending| pending.wrong.replace(got)) else { return };
         let error = format!("the content hashes to {got}");
-        if again {
+        if before != Some(got) {
             cx.rejected("content_hash", format!("{path}: {error}"));
             return self.ask_again(path);
         }
@@ -202,43 +181,42 @@ impl Disk {
         error: String,
         least: Option<Duration>,
     ) {
-        let Some(pending) = self.pending.get_mut(path) else { return };
         let error = clip(error);
-        if pending.trouble.as_ref().is_none_or(|(old, _)| *old != reason) {
-            cx.event(Event::DebtAdded { path: path.to_string(), reason, error: error.clone() });
+        let troubled = self.pending.update(path, |pending| {
+            let before = pending.trouble.replace((reason, error.clone()));
+            let wait = pending.backoff.next(cx.rng).max(least.unwrap_or_default());
+            pending.at = cx.now.after(wait);
+            if let Have::Asked(_) = pending.content {
+                pending.content = Have::Nothing;
+            }
+            let origin = pending.origin;
+            pending.origin.group = None;
+            (before, origin)
+        });
+        let Some((before, origin)) = troubled else { return };
+        if before.is_none_or(|(old, _)| old != reason) {
+            cx.event(Event::DebtAdded { path: path.to_string(), reason, error });
         }
-        pending.trouble = Some((reason, error));
-        let wait = pending.backoff.next(cx.rng).max(least.unwrap_or_default());
-        pending.at = cx.now.after(wait);
-        if let Have::Asked(_) = pending.content {
-            pending.content = Have::Nothing;
-        }
-        let origin = pending.origin;
-        pending.origin.group = None;
         self.leave_group(cx, &origin, false);
-        self.wake();
     }
 
     /// What waited for a healthier world need not wait any longer.
     pub fn retry_now(&mut self, now: Time) {
-        for pending in self.pending.values_mut().filter(|pending| pending.at > now) {
-            pending.at = now;
-        }
-        self.wake();
+        self.pending.hurry(now);
     }
 
     /// Sends what is ready as one batch, unless one is under way: later wishes gather for the next.
     pub fn flush(&mut self, cx: &mut Cx) {
-        if self.in_flight.is_some() || !self.dirty {
+        if self.in_flight.is_some() {
             return;
         }
-        self.dirty = false;
         self.looked = cx.now;
-        let ready = self.ready(cx.now);
+        let patient = |group: u64| self.groups.get(&group).is_some_and(|group| group.patient_until > cx.now);
+        let ready = self.pending.ready(cx.now, patient, MAX_BATCH);
         let mut batch = BTreeMap::new();
         let mut ops = Vec::new();
         for path in ready {
-            let Some(pending) = self.take_pending(&path) else { continue };
+            let Some(pending) = self.pending.remove(&path) else { continue };
             if self.is_so(&path, &pending.want) {
                 if let Have::Content(content) = &pending.content {
                     discard(cx, content.clone());
@@ -265,30 +243,11 @@ impl Disk {
         cx.outputs.push_back(Output::Write(id, ops));
     }
 
-    /// A bulk goes together, until its patience ends.
-    fn ready(&self, now: Time) -> Vec<ProjectPath> {
-        let patient = |group: u64| self.groups.get(&group).is_some_and(|group| group.patient_until > now);
-        let waiting: BTreeSet<u64> = self
-            .pending
-            .values()
-            .filter(|p| p.lacks_content())
-            .filter_map(|p| p.origin.group)
-            .filter(|g| patient(*g))
-            .collect();
-        let ready = |pending: &Pending| {
-            !pending.lacks_content()
-                && pending.at <= now
-                && pending.origin.group.is_none_or(|group| !waiting.contains(&group))
-        };
-        self.pending.iter().filter(|(_, p)| ready(p)).map(|(path, _)| path.clone()).take(MAX_BATCH).collect()
-    }
-
     /// A batch came back.
     pub fn written(&mut self, cx: &mut Cx, id: BatchId, written: Vec<Written>) {
         let Some((_, mut batch)) = self.in_flight.take_if(|(batch, _)| *batch == id) else {
             return cx.skipped("unknown_batch");
         };
-        self.wake();
         for Written { path, outcome } in written {
             let Some(pending) = batch.remove(&path) else { continue };
             match outcome {
@@ -309,7 +268,7 @@ impl Disk {
 
     /// The wish goes back to the others, unless a newer one came meanwhile.
     fn failed(&mut self, cx: &mut Cx, path: ProjectPath, mut pending: Pending, reason: &'static str, error: String) {
-        if self.pending.contains_key(&path) {
+        if self.pending.contains(&path) {
             return self.leave_group(cx, &pending.origin, false);
         }
         let keep =
@@ -317,7 +276,7 @@ impl Disk {
         if !keep {
             pending.content = Have::Nothing;
         }
-        self.put_pending(path.clone(), pending);
+        self.pending.insert(path.clone(), pending);
         self.trouble(cx, &path, reason, error, None);
     }
 
@@ -353,42 +312,14 @@ impl Disk {
         }
     }
 
-    fn put_pending(&mut self, path: ProjectPath, mut pending: Pending) {
-        self.dirty = true;
-        let bytes = pending.content.bytes();
-        // One file alone is always taken, however large.
-        if self.held_bytes > 0 && self.held_bytes + bytes > MAX_CONTENT {
-            pending.content = Have::Nothing;
-        } else {
-            self.held_bytes += bytes;
-        }
-        self.hungry |= pending.content == Have::Nothing;
-        self.pending.insert(path, pending);
-    }
-
-    /// The wish, with its content.
-    fn take_pending(&mut self, path: &ProjectPath) -> Option<Pending> {
-        let pending = self.pending.remove(path)?;
-        self.held_bytes -= pending.content.bytes();
-        Some(pending)
-    }
-
     /// When something is to be tried again, or a bulk's patience ends.
     pub fn deadline(&self) -> Option<Time> {
         // While a batch is under way its end is waited for.
         if self.pending.is_empty() || self.in_flight.is_some() {
             return None;
         }
-        let waits = |pending: &&Pending| !matches!(pending.content, Have::Asked(_));
-        let retries = self.pending.values().filter(waits).map(|pending| pending.at);
         let patience = self.groups.values().map(|group| group.patient_until);
-        earliest([retries.filter(|at| *at > self.looked).min(), patience.filter(|until| *until > self.looked).min()])
-    }
-
-    /// Looks at everything once more: a time that was waited for has come.
-    pub fn wake(&mut self) {
-        self.dirty = true;
-        self.hungry = true;
+        earliest([self.pending.next_after(self.looked), patience.filter(|until| *until > self.looked).min()])
     }
 
     /// The largest lag of what was written since this was last asked.
@@ -407,7 +338,7 @@ impl Disk {
 
     /// Whether something failed and was not made good yet.
     pub fn has_trouble(&self) -> bool {
-        self.pending.values().any(|pending| pending.trouble.is_some())
+        self.pending.has_trouble()
     }
 }
 

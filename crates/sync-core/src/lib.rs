@@ -35,6 +35,7 @@ mod table;
 mod time;
 mod timestamp;
 mod wish;
+mod wishes;
 
 pub use agent::Agent;
 pub use content_hash::{ContentHash, NotAHash};

@@ -48,7 +48,6 @@ impl Replica {
     }
 
     pub(super) fn on_fetched(&mut self, cx: &mut Cx, id: ReadId, fetch: Fetch, result: Result<Answer, ReadError>) {
-        self.disk.wake();
         let Fetch { path, kind } = fetch;
         let wanted = self.disk.asker(&path, id).and_then(|pending| pending.want.hash);
         let Some(hash) = wanted else {

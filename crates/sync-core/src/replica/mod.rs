@@ -161,7 +161,6 @@ impl Replica {
         self.tick_older(cx);
         self.tick_catch_up(cx);
         self.restore_local(cx);
-        self.disk.wake();
         self.pump(cx);
     }
 
