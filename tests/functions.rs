@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use local_backend::testing::PostgresServer;
+use local_backend::testing::{PostgresServer, sql};
 use local_backend::{Backend, Options, SeedFile};
 use serde_json::json;
 
@@ -12,6 +12,16 @@ const SECRET: &str = "the functions' tests sign with this secret of theirs";
 
 #[tokio::test]
 async fn sessions_from_opening_a_project_to_a_machine_and_away() {
+    run(&["tests/session.test.ts", "tests/local.test.ts"]).await;
+}
+
+#[tokio::test]
+async fn sessions_with_fly_machines_and_failure_at_every_step() {
+    run(&["tests/fly.test.ts", "tests/fly_config.test.ts", "tests/failures.test.ts", "tests/killed.test.ts"]).await;
+}
+
+/// Runs these tests under real Deno, with a backend, a project and people of their own.
+async fn run(tests: &[&str]) {
     let server = PostgresServer::start().expect("PostgreSQL starts");
     let file = |path: &str, bytes: &[u8]| SeedFile { path: path.into(), bytes: bytes.to_vec() };
     let files = vec![
@@ -20,10 +30,21 @@ async fn sessions_from_opening_a_project_to_a_machine_and_away() {
         file("message.txt", b"hello"),
         file("logo.png", &[0x89, 0x50, 0, 255]),
     ];
-    let database_url = Some(server.database().expect("a database"));
+    let database = server.database().expect("a database");
+    let database_url = Some(database.clone());
     let options = Options { database_url, files, jwt_secret: Some(SECRET.into()), ..Options::default() };
     let backend = Backend::start(options).await.expect("the backend starts");
     let session = backend.session();
+    // Each test takes people of its own, so that none sees another's session: `person()` in fly_support.ts counts them.
+    let people = format!(
+        "create temporary table people as select ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid as id
+             from generate_series(1, 999) n;
+         insert into auth.users (id) select id from people;
+         insert into public.user_profiles (id, display_name) select id, 'one of many' from people;
+         insert into public.project_members (project_id, user_id, role) select '{}', id, 'editor' from people",
+        session.project_id
+    );
+    sql(&database, &people).await.expect("people");
     let scratch = tempfile::tempdir().expect("a directory");
     let service = backend.sign(&json!({"role": "service_role", "exp": 4_000_000_000u64, "canary": "c4n4ry"}));
     let functions = Path::new(env!("CARGO_MANIFEST_DIR")).join("supabase/functions");
@@ -31,7 +52,8 @@ async fn sessions_from_opening_a_project_to_a_machine_and_away() {
     assert!(deno.exists(), "Deno is missing: npm ci --prefix supabase/functions");
     let mut command = Command::new(deno);
     command
-        .args(["test", "--allow-all", "tests/"])
+        .args(["test", "--allow-all"])
+        .args(tests)
         .current_dir(&functions)
         .env("NO_COLOR", "1")
         .env("SUPABASE_URL", backend.url())
@@ -42,9 +64,8 @@ async fn sessions_from_opening_a_project_to_a_machine_and_away() {
         .env("EDITOR_TOKEN", backend.editor_token())
         .env("LOCAL_AGENT_BINARY", env!("CARGO_BIN_EXE_preview-agent"))
         .env("LOCAL_MACHINES_DIR", scratch.path());
-    let output = tokio::task::spawn_blocking(move || command.output()).await.expect("joined").expect("deno runs");
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    println!("{out}");
-    assert!(output.status.success(), "deno test failed:\n{out}\n{err}");
+    // Its own words go straight out: where it hangs, they say where.
+    let status = tokio::task::spawn_blocking(move || command.status()).await.expect("joined").expect("deno runs");
+    assert!(status.success(), "deno test failed, see above");
     backend.stop().await;
 }

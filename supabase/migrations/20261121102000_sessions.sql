@@ -1,4 +1,9 @@
 -- Preview sessions: whose machine shows which project, and whether it still may.
+
+-- How long one caller has to start a machine before another may take the start over. Longer than the start can take at all.
+alter table project_sync.settings add column if not exists session_lease_seconds integer not null default 120
+  check (session_lease_seconds between 1 and 3600);
+
 create table if not exists public.preview_sessions (
   id uuid primary key default gen_random_uuid(),
   project_id uuid not null references public.projects(id) on delete cascade,
@@ -13,8 +18,10 @@ create table if not exists public.preview_sessions (
   machine_id text,
   preview_url text,
   created_at timestamptz not null default now(),
-  -- Until then one caller is at work on starting it.
+  -- Until then one caller is at work on starting it: the one whose claim this is. A call whose answer was lost is made again
+  -- with the same claim, and is told the same.
   lease_until timestamptz not null,
+  claim uuid not null default gen_random_uuid(),
   used_at timestamptz not null default now(),
   renewed_at timestamptz,
   -- Set when it is over, even while its machine is still being removed: no token is renewed from then on.
@@ -23,6 +30,7 @@ create table if not exists public.preview_sessions (
 );
 create unique index if not exists preview_sessions_one_each on public.preview_sessions (project_id, owner_id)
   where ended_at is null and not additional;
+alter table public.preview_sessions add column if not exists claim uuid not null default gen_random_uuid();
 create index if not exists preview_sessions_live on public.preview_sessions (state) where state <> 'ended';
 
 alter table public.preview_sessions enable row level security;
@@ -47,13 +55,19 @@ language sql stable as $$
     'created_at', s.created_at, 'ended_at', s.ended_at)
 $$;
 
--- The caller's session of a project: the live one, or a new one. `go` says that this caller is the one to start its machine.
-create or replace function public.open_preview_session(project_uuid uuid, another boolean default false) returns jsonb
-language plpgsql security definer set search_path = '' as $$
+create or replace function project_sync.session_lease() returns interval
+language sql stable as $$ select make_interval(secs => s.session_lease_seconds) from project_sync.settings s $$;
+
+-- The caller's session of a project: the live one, or a new one. `go` says that this caller is the one to start its machine,
+-- and has `lease_seconds` for it.
+drop function if exists public.open_preview_session(uuid, boolean);
+create or replace function public.open_preview_session(project_uuid uuid, another boolean default false, claim uuid default null)
+returns jsonb language plpgsql security definer set search_path = '' as $$
 declare
   person uuid := project_sync.caller_id();
+  mine uuid := coalesce(open_preview_session.claim, gen_random_uuid());
+  lease interval := project_sync.session_lease();
   session public.preview_sessions;
-  lease constant interval := '2 minutes';
 begin
   if person is null then perform project_sync.refuse(project_uuid); end if;
   perform project_sync.check_read(project_uuid);
@@ -63,25 +77,26 @@ begin
   end if;
   -- Callers of one person and project one after the other, so that one of two makes the row and the other sees it.
   perform pg_advisory_xact_lock(hashtextextended('preview session ' || project_uuid || ' ' || person, 0));
-  if not another then
-    select * into session from public.preview_sessions s
-      where s.project_id = project_uuid and s.owner_id = person and s.ended_at is null and not s.additional for update;
-    if found then
-      update public.preview_sessions s set used_at = now(),
-          lease_until = case when s.state = 'starting' and s.lease_until < now() then now() + lease else s.lease_until end
-        where s.id = session.id;
-      return project_sync.session_json(session)
-        || jsonb_build_object('go', session.state = 'starting' and session.lease_until < now());
+  select * into session from public.preview_sessions s
+    where s.project_id = project_uuid and s.owner_id = person and s.ended_at is null
+      and case when another then s.claim = mine else not s.additional end for update;
+  if not found then
+    if (select count(*) from public.preview_sessions s where s.owner_id = person and s.ended_at is null) >= 5 then
+      raise exception using errcode = 'PT429', message = 'five sessions of yours are running: end one first';
+    end if;
+    insert into public.preview_sessions (project_id, owner_id, additional, lease_until, claim)
+      values (project_uuid, person, coalesce(another, false), now() + lease, mine) returning * into session;
+  else
+    update public.preview_sessions s set used_at = now() where s.id = session.id;
+    if session.state = 'starting' and session.lease_until < now() then
+      update public.preview_sessions s set lease_until = now() + lease, claim = mine where s.id = session.id
+        returning * into session;
     end if;
   end if;
-  if (select count(*) from public.preview_sessions s where s.owner_id = person and s.ended_at is null) >= 5 then
-    raise exception using errcode = 'PT429', message = 'five sessions of yours are running: end one first';
-  end if;
-  insert into public.preview_sessions (project_id, owner_id, additional, lease_until)
-    values (project_uuid, person, coalesce(another, false), now() + lease) returning * into session;
-  return project_sync.session_json(session) || jsonb_build_object('go', true);
+  return project_sync.session_json(session) || jsonb_build_object('go', session.state = 'starting' and session.claim = mine,
+    'lease_seconds', greatest(0, floor(extract(epoch from session.lease_until - now()))));
 end $$;
-comment on function public.open_preview_session(uuid, boolean) is 'project_sync_sessions: the caller''s session of a project';
+comment on function public.open_preview_session(uuid, boolean, uuid) is 'project_sync_sessions: the caller''s session of a project';
 
 -- A session of the caller's own; looking at it is using it. PT404 for anybody else's.
 create or replace function public.preview_session(session_uuid uuid) returns jsonb
@@ -119,13 +134,31 @@ comment on function public.end_preview_session(uuid, text) is 'project_sync_sess
 
 -- For the service alone, from here on.
 
--- False where the session was ended while its machine started: the machine has to go again.
+-- Whoever finds the machine of a running session dead asks for this before starting it again: `go` is true for one of them.
+create or replace function public.restart_preview_session(session_uuid uuid, claim uuid) returns jsonb
+language plpgsql security definer set search_path = '' as $$
+declare
+  session public.preview_sessions;
+begin
+  update public.preview_sessions s
+    set state = 'starting', lease_until = now() + project_sync.session_lease(), claim = restart_preview_session.claim
+    where s.id = session_uuid and s.state = 'running';
+  select * into session from public.preview_sessions s where s.id = session_uuid;
+  if not found then raise exception using errcode = 'PT404', message = 'no such session'; end if;
+  return project_sync.session_json(session) || jsonb_build_object(
+    'go', session.state = 'starting' and session.claim = restart_preview_session.claim,
+    'lease_seconds', greatest(0, floor(extract(epoch from session.lease_until - now()))));
+end $$;
+comment on function public.restart_preview_session(uuid, uuid) is 'project_sync_service: its machine died and is to be started again';
+
+-- False where the session was ended, or its owner lost the project, while its machine started: the machine has to go again.
 create or replace function public.preview_session_started(session_uuid uuid, p_provider text, p_machine_id text, p_preview_url text)
 returns boolean language plpgsql security definer set search_path = '' as $$
 begin
   update public.preview_sessions s set state = 'running', provider = p_provider, machine_id = p_machine_id,
       preview_url = p_preview_url, used_at = now()
-    where s.id = session_uuid and s.ended_at is null;
+    where s.id = session_uuid and s.ended_at is null
+      and coalesce(project_sync.person_may_read(s.owner_id, s.project_id), false);
   return found;
 end $$;
 comment on function public.preview_session_started(uuid, text, text, text) is 'project_sync_service: its machine runs';
@@ -161,7 +194,7 @@ begin
       when s.state = 'starting' then 'never started' else 'idle' end
     where s.ended_at is null and (
       not coalesce(project_sync.person_may_read(s.owner_id, s.project_id), false)
-      or s.state = 'starting' and s.lease_until < now() - interval '5 minutes'
+      or s.state = 'starting' and s.lease_until < now() - project_sync.session_lease()
       or s.state = 'running' and greatest(s.used_at, (select c.taken_at from project_sync.counters c
         where c.project_id = s.project_id)) < now() - make_interval(secs => idle_seconds));
   return (select coalesce(jsonb_agg(project_sync.session_json(s)), '[]') from public.preview_sessions s where s.state = 'ending');
@@ -181,7 +214,7 @@ declare
 begin
   for made in select p.oid::regprocedure as signature, obj_description(p.oid, 'pg_proc') like 'project_sync_service:%' as for_service
     from pg_proc p where p.pronamespace = 'public'::regnamespace and p.proname in ('open_preview_session', 'preview_session',
-      'end_preview_session', 'preview_session_started', 'preview_session_gone', 'renew_preview_session',
+      'end_preview_session', 'restart_preview_session', 'preview_session_started', 'preview_session_gone', 'renew_preview_session',
       'sweep_preview_sessions', 'live_preview_sessions')
   loop
     execute format('revoke all on function %s from public, anon, authenticated, service_role, preview_agent', made.signature);
@@ -189,4 +222,5 @@ begin
     if not made.for_service then execute format('grant execute on function %s to authenticated', made.signature); end if;
   end loop;
 end $$;
-revoke all on function project_sync.person_may_read(uuid, uuid), project_sync.session_json(public.preview_sessions) from public;
+revoke all on function project_sync.person_may_read(uuid, uuid), project_sync.session_json(public.preview_sessions),
+  project_sync.session_lease() from public;

@@ -190,6 +190,7 @@ async fn fly(world: &World) -> Places {
         ("FLY_API_TOKEN", FLY_TOKEN),
         ("FLY_APP", "previews"),
         ("FLY_IMAGE", "registry.test/previews:1"),
+        ("FLY_PREVIEW_URL", "https://{machine}.previews.test/"),
     ]);
     let wish = json!({"project_id": world.a.id, "another": true}).to_string();
     let opening = format!("{}/preview-session", functions.url);

@@ -59,7 +59,10 @@ impl Sessions {
         if let Kind::Postgres(postgres) = &app.store.0 {
             let arguments = json!({"project_uuid": project, "another": another});
             let mut session = call(postgres, "open_preview_session", arguments, person).await?;
-            let go = session.as_object_mut().and_then(|session| session.remove("go"));
+            let go = session.as_object_mut().and_then(|session| {
+                session.remove("lease_seconds");
+                session.remove("go")
+            });
             if go == Some(json!(true)) {
                 let id = session["session_id"].clone();
                 let started =

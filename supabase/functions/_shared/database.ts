@@ -11,7 +11,7 @@ export class Database {
    * the body) becomes a `Refusal` with its own status; no answer at all is 503.
    */
   async call<T>(name: string, args: Record<string, unknown>, token?: string): Promise<T> {
-    const { supabaseUrl, anonKey, serviceKey } = this.settings;
+    const { supabaseUrl, anonKey, serviceKey, patience } = this.settings;
     const asPerson = token !== undefined;
     const headers = {
       "content-type": "application/json",
@@ -20,7 +20,7 @@ export class Database {
     };
     try {
       return await ask(
-        { operation: `calling ${name}` },
+        { operation: `calling ${name}`, patience, final: isOfTheFunction },
         () => [`${supabaseUrl}/rest/v1/rpc/${name}`, { method: "POST", headers, body: JSON.stringify(args) }],
         async (response) => {
           const text = await response.text();
@@ -38,24 +38,29 @@ export function bearerOf(key: string): Record<string, string> {
   return key.startsWith("sb_secret_") ? {} : { authorization: `Bearer ${key}` };
 }
 
-function refusal(name: string, error: unknown): Refusal {
-  if (!(error instanceof Answered)) return unavailable("the database", error);
-  let said: { code?: string; message?: string; details?: unknown } = {};
-  try {
-    said = JSON.parse(error.body);
-  } catch {
-    // No JSON: the status has to do.
-  }
-  if (error.status >= 500 || !said.code) return unavailable("the database", error);
-  const details = typeof said.details === "string" ? parsed(said.details) : undefined;
-  // 42501 for a project that is not there and for somebody else's: which of them is nobody's business.
-  const status = said.code === "42501" ? 403 : error.status;
-  return new Refusal(status, said.code, said.message ?? `calling ${name} was refused`, details, { cause: error });
+/** A function's own refusal says `PT` and its status, such as PT429 for too many sessions: asked again at once it says the same. */
+function isOfTheFunction(answer: Answered): boolean {
+  return answer.status < 500 && /^PT\d{3}$/.test(said(answer).code ?? "");
 }
 
-function parsed(details: string): Record<string, unknown> | undefined {
+function refusal(name: string, error: unknown): Refusal {
+  if (!(error instanceof Answered)) return unavailable("the database", error);
+  const { code, message, details: text } = said(error);
+  if (error.status >= 500 || !code) return unavailable("the database", error);
+  const details = typeof text === "string" ? parsed(text) : undefined;
+  // 42501 for a project that is not there and for somebody else's: which of them is nobody's business.
+  const status = code === "42501" ? 403 : error.status;
+  return new Refusal(status, code, message ?? `calling ${name} was refused`, details, { cause: error });
+}
+
+/** The error's body, as far as it is JSON: elsewhere the status has to do. */
+function said(answer: Answered): { code?: string; message?: string; details?: unknown } {
+  return parsed(answer.body) ?? {};
+}
+
+function parsed(text: string): Record<string, unknown> | undefined {
   try {
-    const value = JSON.parse(details);
+    const value = JSON.parse(text);
     return typeof value === "object" && value !== null ? value : undefined;
   } catch {
     return undefined;

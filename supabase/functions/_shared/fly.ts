@@ -1,147 +1,152 @@
-import { Answered, ask, type Asking } from "./ask.ts";
+import { Answered, ask, type Asking, type Deadline, PATIENCE, type Patience, pause } from "./ask.ts";
+import { flyConfig, type FlyOptions, readFlyOptions } from "./fly_config.ts";
 import type { Machine, MachineConfig, Machines, MachineState } from "./machines.ts";
-import { Secret } from "./secret.ts";
-import { type Environment, required, seconds } from "./settings.ts";
+import type { Environment } from "./settings.ts";
 
-/** Seconds that one wait may take; Fly takes no more than 60. */
-const WAIT = 60;
-/** Marks the machines that are ours among others of the app. */
-const MANAGED_BY = "preview-session";
+/** Seconds that one wait takes at most. Fly would take 60, but nothing says that it ends when the machine fails meanwhile. */
+const WAIT = 10;
+/** How often a machine that failed is replaced, and one that is stopped is started, in one start. */
+const REPLACED = 1;
+const STARTED = 2;
 
 /** As the Machines API gives it, in the parts that are used. */
 interface FlyMachine {
   id: string;
   name: string;
   state: string;
+  /** Of the machine's current version: an older one would be `replaced`. */
+  instance_id?: string;
   config?: { metadata?: Record<string, string> };
 }
 
-export interface FlyOptions {
-  /** Base of the API, `https://api.machines.dev/v1`. */
-  api: string;
-  app: string;
-  token: Secret;
-  image: string;
-  region: string | undefined;
-  cpus: number;
-  memoryMb: number;
-  /** Where a preview answers, `{machine}` and `{app}` filled in. */
-  previewUrl: string;
-}
-
-/** Machines of one Fly app. */
+/** Machines of one Fly app, by the Machines API. */
 export class FlyMachines implements Machines {
   readonly provider = "fly";
   readonly #options: FlyOptions;
+  readonly #patience: Patience;
 
-  constructor(options: FlyOptions) {
+  constructor(options: FlyOptions, patience: Patience) {
     this.#options = options;
+    this.#patience = patience;
   }
 
-  static fromEnvironment(environment: Environment): FlyMachines {
-    return new FlyMachines({
-      api: environment("FLY_API_URL") || "https://api.machines.dev/v1",
-      app: required(environment, "FLY_APP"),
-      token: new Secret(required(environment, "FLY_API_TOKEN")),
-      image: required(environment, "FLY_IMAGE"),
-      region: environment("FLY_REGION_WANTED") || undefined,
-      cpus: seconds(environment, "FLY_CPUS", 1, 1, 16),
-      memoryMb: seconds(environment, "FLY_MEMORY_MB", 1024, 256, 32_768),
-      previewUrl: environment("FLY_PREVIEW_URL") || "https://{app}.fly.dev/?fly_instance={machine}",
-    });
+  /** Throws, naming the variable, where one is missing or not what Fly takes. */
+  static fromEnvironment(environment: Environment, patience = PATIENCE): FlyMachines {
+    return new FlyMachines(readFlyOptions(environment), patience);
   }
 
-  async ensure(name: string, config: MachineConfig): Promise<Machine> {
-    let machine = await this.find(name);
-    if (machine?.state === "failed") {
-      await this.destroy(machine.id);
-      machine = null;
+  async ensure(name: string, config: MachineConfig, deadline: Deadline): Promise<Machine> {
+    let machine = await this.#create(name, config, deadline);
+    let [replaced, started] = [0, 0];
+    for (;;) {
+      switch (stateOf(machine.state)) {
+        case "started":
+          return this.#machine(machine);
+        case "failed":
+          if (replaced++ === REPLACED) throw new Error(`machine ${machine.id} ended as ${machine.state}`);
+          await this.#replaceable(machine, deadline);
+          machine = await this.#create(name, config, deadline);
+          continue;
+        case "stopped":
+        case "suspended":
+          if (started++ === STARTED) throw new Error(`machine ${machine.id} stops whenever it is started`);
+          await this.#start(machine.id, deadline);
+          break;
+        case "starting":
+      }
+      if (!isHalting(machine) && await this.#reached(machine, "started", deadline)) {
+        return this.#machine({ ...machine, state: "started" });
+      }
+      if (deadline.left() === 0) {
+        throw new Error(`machine ${machine.id} is not started in time: it is ${machine.state}`);
+      }
+      await pause(Math.min(this.#patience.firstWaitMs, deadline.left()));
+      machine = await this.#look(machine.id, deadline) ?? { ...machine, state: "destroyed" };
     }
-    machine ??= await this.#create(name, config);
-    if (machine.state === "stopped" || machine.state === "suspended") await this.start(machine.id);
-    await this.#wait(machine.id);
-    return { ...machine, state: "started" };
   }
 
-  async find(name: string): Promise<Machine | null> {
-    return (await this.list()).find((machine) => machine.name === name) ?? null;
+  async find(name: string, id: string | null): Promise<Machine | null> {
+    if (!id) return (await this.list()).find((machine) => machine.name === name) ?? null;
+    const machine = await this.#look(id);
+    return machine && !isGone(machine) ? this.#machine(machine) : null;
   }
 
   async list(): Promise<Machine[]> {
-    const all = await this.#ask<FlyMachine[]>("listing machines", "GET", `?metadata.managed_by=${MANAGED_BY}`);
-    return all.filter((machine) => machine.state !== "destroyed" && machine.state !== "destroying")
-      .filter((machine) => machine.config?.metadata?.managed_by === MANAGED_BY)
+    const { managedBy } = this.#options;
+    const path = `?metadata.managed_by=${encodeURIComponent(managedBy)}`;
+    const all = await this.#ask<FlyMachine[]>({ operation: "listing machines" }, "GET", path);
+    return all.filter((machine) => machine.config?.metadata?.managed_by === managedBy && !isGone(machine))
       .map((machine) => this.#machine(machine));
   }
 
   async start(id: string): Promise<void> {
-    // 412: it is started, or on its way there.
-    await this.#ask("starting a machine", "POST", `/${id}/start`, undefined, { accept: [412] });
+    await this.#start(id);
   }
 
   async stop(id: string): Promise<void> {
-    await this.#ask("stopping a machine", "POST", `/${id}/stop`, { signal: "SIGTERM", timeout: "15s" }, {
-      accept: [404, 412],
-    });
+    const body = { signal: "SIGTERM", timeout: "5s" };
+    await this.#unless([404, 412], this.#ask({ operation: "stopping a machine" }, "POST", `/${id}/stop`, body));
   }
 
   async suspend(id: string): Promise<void> {
-    await this.#ask("suspending a machine", "POST", `/${id}/suspend`, undefined, { accept: [412] });
+    await this.#unless([412], this.#ask({ operation: "suspending a machine" }, "POST", `/${id}/suspend`));
   }
 
   async destroy(id: string): Promise<void> {
-    await this.#ask("destroying a machine", "DELETE", `/${id}?force=true`, undefined, { accept: [404] });
+    await this.#unless([404], this.#ask({ operation: "destroying a machine" }, "DELETE", `/${id}?force=true`));
   }
 
-  async #create(name: string, config: MachineConfig): Promise<Machine> {
-    const body = { name, region: this.#options.region, config: this.config(config) };
+  /** 412: it is started, on its way there, or still on its way to a halt; looking at it again tells. */
+  async #start(id: string, deadline?: Deadline): Promise<void> {
+    const asking = { operation: "starting a machine", deadline };
+    await this.#unless([412], this.#ask(asking, "POST", `/${id}/start`));
+  }
+
+  /** A new machine, or the one that has the name already. */
+  async #create(name: string, config: MachineConfig, deadline: Deadline): Promise<FlyMachine> {
+    const body = { name, region: this.#options.region, config: flyConfig(this.#options, config) };
     try {
-      return this.#machine(await this.#ask<FlyMachine>("creating a machine", "POST", "", body));
+      return await this.#ask<FlyMachine>({ operation: "creating a machine", deadline }, "POST", "", body);
     } catch (error) {
-      // A try before this one, whose answer was lost, or another caller made it: names are unique.
-      const taken = error instanceof Answered && (error.status === 409 || error.status === 422);
-      const machine = taken ? await this.find(name) : null;
+      // Names are unique: a try before this one, whose answer was lost, or another caller made it. Fly says which.
+      if (!(error instanceof Answered) || (error.status !== 409 && error.status !== 422)) throw error;
+      const id = /machine ID (\w+) already exists/.exec(error.body)?.[1] ?? (await this.find(name, null))?.id;
+      const machine = id ? await this.#look(id, deadline) : null;
       if (!machine) throw error;
       return machine;
     }
   }
 
-  /** The machine's configuration: what runs, how large, how it is reached, watched, measured, restarted and stopped. */
-  config(config: MachineConfig): Record<string, unknown> {
-    return {
-      image: this.#options.image,
-      env: config.env,
-      guest: { cpu_kind: "shared", cpus: this.#options.cpus, memory_mb: this.#options.memoryMb },
-      services: [{
-        protocol: "tcp",
-        internal_port: 3001,
-        ports: [{ port: 80, handlers: ["http"], force_https: true }, { port: 443, handlers: ["http", "tls"] }],
-        autostop: "suspend",
-        autostart: true,
-      }],
-      checks: {
-        ready: {
-          type: "http",
-          port: 9464,
-          method: "GET",
-          path: "/readyz",
-          interval: "15s",
-          timeout: "2s",
-          grace_period: "60s",
-        },
-      },
-      metrics: { port: 9464, path: "/metrics" },
-      restart: { policy: "on-failure", max_retries: 5 },
-      stop_config: { signal: "SIGTERM", timeout: "15s" },
-      metadata: { managed_by: MANAGED_BY, session_id: config.sessionId },
-    };
+  /** Destroys it, and waits until its name is free again. */
+  async #replaceable(machine: FlyMachine, deadline: Deadline): Promise<void> {
+    if (machine.state !== "destroyed") await this.destroy(machine.id);
+    await this.#reached(machine, "destroyed", deadline);
   }
 
-  async #wait(id: string): Promise<void> {
+  /** Whether it is in that state before the deadline, and before Fly gives up waiting or says that it never will be. */
+  async #reached(machine: FlyMachine, state: string, deadline: Deadline): Promise<boolean> {
+    const most = Math.min(deadline.left(), this.#patience.longTryMs) / 1000;
+    const seconds = Math.max(1, Math.min(WAIT, Math.floor(most)));
+    const instance = machine.instance_id ? `&instance_id=${machine.instance_id}` : "";
     // Longer than the wait itself, so that Fly's own answer (408) is the one that comes.
-    await this.#ask("waiting for a machine", "GET", `/${id}/wait?state=started&timeout=${WAIT}`, undefined, {
-      timeout: (WAIT + 10) * 1000,
-    });
+    const timeout = seconds * 1000 + this.#patience.tryMs;
+    try {
+      const path = `/${machine.id}/wait?state=${state}&timeout=${seconds}${instance}`;
+      await this.#ask({ operation: "waiting for a machine", timeout, deadline }, "GET", path);
+      return true;
+    } catch (error) {
+      if (error instanceof Answered && [400, 404, 408, 409, 412].includes(error.status)) return false;
+      throw error;
+    }
+  }
+
+  async #look(id: string, deadline?: Deadline): Promise<FlyMachine | null> {
+    try {
+      return await this.#ask<FlyMachine>({ operation: "looking at a machine", deadline }, "GET", `/${id}`);
+    } catch (error) {
+      if (error instanceof Answered && error.status === 404) return null;
+      throw error;
+    }
   }
 
   #machine(machine: FlyMachine): Machine {
@@ -151,28 +156,41 @@ export class FlyMachines implements Machines {
       name: machine.name,
       state: stateOf(machine.state),
       sessionId: machine.config?.metadata?.session_id ?? null,
-      url: previewUrl.replace("{app}", app).replace("{machine}", machine.id),
+      url: previewUrl.replaceAll("{app}", app).replaceAll("{machine}", machine.id),
     };
   }
 
-  async #ask<T>(
-    operation: string,
-    method: string,
-    path: string,
-    body?: unknown,
-    more: Partial<Asking> = {},
-  ): Promise<T> {
+  /** These statuses mean that it is so already. */
+  async #unless(statuses: number[], asked: Promise<unknown>): Promise<void> {
+    try {
+      await asked;
+    } catch (error) {
+      if (!(error instanceof Answered) || !statuses.includes(error.status)) throw error;
+    }
+  }
+
+  async #ask<T>(asking: Omit<Asking, "patience">, method: string, path: string, body?: unknown): Promise<T> {
     const { api, app, token } = this.#options;
     const init: RequestInit = {
       method,
       headers: { authorization: `Bearer ${token.reveal()}`, "content-type": "application/json" },
       body: body === undefined ? undefined : JSON.stringify(body),
     };
-    return await ask({ operation, ...more }, () => [`${api}/apps/${app}/machines${path}`, init], async (response) => {
+    const request = (): [string, RequestInit] => [`${api}/apps/${app}/machines${path}`, init];
+    return await ask({ ...asking, patience: this.#patience }, request, async (response) => {
       const text = await response.text();
       return (text === "" ? null : JSON.parse(text)) as T;
     });
   }
+}
+
+function isGone(machine: FlyMachine): boolean {
+  return machine.state === "destroyed" || machine.state === "destroying";
+}
+
+/** Waiting for it to be started would be waiting for somebody else to start it. */
+function isHalting(machine: FlyMachine): boolean {
+  return machine.state === "stopping" || machine.state === "suspending";
 }
 
 function stateOf(state: string): MachineState {
@@ -180,8 +198,14 @@ function stateOf(state: string): MachineState {
     case "started":
     case "suspended":
     case "stopped":
-    case "failed":
       return state;
+    case "failed":
+    case "launch_failed":
+    case "migrated":
+    case "destroying":
+    case "destroyed":
+      return "failed";
+    // On its way: created, starting, stopping, suspending, restarting, updating, replacing.
     default:
       return "starting";
   }

@@ -1,3 +1,5 @@
+import type { Deadline } from "./ask.ts";
+
 /** What a machine is to run. The same for every provider; no service key is ever part of it. */
 export interface MachineConfig {
   /** The session it is for, by which orphans are found. */
@@ -19,11 +21,14 @@ export interface Machine {
 /** Where machines come from. Each operation may be asked for again; what is there already or gone already is no fault. */
 export interface Machines {
   readonly provider: string;
-  /** The machine of that name, made where there is none, and started. Resolves once it is started. */
-  ensure(name: string, config: MachineConfig): Promise<Machine>;
-  /** The machine of that name, or null. */
-  find(name: string): Promise<Machine | null>;
-  /** Every machine that this provider made for sessions. */
+  /**
+   * The machine of that name, made where there is none, and started; one that failed is replaced. Resolves once it is
+   * started, and throws when it is not by the deadline.
+   */
+  ensure(name: string, config: MachineConfig, deadline: Deadline): Promise<Machine>;
+  /** The machine of that name, or null; by its `id` where that is known, which asks less of the provider. */
+  find(name: string, id: string | null): Promise<Machine | null>;
+  /** Every machine that this provider made for sessions of this backend. */
   list(): Promise<Machine[]>;
   start(id: string): Promise<void>;
   stop(id: string): Promise<void>;

@@ -1,6 +1,6 @@
-import { Answered, ask } from "./ask.ts";
+import { Answered, ask, Deadline } from "./ask.ts";
 import { bearerOf, type Database } from "./database.ts";
-import { machineName, type Machines } from "./machines.ts";
+import { type Machine, machineName, type Machines } from "./machines.ts";
 import { invalid, Refusal, unavailable } from "./refusal.ts";
 import type { Settings } from "./settings.ts";
 import type { AgentScope, Person, Tokens } from "./token.ts";
@@ -18,10 +18,24 @@ export interface Session {
   ended_at: string | null;
 }
 
+/** A session, and whether this caller is the one to start its machine. */
+interface Claimed extends Session {
+  go: boolean;
+  /** What is left of the time that it has for it. */
+  lease_seconds: number;
+}
+
 interface BuiltSnapshot {
   snapshot_url: string;
   snapshot_expires_at: string;
 }
+
+/** The part of a lease in which a start must be done: the rest is for taking it back before another caller takes over. */
+const LEASE_USED = 0.75;
+/** Milliseconds for the builder, whose own time is 150 s at most. */
+const BUILD_MS = 120_000;
+/** Milliseconds after which a sweep leaves the rest to the next one. */
+const SWEEP_MS = 100_000;
 
 /** The life of sessions: what database, snapshot builder, tokens and machines do together. */
 export class Sessions {
@@ -34,30 +48,41 @@ export class Sessions {
 
   /**
    * The person's session of the project, running. Asked twice at once, one call starts the machine and the other answers
-   * `starting`. Where a step fails, what was made is taken away again and the session ended, so that asking again begins anew.
+   * `starting`. Where a step fails, what was made is taken away again and the session ended, so that asking again begins
+   * anew; where even that fails, or this function is killed, the lease runs out and whoever asks next takes the start over.
    */
   async create(person: Person, projectId: string, another: boolean): Promise<Session> {
-    const args = { project_uuid: projectId, another };
-    const { go, ...session } = await this.database.call<Session & { go: boolean }>(
+    const claim = crypto.randomUUID();
+    const args = { project_uuid: projectId, another, claim };
+    let { go, lease_seconds, ...session } = await this.database.call<Claimed>(
       "open_preview_session",
       args,
       person.token,
     );
-    if (!go && session.state === "starting") return session;
+    if (!go && session.state === "running") {
+      // A fault of this look is none of the session's, which goes on.
+      const machine = await this.#machineOf(session);
+      if (machine?.state === "started") return session;
+      const again = { session_uuid: session.session_id, claim };
+      ({ go, lease_seconds, ...session } = await this.database.call<Claimed>("restart_preview_session", again));
+      if (session.ended_at) throw new Refusal(410, "ended", "the session was ended meanwhile: ask again");
+    }
+    if (!go) return session;
     try {
-      if (!go && (await this.machines.find(machineName(session.session_id)))?.state === "started") return session;
-      return await this.#start(session);
+      return await this.#start(session, Deadline.in(lease_seconds * 1000 * LEASE_USED));
     } catch (error) {
-      const why = error instanceof Refusal ? error.message : "a fault of the function";
-      await this.#undo(session.session_id, why);
-      throw error instanceof Refusal ? error : unavailable(`starting a machine at ${this.machines.provider}`, error);
+      const failure = error instanceof Refusal
+        ? error
+        : unavailable(`starting a machine at ${this.machines.provider}`, error);
+      await this.#undo(session, failure.message);
+      throw failure;
     }
   }
 
-  async #start(session: Session): Promise<Session> {
+  async #start(session: Session, deadline: Deadline): Promise<Session> {
     const { session_id: sessionId, project_id: projectId } = session;
-    const env = await this.agentEnvironment({ sessionId, projectId });
-    const machine = await this.machines.ensure(machineName(sessionId), { sessionId, env });
+    const env = await this.agentEnvironment({ sessionId, projectId }, deadline);
+    const machine = await this.machines.ensure(machineName(sessionId), { sessionId, env }, deadline);
     const started = await this.database.call<boolean>("preview_session_started", {
       session_uuid: sessionId,
       p_provider: this.machines.provider,
@@ -75,8 +100,8 @@ export class Sessions {
   }
 
   /** Everything that a machine is told (contract, section 1), and nothing else. */
-  async agentEnvironment(scope: AgentScope): Promise<Record<string, string>> {
-    const snapshot = await this.#snapshot(scope.projectId, false);
+  async agentEnvironment(scope: AgentScope, deadline: Deadline): Promise<Record<string, string>> {
+    const snapshot = await this.#snapshot(scope.projectId, false, deadline);
     return {
       PROJECT_ID: scope.projectId,
       SESSION_ID: scope.sessionId,
@@ -113,7 +138,11 @@ export class Sessions {
       Object.assign(answer, { realtime_token: token, token_expires_at: expiresAt });
     }
     if (want.includes("snapshot")) {
-      const { snapshot_url, snapshot_expires_at } = await this.#snapshot(scope.projectId, rebuild);
+      const { snapshot_url, snapshot_expires_at } = await this.#snapshot(
+        scope.projectId,
+        rebuild,
+        Deadline.in(BUILD_MS),
+      );
       Object.assign(answer, { snapshot_url, snapshot_expires_at });
     }
     return answer;
@@ -128,29 +157,55 @@ export class Sessions {
   async end(person: Person, sessionId: string): Promise<Session> {
     const session = await this.database.call<Session>("end_preview_session", { session_uuid: sessionId }, person.token);
     if (session.state !== "ending") return session;
-    return { ...session, state: await this.#remove(sessionId) ? "ended" : "ending" };
+    return { ...session, state: await this.#remove(session) ? "ended" : "ending" };
   }
 
-  /** Ends what is idle, removes machines of ended sessions and orphans. For the service, every few minutes. */
+  /**
+   * Ends what is idle, removes machines of ended sessions and orphans; `left` are machines that could not be removed. For
+   * the service, every few minutes.
+   */
   async sweep(): Promise<{ ended: number; orphans: number; left: number }> {
-    const due = await this.database.call<Session[]>("sweep_preview_sessions", {
-      idle_seconds: this.settings.idleSeconds,
-    });
-    let ended = 0;
-    for (const session of due) if (await this.#remove(session.session_id)) ended++;
-    const machines = (await this.machines.list()).filter((machine) => machine.sessionId !== null);
-    const ids = machines.map((machine) => machine.sessionId);
-    const live = new Set(await this.database.call<string[]>("live_preview_sessions", { session_uuids: ids }));
-    let orphans = 0;
-    for (const machine of machines.filter((machine) => !live.has(machine.sessionId!))) {
-      await this.machines.destroy(machine.id);
-      orphans++;
+    const deadline = Deadline.in(SWEEP_MS);
+    const idle = { idle_seconds: this.settings.idleSeconds };
+    const due = await this.database.call<Session[]>("sweep_preview_sessions", idle);
+    const machines = await this.#listed();
+    const swept = { ended: 0, orphans: 0, left: 0 };
+    for (const session of due) {
+      // One listing does for all: a machine that is made after it, for a session that is over, is the next sweep's orphan.
+      const machine = machines.get(session.session_id) ?? null;
+      if (deadline.left() > 0 && await this.#removed(session, () => Promise.resolve(machine))) swept.ended++;
+      else swept.left++;
+      machines.delete(session.session_id);
     }
-    return { ended, orphans, left: due.length - ended };
+    const ids = [...machines.keys()];
+    const live = new Set(await this.database.call<string[]>("live_preview_sessions", { session_uuids: ids }));
+    for (const [id, machine] of machines) {
+      if (live.has(id)) continue;
+      if (deadline.left() > 0 && await this.#destroyed(machine)) swept.orphans++;
+      else swept.left++;
+    }
+    return swept;
+  }
+
+  async #listed(): Promise<Map<string, Machine>> {
+    try {
+      const machines = await this.machines.list();
+      return new Map(machines.flatMap((machine) => machine.sessionId ? [[machine.sessionId, machine]] : []));
+    } catch (error) {
+      throw unavailable(`listing machines at ${this.machines.provider}`, error);
+    }
+  }
+
+  async #machineOf(session: Session): Promise<Machine | null> {
+    try {
+      return await this.machines.find(machineName(session.session_id), session.machine_id);
+    } catch (error) {
+      throw unavailable(`looking for a machine at ${this.machines.provider}`, error);
+    }
   }
 
   /** Built in a function of its own: it has its own two seconds of CPU. */
-  async #snapshot(projectId: string, rebuild: boolean): Promise<BuiltSnapshot> {
+  async #snapshot(projectId: string, rebuild: boolean, deadline: Deadline): Promise<BuiltSnapshot> {
     const key = this.settings.serviceKey.reveal();
     const init = {
       method: "POST",
@@ -161,7 +216,7 @@ export class Sessions {
     try {
       // The builder tries each step again itself.
       return await ask(
-        { operation: "building the snapshot", timeout: 120_000, tries: 1 },
+        { operation: "building the snapshot", timeout: BUILD_MS, deadline, tries: 1, patience: this.settings.patience },
         () => [url, init],
         (r) => r.json(),
       );
@@ -170,30 +225,45 @@ export class Sessions {
     }
   }
 
-  async #undo(sessionId: string, why: string): Promise<void> {
+  async #undo(session: Session, why: string): Promise<void> {
     try {
-      await this.database.call("end_preview_session", { session_uuid: sessionId, why });
-      await this.#remove(sessionId);
+      await this.database.call("end_preview_session", { session_uuid: session.session_id, why });
+      await this.#remove(session);
     } catch (error) {
-      console.warn(`session ${sessionId} is left to the sweep:`, error instanceof Error ? error.message : error);
+      console.warn(`session ${session.session_id} is left to the sweep:`, told(error));
     }
   }
 
-  /** Whether the machine is gone. */
-  async #remove(sessionId: string): Promise<boolean> {
+  /** Whether the machine is gone, looked for by the session's name. */
+  async #remove(session: Session): Promise<boolean> {
+    return await this.#removed(session, () => this.#machineOf(session));
+  }
+
+  async #removed(session: Session, find: () => Promise<Machine | null>): Promise<boolean> {
     try {
-      const machine = await this.machines.find(machineName(sessionId));
+      const machine = await find();
       if (machine) await this.machines.destroy(machine.id);
-      await this.database.call("preview_session_gone", { session_uuid: sessionId });
+      await this.database.call("preview_session_gone", { session_uuid: session.session_id });
       return true;
     } catch (error) {
-      console.warn(
-        `the machine of session ${sessionId} stays for now:`,
-        error instanceof Error ? error.message : error,
-      );
+      console.warn(`the machine of session ${session.session_id} stays for now:`, told(error));
       return false;
     }
   }
+
+  async #destroyed(machine: Machine): Promise<boolean> {
+    try {
+      await this.machines.destroy(machine.id);
+      return true;
+    } catch (error) {
+      console.warn(`the orphaned machine ${machine.id} stays for now:`, told(error));
+      return false;
+    }
+  }
+}
+
+function told(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** The builder's own refusal, such as a project that is too large. */

@@ -1,3 +1,4 @@
+import { PATIENCE, type Patience } from "./ask.ts";
 import { Secret } from "./secret.ts";
 
 /** Reads one variable; the tests give their own. */
@@ -21,11 +22,12 @@ export interface Settings {
   snapshotUrlSeconds: number;
   /** A session that nobody used for so many seconds is ended by the sweep. */
   idleSeconds: number;
+  patience: Patience;
   environment: Environment;
 }
 
 /** Settings from the environment. Throws, naming the variable, where one is missing or no number in its bounds. */
-export function readSettings(environment: Environment): Settings {
+export function readSettings(environment: Environment, patience = PATIENCE): Settings {
   const supabaseUrl = required(environment, "SUPABASE_URL").replace(/\/+$/, "");
   const signingKey = environment("PREVIEW_JWT_KEY");
   const legacySecret = environment("PREVIEW_JWT_SECRET");
@@ -39,9 +41,10 @@ export function readSettings(environment: Environment): Settings {
     functionsUrl: (environment("FUNCTIONS_URL") || `${supabaseUrl}/functions/v1`).replace(/\/+$/, ""),
     signingKey: signingKey ? new Secret(signingKey) : null,
     legacySecret: legacySecret ? new Secret(legacySecret) : null,
-    tokenSeconds: seconds(environment, "PREVIEW_TOKEN_SECONDS", 3600, 5, 86_400),
-    snapshotUrlSeconds: seconds(environment, "PREVIEW_SNAPSHOT_URL_SECONDS", 600, 5, 86_400),
-    idleSeconds: seconds(environment, "PREVIEW_IDLE_SECONDS", 1800, 1, 7 * 86_400),
+    tokenSeconds: whole(environment, "PREVIEW_TOKEN_SECONDS", 3600, 5, 86_400),
+    snapshotUrlSeconds: whole(environment, "PREVIEW_SNAPSHOT_URL_SECONDS", 600, 5, 86_400),
+    idleSeconds: whole(environment, "PREVIEW_IDLE_SECONDS", 1800, 1, 7 * 86_400),
+    patience,
     environment,
   };
 }
@@ -54,7 +57,7 @@ export function required(environment: Environment, name: string): string {
 }
 
 /** A whole number within bounds, or the default. */
-export function seconds(
+export function whole(
   environment: Environment,
   name: string,
   byDefault: number,

@@ -55,7 +55,7 @@ export class Storage {
           },
         ],
         (r) => r.body?.cancel() ?? Promise.resolve(),
-        60_000,
+        this.#settings.patience.longTryMs,
       );
       return true;
     } catch (error) {
@@ -72,7 +72,7 @@ export class Storage {
         `reading ${bucket}/${name}`,
         () => [url, { headers: this.#headers() }],
         (r) => bounded(r, limit),
-        60_000,
+        this.#settings.patience.longTryMs,
       );
     } catch (error) {
       if (statusOf((error as Error).cause) === 404) return null;
@@ -112,7 +112,7 @@ export class Storage {
     timeout?: number,
   ): Promise<T> {
     try {
-      return await ask({ operation, timeout }, request, read);
+      return await ask({ operation, timeout, patience: this.#settings.patience }, request, read);
     } catch (error) {
       throw unavailable("storage", error);
     }

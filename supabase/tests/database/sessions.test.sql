@@ -18,6 +18,15 @@ select is(tests.open('owner', 'one', true)->>'code', null, 'and another');
 select is(tests.open('owner', 'one', true)->>'code', 'PT429', 'but not without end');
 update public.preview_sessions set lease_until = now() - interval '1 second' where id = (select (session->>'session_id')::uuid from tests.opened where who = 'owner');
 select is(tests.open('owner')->>'go', 'true', 'a start that was given up is taken over');
+select is(tests.open('owner')->>'go', 'false', 'by one caller');
+create function tests.claim(who text, another boolean, claim uuid) returns jsonb language sql as $$
+  select tests.act(who, format('select public.open_preview_session(%L, %L, %L)', tests.project('two'), another, claim))::jsonb
+$$;
+create table tests.lost as select another, made, tests.claim('other owner', another, made) as first, tests.claim('other owner', another, made) as again
+  from (values (false, gen_random_uuid()), (true, gen_random_uuid())) asked(another, made);
+select is(again, first, 'a call made again with its claim is told the same') from tests.lost;
+select is(again->>'go', 'true', 'and goes on') from tests.lost;
+select is((first->>'lease_seconds')::integer, 120, 'for as long as the settings say') from tests.lost limit 1;
 update feature_flags set is_enabled = false where flag_key = 'FSYNC_SNAPSHOT_HYDRATION';
 select is(tests.open('owner')->>'code', 'PT403', 'the flag closes it');
 update feature_flags set is_enabled = true where flag_key = 'FSYNC_SNAPSHOT_HYDRATION';
@@ -33,6 +42,7 @@ select is(tests.code(who, call), '42501', who || ' does not call ' || call) from
   format('select public.renew_preview_session(%L, %L)', tests.of('editor'), tests.project('one')),
   format('select public.preview_session_started(%L, %L, %L, %L)', tests.of('editor'), 'p', 'm', 'u'),
   format('select public.preview_session_gone(%L)', tests.of('editor')),
+  format('select public.restart_preview_session(%L, %L)', tests.of('editor'), gen_random_uuid()),
   'select public.sweep_preview_sessions(1)', 'select public.live_preview_sessions(array[]::uuid[])']) call;
 
 create function tests.renew(who text, project text default 'one') returns text language sql as $$
@@ -50,11 +60,29 @@ select is(tests.act('service', format('select public.preview_session_started(%L,
 select isnt(tests.open('collaborator')->>'session_id', tests.of('collaborator')::text, 'and opened again it is a new one');
 
 select is(tests.act('service', format('select public.preview_session_started(%L, %L, %L, %L)', tests.of('owner'), 'p', 'm', 'u')), 'true', 'started');
+create function tests.restart(claim uuid) returns jsonb language sql as $$
+  select tests.act('service', format('select public.restart_preview_session(%L, %L)', tests.of('owner'), claim))::jsonb
+$$;
+create table tests.restarted as select made, tests.restart(made)->>'go' as go from (select gen_random_uuid() as made from generate_series(1, 3)) made;
+select is(count(*) filter (where go = 'true'), 1::bigint, 'a machine that died is started again by one caller') from tests.restarted;
+select is(tests.restart(made)->>'go', 'true', 'who asks again with its claim is told the same') from tests.restarted where go = 'true';
+select is(tests.open('owner')->>'state', 'starting', 'others see it starting');
+select is(tests.act('service', format('select public.preview_session_started(%L, %L, %L, %L)', tests.of('owner'), 'p', 'm', 'u')), 'true', 'started again');
+select is(tests.restart(gen_random_uuid())->>'go', 'true', 'and again');
+update public.preview_sessions set lease_until = now() - interval '1 second' where id = tests.of('owner');
+select is(tests.open('owner')->>'go', 'true', 'a restart that was given up is taken over');
+select is(tests.act('service', format('select public.preview_session_started(%L, %L, %L, %L)', tests.of('editor'), 'p', 'm', 'u')), 'false', 'who lost the project gets no machine');
+select is(tests.act('service', format('select public.preview_session_started(%L, %L, %L, %L)', tests.of('owner'), 'p', 'm', 'u')), 'true', 'started at last');
+
 create table tests.swept as select tests.act('service', 'select public.sweep_preview_sessions(1800)')::jsonb as due;
 select set_eq('select one->>''reason'' from tests.swept, jsonb_array_elements(due) one', array['asked', 'no_right'], 'the sweep ends who lost the project, and gives what is still to be removed');
 update public.preview_sessions set used_at = now() - interval '2 hours' where id = tests.of('owner');
 select tests.act('service', 'select public.sweep_preview_sessions(1800)');
 select is((select reason from public.preview_sessions where id = tests.of('owner')), 'idle', 'and what nobody uses');
+insert into public.preview_sessions (project_id, owner_id, additional, lease_until)
+  values (tests.project('one'), tests.person('owner'), true, now() - interval '119 seconds'), (tests.project('one'), tests.person('owner'), true, now() - interval '121 seconds');
+select tests.act('service', 'select public.sweep_preview_sessions(1800)');
+select is(count(*), 1::bigint, 'and what was never started, once nobody took it over for another lease') from public.preview_sessions where reason = 'never started';
 select tests.act('service', format('select public.preview_session_gone(%L)', tests.of('owner')));
 select is((select state from public.preview_sessions where id = tests.of('owner')), 'ended', 'removed, it is ended');
 select is(jsonb_array_length(tests.act('service', format('select public.live_preview_sessions(%L)', array(select id from public.preview_sessions)))::jsonb),
