@@ -10,14 +10,18 @@ use serde_json::json;
 
 const SECRET: &str = "the functions' tests sign with this secret of theirs";
 
+const WITH_FLY: [&str; 4] =
+    ["tests/fly.test.ts", "tests/fly_config.test.ts", "tests/failures.test.ts", "tests/killed.test.ts"];
+
 #[tokio::test]
 async fn sessions_from_opening_a_project_to_a_machine_and_away() {
-    run(&["tests/session.test.ts", "tests/local.test.ts"]).await;
+    // Whatever is not named below, so that no file is forgotten.
+    run(&["tests/", &format!("--ignore={}", WITH_FLY.join(","))]).await;
 }
 
 #[tokio::test]
 async fn sessions_with_fly_machines_and_failure_at_every_step() {
-    run(&["tests/fly.test.ts", "tests/fly_config.test.ts", "tests/failures.test.ts", "tests/killed.test.ts"]).await;
+    run(&WITH_FLY).await;
 }
 
 /// Runs these tests under real Deno, with a backend, a project and people of their own.
