@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 
 use serde_json::Value;
@@ -88,6 +89,29 @@ fn the_projects_code_is_another_user_without_rights() {
         assert_eq!((stat.uid(), stat.gid()), (4321, 4322), "{path}");
     }
     assert_eq!(agent.stop().code(), Some(143));
+}
+
+#[test]
+fn what_may_be_run_is_placed_with_five_capabilities_and_no_more() {
+    let world = World::new();
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, mode) in [("run.sh", 0o755), ("bin/deep.sh", 0o755), ("plain.txt", 0o644)] {
+        zip.start_file(name, zip::write::SimpleFileOptions::default().unix_permissions(mode)).unwrap();
+        zip.write_all(b"#!/bin/sh\n").unwrap();
+    }
+    let mut start = world.start().set("PREVIEW_USER", "4321:4322").without("SNAPSHOT_URL").without("REALTIME_TOKEN");
+    let snapshot = start.temp.path().join("snapshot.zip");
+    std::fs::write(&snapshot, zip.finish().unwrap().into_inner()).unwrap();
+    start = start.arg("--snapshot").arg(snapshot.to_str().unwrap());
+    let kept = "--bounding-set=-all,+setuid,+setgid,+chown,+kill,+dac_override";
+    start.through = ["setpriv", kept].map(str::to_owned).to_vec();
+    let mut agent = start.run();
+    agent.wait_for("dev_server_start");
+    assert_eq!(agent.status()["isolation"], "user");
+    for (path, mode) in [("run.sh", 0o755), ("bin/deep.sh", 0o755), ("plain.txt", 0o644)] {
+        let stat = agent.project().join(path).metadata().unwrap();
+        assert_eq!((stat.mode() & 0o777, stat.uid(), stat.gid()), (mode, 4321, 4322), "{path}");
+    }
 }
 
 #[test]

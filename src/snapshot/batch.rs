@@ -17,7 +17,8 @@ const BYTES: usize = 256 * 1024;
 const LEAST_ROOM: usize = 32 * 1024;
 /// Files of one batch, so that very small ones come on as well.
 const PARTS: usize = 512;
-/// Batches that are full and not taken yet. With one at each end this bounds the memory.
+/// Batches that are full and not taken yet. With one that is being filled, one that is being staged and one to be filled next
+/// this bounds the memory.
 const QUEUE: usize = 2;
 
 /// One step of the archive, in its order.
@@ -65,7 +66,7 @@ pub(super) struct Batches {
 pub(super) fn channel() -> (Filling, Batches) {
     let (full, batches) = sync_channel(QUEUE);
     // Room for every batch there is: giving one back never waits.
-    let (back, emptied) = sync_channel(QUEUE + 2);
+    let (back, emptied) = sync_channel(QUEUE + 3);
     (Filling { batch: Batch::new(), filled: 0, full, emptied }, Batches { full: batches, emptied: back })
 }
 

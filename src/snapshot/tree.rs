@@ -59,8 +59,17 @@ impl Tree {
     #[cfg(unix)]
     pub fn make_executable(&self, path: &ProjectPath) -> Result<(), SnapshotError> {
         use cap_std::fs::{Permissions, PermissionsExt};
-        let failed = |source| SnapshotError::Write { path: path.to_string(), source };
-        self.dir.set_permissions(path.as_str(), Permissions::from_mode(0o755)).map_err(failed)
+        let run = || {
+            let file = self.dir.open(path.as_str())?;
+            if self.owner.is_some() {
+                // Another user's file takes a right to change that the agent need not have: for a moment it is the agent's.
+                let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+                rustix::fs::fchown(&file, Some(user), Some(group))?;
+            }
+            file.set_permissions(Permissions::from_mode(0o755))?;
+            self.owner.as_ref().map_or(Ok(()), |owner| owner.own(&file))
+        };
+        run().map_err(|source| SnapshotError::Write { path: path.to_string(), source })
     }
 
     #[cfg(not(unix))]

@@ -62,8 +62,9 @@ pub(super) fn take_over(workspace: &mut Workspace, files: &[ExtractedFile]) -> R
     // It holds empty directories by now; if they cannot go, they go when the stage is next opened.
     let _ = workspace.stage.remove_dir(HYDRATE);
     for file in files {
-        // The rename of a directory leaves the files in it as they were.
-        let stamp = file.stamp.filter(|_| is_in(&whole, &file.path)).unwrap_or_else(|| {
+        // The rename of a directory leaves the files in it as they were; that of a file is a change of it.
+        let is_below = file.path.parent().is_some() && is_in(&whole, &file.path);
+        let stamp = file.stamp.filter(|_| is_below).unwrap_or_else(|| {
             let stat = rustix::fs::statat(workspace.root.as_fd(), file.path.as_str(), AtFlags::SYMLINK_NOFOLLOW);
             stat.map_or(Stamp::UNKNOWN, |stat| Stamp::of(&stat))
         });

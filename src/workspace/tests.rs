@@ -267,7 +267,10 @@ fn what_was_extracted_is_known_by_its_stamps_wherever_it_was_moved() {
     let mut place = Place::new();
     fs::create_dir(place.project("stands")).unwrap();
     fs::write(place.project("stands/same"), "s").unwrap();
-    let files = extracted(&place, &[("src/a", "1"), ("src/b", "2"), ("stands/same", "s"), ("stands/c", "3")]);
+    let files =
+        extracted(&place, &[("top", "0"), ("src/a", "1"), ("src/b", "2"), ("stands/same", "s"), ("stands/c", "3")]);
+    // So that a rename shows in the time of the change, however coarse the clock.
+    std::thread::sleep(std::time::Duration::from_millis(20));
     place.workspace.take_over(&files).unwrap();
     assert_eq!(place.workspace.suspects(), []);
     fs::write(place.project("src/b"), "another").unwrap();

@@ -31,6 +31,8 @@ pub struct Start {
     pub env: Vec<(String, String)>,
     pub args: Vec<String>,
     pub dev_server: Vec<String>,
+    /// A command that becomes the agent in the end.
+    pub through: Vec<String>,
     pub temp: tempfile::TempDir,
 }
 
@@ -41,6 +43,7 @@ impl Start {
             env: env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
             args: Vec::new(),
             dev_server: ["sleep", "3600"].map(str::to_owned).to_vec(),
+            through: Vec::new(),
             temp: open_dir(),
         }
     }
@@ -76,7 +79,9 @@ impl Start {
     }
 
     pub fn run(self) -> Agent {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_preview-agent"))
+        let words = [&self.through[..], &[env!("CARGO_BIN_EXE_preview-agent").to_owned()]].concat();
+        let mut child = Command::new(&words[0])
+            .args(&words[1..])
             .args(["run", "--log-format", "json", "--status-addr", "127.0.0.1:0", "--project-dir"])
             .arg(self.project())
             .args(&self.args)
