@@ -96,6 +96,7 @@ enum Woken {
 
 impl Running {
     async fn serve(&mut self, mut signals: Signals) -> Exit {
+        self.publish_phase();
         loop {
             self.carry_out();
             if self.start_dev_server_once_ready() {
@@ -187,6 +188,8 @@ impl Running {
         self.board.set_phase(Phase::Stopping);
         self.install.end();
         info!(event_type = "shutdown", signal = signal.name(), "stopping ({})", signal.name());
+        self.publish_phase();
+        self.carry_out();
         self.realtime.iter_mut().for_each(Realtime::disconnect);
         self.keeper.finish(|| self.agent.saved()).await;
         let mut stopped = std::pin::pin!(self.dev_server.clone().stop());
@@ -205,6 +208,8 @@ impl Running {
     async fn fail(&mut self, exit: Exit) -> Exit {
         self.board.set_phase(Phase::Failed);
         error!(event_type = "failed", status = exit.status(), "hydration failed: {}", exit.message());
+        self.publish_phase();
+        self.carry_out();
         self.dev_server.clone().stop().await;
         exit.said()
     }

@@ -9,11 +9,13 @@ use std::time::Instant;
 use local_backend::{Chance, Cut, SeedFile, SnapshotFaults};
 use serde_json::Value;
 use support::world::World;
-use support::{Agent, DEADLINE};
+use support::{Agent, DEADLINE, eventually};
 
-/// Answers as soon as it is let.
+/// Answers as soon as it is let, and ends no sooner.
 const SERVER: &str = r#"
 const { existsSync } = require("node:fs");
+const end = () => existsSync("../may-end") ? process.exit(0) : setTimeout(end, 20);
+process.on("SIGTERM", end);
 const wait = () => {
   if (!existsSync("../may-serve")) return setTimeout(wait, 20);
   require("node:http").createServer((_, answer) => answer.end("hello")).listen(process.env.PORT, "127.0.0.1");
@@ -139,13 +141,19 @@ fn world() -> World {
     })
 }
 
+/// `starting` lasts but milliseconds, and `failed` as long as it takes to end: nobody can be sure to look in time.
 #[test]
-fn every_view_agrees_in_every_phase() {
+fn every_view_agrees_in_every_phase_that_lasts() {
     let world = world();
+    let told = |phase: &str| {
+        let agents = world.backend().agents();
+        eventually(phase, || agents.heard()[0]["status"]["phase"] == phase);
+    };
     let faults = world.backend().faults();
     faults.snapshot(SnapshotFaults { status: Some(503), chance: Chance::ALWAYS, ..SnapshotFaults::default() });
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut start = world.start().set("PREVIEW_PORT", port.to_string()).set("FLY_MACHINE_ID", "machine-1");
+    start = start.set("PUBLISH_STATUS", "true").set("STOP_GRACE", "60");
     start.dev_server = ["node", "server.js"].map(str::to_owned).to_vec();
     let dir = start.temp.path().to_owned();
     let let_it = |name: &str| std::fs::write(dir.join(name), "").unwrap();
@@ -154,6 +162,7 @@ fn every_view_agrees_in_every_phase() {
     agent.wait_for("hydrate_start");
     let views = agree(&mut agent, "hydrating", "waiting");
     assert_eq!((views.ready.0, &views.status["container_id"]), (503, &"machine-1".into()));
+    told("hydrating");
 
     faults.clear();
     let done = agent.wait_for("hydrate_done");
@@ -206,8 +215,15 @@ fn every_view_agrees_in_every_phase() {
     assert_eq!(views.metrics[&format!("preview_agent_dev_server_restarts_total{{reason=\"{reason}\"}}")], 1.0);
     assert_eq!(views.status["dev_server"]["last_exit"]["reason"], reason);
 
+    told("serving");
+    agent.signal("TERM");
+    agent.wait_for("shutdown");
+    let views = agree(&mut agent, "stopping", "serving");
+    assert_eq!(views.ready.0, 503);
+    told("stopping");
     every_line_is_whole(&agent);
-    assert_eq!(agent.stop().code(), Some(143));
+    let_it("may-end");
+    assert_eq!(agent.end().0.code(), Some(143));
 }
 
 /// What the contract asks of each line, and of durations.
