@@ -62,7 +62,7 @@ export class Doc {
   /** Saves now what is not saved. What is typed meanwhile is saved afterwards. */
   async save(): Promise<void> {
     clearTimeout(this.timer)
-    if (!this.dirty || this.saving || this.theirs) return
+    if (!this.dirty || this.saving || this.theirs || this.project.closed) return
     const text = this.text
     const began = Date.now()
     this.saving = true

@@ -118,6 +118,8 @@ class App {
       },
       locked: () => {
         this.live = 'locked'
+        // Whoever answers now is a stranger: nothing more is told there, not even what waits to be saved.
+        this.project?.close()
         this.treeNote.textContent = 'Locked.'
         this.preview.locked()
         this.showCard('locked', h('p', { class: 'title' }, 'This address lacks its key'), h('p', {}, 'Open the whole address that preview-agent printed, with what stands behind the #. The key keeps other users of this machine out.'))

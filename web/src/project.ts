@@ -51,7 +51,7 @@ export class Project {
   private readonly channel: RealtimeChannel
   private reading: Promise<void> | null = null
   private again = false
-  private closed = false
+  closed = false
   private readonly timer: ReturnType<typeof setInterval>
 
   constructor(private readonly session: Session, private readonly watcher: Watcher) {
