@@ -89,7 +89,7 @@ fn tell(bench: &Bench, report: &mut Report, results: &Results) {
             });
         }
     }
-    report.text("### Peak memory, tmpfs\n\nOf the largest process of each.");
+    report.text("### Peak memory, tmpfs\n\nOf the largest process of each. The system counts what a process was before it became another program: below about 11 MB, what\nthe measuring program itself takes, nothing can be seen of the others. The agent says its own.");
     let columns = columns(results, |case| case.speed == Speed::Unthrottled && case.place == Place::Tmpfs);
     table(bench, report, &columns, |case, contender| peak(results, case, contender).map(megabytes));
 }
