@@ -114,7 +114,9 @@ end $$;
 comment on function public.preview_session(uuid) is 'project_sync_sessions: a session of the caller''s own';
 
 -- Over from now on, whether or not its machine can be removed at once. By its owner, who writes the project, or the service.
-create or replace function public.end_preview_session(session_uuid uuid, why text default 'asked') returns jsonb
+-- With a claim, only while it is that caller's: nothing happens to one whose start another has taken over.
+drop function if exists public.end_preview_session(uuid, text);
+create or replace function public.end_preview_session(session_uuid uuid, why text default 'asked', claim uuid default null) returns jsonb
 language plpgsql security definer set search_path = '' as $$
 declare
   session public.preview_sessions;
@@ -124,13 +126,13 @@ begin
       and project_sync.access_to(session.project_id) is distinct from 'write') then
     raise exception using errcode = 'PT404', message = 'no such session';
   end if;
-  if session.ended_at is null then
+  if session.ended_at is null and session.claim = coalesce(end_preview_session.claim, session.claim) then
     update public.preview_sessions s set state = 'ending', ended_at = now(), reason = left(why, 300)
       where s.id = session_uuid returning * into session;
   end if;
   return project_sync.session_json(session);
 end $$;
-comment on function public.end_preview_session(uuid, text) is 'project_sync_sessions: ends a session';
+comment on function public.end_preview_session(uuid, text, uuid) is 'project_sync_sessions: ends a session';
 
 -- For the service alone, from here on.
 

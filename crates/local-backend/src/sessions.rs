@@ -191,6 +191,17 @@ async fn call(postgres: &Postgres, name: &str, arguments: Value, claims: &Claims
         headers: Default::default(),
         listing: None,
     };
-    let answer = postgres.call(call).await?;
+    let answer = postgres.call(call).await.map_err(|error| match claims.role() {
+        // Whoever asked us has not lost their right where ours is refused.
+        "service_role" if refuses_caller(&error) => Refusal::unavailable(&format!("the database: {}", error.message)),
+        _ => error.into(),
+    })?;
     Ok(serde_json::from_str(&answer).unwrap_or_default())
+}
+
+/// Whether the database says no to the role, not to what is asked for.
+fn refuses_caller(error: &ApiError) -> bool {
+    error.code.as_deref() == Some("42501")
+        || error.status == StatusCode::UNAUTHORIZED
+        || error.status == StatusCode::FORBIDDEN && !error.code.as_deref().is_some_and(|code| code.starts_with("PT"))
 }

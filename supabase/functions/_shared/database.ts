@@ -8,7 +8,8 @@ export class Database {
 
   /**
    * Calls a function with the service's right, or with a person's token. A refusal of the database (a PostgreSQL code in
-   * the body) becomes a `Refusal` with its own status; no answer at all is 503.
+   * the body) becomes a `Refusal` with its own status; no answer at all is 503, and so is a refusal of the service's own
+   * right: whoever asked us has not lost theirs.
    */
   async call<T>(name: string, args: Record<string, unknown>, token?: string): Promise<T> {
     const { supabaseUrl, anonKey, serviceKey, patience } = this.settings;
@@ -28,7 +29,7 @@ export class Database {
         },
       );
     } catch (error) {
-      throw refusal(name, error);
+      throw refusal(name, error, asPerson);
     }
   }
 }
@@ -43,10 +44,13 @@ function isOfTheFunction(answer: Answered): boolean {
   return answer.status < 500 && /^PT\d{3}$/.test(said(answer).code ?? "");
 }
 
-function refusal(name: string, error: unknown): Refusal {
+function refusal(name: string, error: unknown, asPerson: boolean): Refusal {
   if (!(error instanceof Answered)) return unavailable("the database", error);
   const { code, message, details: text } = said(error);
   if (error.status >= 500 || !code) return unavailable("the database", error);
+  if (!asPerson && (error.status === 401 || error.status === 403 || code === "42501") && !code.startsWith("PT")) {
+    return unavailable("the database refuses the service's own key", error);
+  }
   const details = typeof text === "string" ? parsed(text) : undefined;
   // 42501 for a project that is not there and for somebody else's: which of them is nobody's business.
   const status = code === "42501" ? 403 : error.status;

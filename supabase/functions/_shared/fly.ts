@@ -36,39 +36,28 @@ export class FlyMachines implements Machines {
   }
 
   async ensure(name: string, config: MachineConfig, deadline: Deadline): Promise<Machine> {
-    let machine = await this.#create(name, config, deadline);
-    let [replaced, started] = [0, 0];
-    for (;;) {
+    for (let replaced = 0;; replaced++) {
+      const machine = await this.#settled(await this.#create(name, config, deadline), deadline);
       switch (stateOf(machine.state)) {
         case "started":
           return this.#machine(machine);
-        case "failed":
-          if (replaced++ === REPLACED) throw new Error(`machine ${machine.id} ended as ${machine.state}`);
-          await this.#replaceable(machine, deadline);
-          machine = await this.#create(name, config, deadline);
-          continue;
         case "stopped":
         case "suspended":
-          if (started++ === STARTED) throw new Error(`machine ${machine.id} stops whenever it is started`);
-          await this.#start(machine.id, deadline);
-          break;
+          throw new Error(`machine ${machine.id} stops whenever it is started`);
         case "starting":
+          throw new Error(`machine ${machine.id} is not started in time: it is ${machine.state}`);
+        case "failed":
       }
-      if (!isHalting(machine) && await this.#reached(machine, "started", deadline)) {
-        return this.#machine({ ...machine, state: "started" });
-      }
-      if (deadline.left() === 0) {
-        throw new Error(`machine ${machine.id} is not started in time: it is ${machine.state}`);
-      }
-      await pause(Math.min(this.#patience.firstWaitMs, deadline.left()));
-      machine = await this.#look(machine.id, deadline) ?? { ...machine, state: "destroyed" };
+      if (replaced === REPLACED) throw new Error(`machine ${machine.id} ended as ${machine.state}`);
+      await this.#replaceable(machine, deadline);
     }
   }
 
   async find(name: string, id: string | null): Promise<Machine | null> {
-    if (!id) return (await this.list()).find((machine) => machine.name === name) ?? null;
-    const machine = await this.#look(id);
-    return machine && !isGone(machine) ? this.#machine(machine) : null;
+    const machine = id ? await this.#look(id) : null;
+    if (machine && !isGone(machine)) return this.#machine(machine);
+    // Replaced, it has another id under the same name.
+    return (await this.list()).find((machine) => machine.name === name) ?? null;
   }
 
   async list(): Promise<Machine[]> {
@@ -79,8 +68,10 @@ export class FlyMachines implements Machines {
       .map((machine) => this.#machine(machine));
   }
 
-  async start(id: string): Promise<void> {
-    await this.#start(id);
+  async start(id: string, deadline: Deadline): Promise<Machine | null> {
+    const found = await this.#look(id, deadline);
+    const machine = found && await this.#settled(found, deadline);
+    return machine && stateOf(machine.state) === "started" ? this.#machine(machine) : null;
   }
 
   async stop(id: string): Promise<void> {
@@ -96,8 +87,34 @@ export class FlyMachines implements Machines {
     await this.#unless([404], this.#ask({ operation: "destroying a machine" }, "DELETE", `/${id}?force=true`));
   }
 
+  /** Started where it halted, and waited for until it is started or failed, halts again and again, or the time is over. */
+  async #settled(found: FlyMachine, deadline: Deadline): Promise<FlyMachine> {
+    let machine = found;
+    for (let started = 0;;) {
+      switch (stateOf(machine.state)) {
+        case "started":
+        case "failed":
+          return machine;
+        case "stopped":
+        case "suspended":
+          if (started++ === STARTED) return machine;
+          await this.#start(machine.id, deadline);
+          break;
+        case "starting":
+      }
+      if (!isHalting(machine) && await this.#reached(machine, "started", deadline)) {
+        return { ...machine, state: "started" };
+      }
+      if (deadline.left() === 0) {
+        return stateOf(machine.state) === "starting" ? machine : { ...machine, state: "starting" };
+      }
+      await pause(Math.min(this.#patience.firstWaitMs, deadline.left()));
+      machine = await this.#look(machine.id, deadline) ?? { ...machine, state: "destroyed" };
+    }
+  }
+
   /** 412: it is started, on its way there, or still on its way to a halt; looking at it again tells. */
-  async #start(id: string, deadline?: Deadline): Promise<void> {
+  async #start(id: string, deadline: Deadline): Promise<void> {
     const asking = { operation: "starting a machine", deadline };
     await this.#unless([412], this.#ask(asking, "POST", `/${id}/start`));
   }

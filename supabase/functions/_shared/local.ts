@@ -105,8 +105,11 @@ export class LocalMachines implements Machines {
     return machines;
   }
 
-  async start(id: string): Promise<void> {
-    await this.#signal(id, "SIGCONT");
+  /** A process that ended cannot be started again. */
+  async start(id: string): Promise<Machine | null> {
+    if (!await this.#signal(id, "SIGCONT")) return null;
+    const machine = await this.find(id);
+    return machine && machine.state !== "stopped" ? { ...machine, state: "started" } : null;
   }
 
   async stop(id: string): Promise<void> {

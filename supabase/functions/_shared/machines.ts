@@ -30,7 +30,11 @@ export interface Machines {
   find(name: string, id: string | null): Promise<Machine | null>;
   /** Every machine that this provider made for sessions of this backend. */
   list(): Promise<Machine[]>;
-  start(id: string): Promise<void>;
+  /**
+   * Started as it is, where it halted or is on its way; null where that is not done by the deadline, or never will be, since
+   * it failed, is gone, or stops whenever it is started.
+   */
+  start(id: string, deadline: Deadline): Promise<Machine | null>;
   stop(id: string): Promise<void>;
   suspend(id: string): Promise<void>;
   /** Kills and removes it. */

@@ -34,6 +34,8 @@ interface BuiltSnapshot {
 const LEASE_USED = 0.75;
 /** Milliseconds for the builder, whose own time is 150 s at most. */
 const BUILD_MS = 120_000;
+/** Milliseconds for waking a machine that halted, before it counts as dead. */
+const WAKE_MS = 30_000;
 /** Milliseconds after which a sweep leaves the rest to the next one. */
 const SWEEP_MS = 100_000;
 
@@ -60,9 +62,8 @@ export class Sessions {
       person.token,
     );
     if (!go && session.state === "running") {
-      // A fault of this look is none of the session's, which goes on.
-      const machine = await this.#machineOf(session);
-      if (machine?.state === "started") return session;
+      // A fault of this look, or of the waking, is none of the session's, which goes on.
+      if (await this.#isAwake(session)) return session;
       const again = { session_uuid: session.session_id, claim };
       ({ go, lease_seconds, ...session } = await this.database.call<Claimed>("restart_preview_session", again));
       if (session.ended_at) throw new Refusal(410, "ended", "the session was ended meanwhile: ask again");
@@ -74,7 +75,7 @@ export class Sessions {
       const failure = error instanceof Refusal
         ? error
         : unavailable(`starting a machine at ${this.machines.provider}`, error);
-      await this.#undo(session, failure.message);
+      await this.#undo(session, claim, failure.message);
       throw failure;
     }
   }
@@ -204,6 +205,18 @@ export class Sessions {
     }
   }
 
+  /** Whether its machine runs; one that halted is woken as it is, without a new snapshot. */
+  async #isAwake(session: Session): Promise<boolean> {
+    const machine = await this.#machineOf(session);
+    if (!machine || machine.state === "failed") return false;
+    if (machine.state === "started") return true;
+    try {
+      return await this.machines.start(machine.id, Deadline.in(WAKE_MS)) !== null;
+    } catch (error) {
+      throw unavailable(`waking a machine at ${this.machines.provider}`, error);
+    }
+  }
+
   /** Built in a function of its own: it has its own two seconds of CPU. */
   async #snapshot(projectId: string, rebuild: boolean, deadline: Deadline): Promise<BuiltSnapshot> {
     const key = this.settings.serviceKey.reveal();
@@ -225,10 +238,12 @@ export class Sessions {
     }
   }
 
-  async #undo(session: Session, why: string): Promise<void> {
+  /** Left alone where another caller has taken the start over: session and machine are that one's now. */
+  async #undo(session: Session, claim: string, why: string): Promise<void> {
     try {
-      await this.database.call("end_preview_session", { session_uuid: session.session_id, why });
-      await this.#remove(session);
+      const args = { session_uuid: session.session_id, why, claim };
+      const { ended_at: endedAt } = await this.database.call<Session>("end_preview_session", args);
+      if (endedAt) await this.#remove(session);
     } catch (error) {
       console.warn(`session ${session.session_id} is left to the sweep:`, told(error));
     }
@@ -266,12 +281,17 @@ function told(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+/** What says of whoever asked that they may not, or no more: of the builder it says that of our own key. */
+const OF_THE_CALLER = [401, 403, 410];
+
 /** The builder's own refusal, such as a project that is too large. */
 function passedOn(error: unknown): Refusal {
   if (error instanceof Answered) {
     try {
       const { code, message, details } = JSON.parse(error.body);
-      if (code && error.status !== 401) return new Refusal(error.status, code, message, details, { cause: error });
+      if (code && !OF_THE_CALLER.includes(error.status)) {
+        return new Refusal(error.status, code, message, details, { cause: error });
+      }
     } catch {
       // No JSON: the status has to do.
     }

@@ -2,9 +2,15 @@
 export const KINDS = ["429", "429 retry-after", "500", "503", "hang", "cut before", "cut after", "late"] as const;
 export type Kind = typeof KINDS[number];
 
+/** An answer of the database's own, which says no. */
+interface No {
+  status: number;
+  code: string;
+}
+
 interface Fault {
   operation: string;
-  kind: Kind;
+  kind: Kind | No;
   left: number;
 }
 
@@ -18,6 +24,11 @@ export class Faults {
   /** From now on, the operation fails so many times. */
   fail(operation: string, kind: Kind, times = Infinity): void {
     this.#faults.push({ operation, kind, left: times });
+  }
+
+  /** From now on, the operation is answered so. */
+  refuse(operation: string, status: number, code: string): void {
+    this.#faults.push({ operation, kind: { status, code }, left: Infinity });
   }
 
   /** Everything works again; what was held back happens now. */
@@ -35,6 +46,10 @@ export class Faults {
     const fault = this.#faults.find((one) => one.operation === operation && one.left > 0);
     if (!fault) return await effect();
     fault.left--;
+    if (typeof fault.kind === "object") {
+      const { status, code } = fault.kind;
+      return Response.json({ code, message: "refused" }, { status });
+    }
     switch (fault.kind) {
       case "429":
         return refusal(429, "rate limit exceeded");

@@ -1,5 +1,5 @@
 import { assert, assertEquals, post } from "./support.ts";
-import { excluded, inWorld, person, project, QUICK, rows, sessionsOf, World } from "./fly_support.ts";
+import { excluded, inWorld, later, person, project, QUICK, rows, sessionsOf, World } from "./fly_support.ts";
 
 /** One session of one person and one machine for it, both as they should be. */
 async function assertRunning(world: World, who: { id: string }, id: string): Promise<void> {
@@ -51,12 +51,13 @@ Deno.test("asked twice and ten times at once, one machine is made", () =>
       if (before) before.state = state === "dead" ? "stopped" : "failed";
       const answers = await Promise.all(Array.from({ length: 10 }, () => world.open(who.token)));
       const states = answers.map((one) => one.body.state).sort();
-      assertEquals(states.filter((one) => one === "running").length, 1, `${state}: ${states}`);
-      assertEquals(states.filter((one) => one === "starting").length, 9, `${state}: ${states}`);
+      // One that is only to be woken is no start: all of them wait for it.
+      const running = state === "dead" ? 10 : 1;
+      assertEquals(states.filter((one) => one === "running").length, running, `${state}: ${states}`);
+      assertEquals(states.filter((one) => one === "starting").length, 10 - running, `${state}: ${states}`);
       await assertRunning(world, who, answers[0]!.body.session_id);
     }
-    assertEquals(world.fly.faults.asked.get("start"), 1, "the stopped one was started once");
-    assertEquals(world.fly.machines.size, 2, "and the failed one replaced once");
+    assertEquals(world.fly.machines.size, 2, "the failed one was replaced once, and the stopped one woken");
   }));
 
 Deno.test("a machine is started from every state that it may be found in", () =>
@@ -109,10 +110,13 @@ Deno.test("an answer that was lost makes no second machine, and no second sessio
       const { status, body } = await world.open(who.token, { another });
       assertEquals([status, body.state], [200, "running"], JSON.stringify(body));
       await assertRunning(world, who, body.session_id);
-      world.fly.alive([body.session_id])[0]!.state = "stopped";
       world.gateway.faults.fail("rpc restart_preview_session", "cut after", 1);
       world.fly.faults.fail("start", "cut after", 1);
-      if (!another) assertEquals((await world.open(who.token)).body.state, "running");
+      for (const state of another ? [] : ["failed", "stopped"]) {
+        world.fly.alive([body.session_id])[0]!.state = state;
+        assertEquals((await world.open(who.token)).body.state, "running", state);
+        await assertRunning(world, who, body.session_id);
+      }
       await world.mend();
     }
   }));
@@ -201,4 +205,78 @@ Deno.test("who loses the project while the machine starts gets none", () =>
     await excluded(who.id);
     assertEquals((await opened).status, 410);
     assertEquals([world.fly.alive(), (await sessionsOf(who.id))[0].state], [[], "ended"]);
+  }));
+
+Deno.test("a machine that halted is woken, whether or not a snapshot can be built", () =>
+  inWorld(async (world) => {
+    const who = await person();
+    const { body: { session_id: id } } = await world.calmly().open(who.token);
+    const [machine] = world.fly.alive([id]);
+    world.gateway.faults.fail("rpc project_head", "500");
+    for (const state of ["suspended", "stopped"]) {
+      machine!.state = state;
+      const { status, body } = await world.open(who.token);
+      assertEquals([status, body.state, body.session_id], [200, "running", id], `${state}: ${JSON.stringify(body)}`);
+      await assertRunning(world, who, id);
+    }
+    assertEquals(world.gateway.faults.asked.get("rpc project_head"), undefined, "and none is asked for");
+  }, { ...QUICK, tryMs: 30_000, totalMs: 60_000 }));
+
+Deno.test("a restart that is taken back, or ended meanwhile, leaves no machine under another id", () =>
+  inWorld(async (world) => {
+    for (const how of ["taken back", "ended"]) {
+      const who = await person();
+      const { body: { session_id: id } } = await world.calmly().open(who.token);
+      const [dead] = world.fly.alive([id]);
+      dead!.state = "failed";
+      world.gateway.faults.fail("rpc preview_session_started", how === "ended" ? "late" : "500");
+      const opened = world.open(who.token);
+      if (how === "ended") {
+        while (world.fly.alive([id])[0]?.state !== "started") await new Promise((done) => setTimeout(done, 5));
+        assertEquals((await world.calmly().end(who.token, id)).body.state, "ended");
+      }
+      if (how === "taken back") assertEquals((await opened).status, 503);
+      assertEquals(world.fly.alive([id]), [], how);
+      assertEquals((await sessionsOf(who.id))[0].state, "ended", how);
+      await world.mend();
+      await opened;
+    }
+  }, { ...QUICK, tryMs: 5_000, totalMs: 60_000 }));
+
+Deno.test("a start that another has taken over is not taken back by the first", () =>
+  inWorld(async (world) => {
+    const who = await person();
+    world.fly.faults.fail("create", "late");
+    const first = world.open(who.token);
+    while (!world.fly.faults.asked.get("create")) await new Promise((done) => setTimeout(done, 5));
+    const [session] = await sessionsOf(who.id);
+    await later(session.id, 121);
+    const second = await world.calmly().open(who.token);
+    assertEquals([second.status, second.body.session_id], [200, session.id], JSON.stringify(second.body));
+    assertEquals((await first).status, 503);
+    await assertRunning(world, who, session.id);
+  }, { ...QUICK, tries: 2, tryMs: 1_500, totalMs: 60_000 }));
+
+Deno.test("a renewal is no for good only where the session is over or its owner has no right, not where our own key is refused", () =>
+  inWorld(async (world) => {
+    const who = await person();
+    const { body: { session_id: id } } = await world.calmly().open(who.token);
+    const token = world.fly.alive([id])[0]!.config.env.REALTIME_TOKEN;
+    const renew = (want: string) =>
+      post(`${world.url}/preview-session/renew`, token, { session_id: id, project_id: project, want: [want] });
+    const refusals = [
+      [401, "PGRST301"],
+      [401, "PGRST303"],
+      [401, "42501"],
+      [403, "42501"],
+    ] as const;
+    for (const [status, code] of refusals) {
+      for (const [operation, want] of [["renew_preview_session", "token"], ["project_head", "snapshot"]] as const) {
+        world.gateway.faults.refuse(`rpc ${operation}`, status, code);
+        const answer = await renew(want);
+        assertEquals([answer.status, answer.body.code], [503, "unavailable"], `${operation}: ${status} ${code}`);
+        await world.mend();
+      }
+    }
+    assertEquals((await renew("token")).status, 200, "and then it is renewed");
   }));

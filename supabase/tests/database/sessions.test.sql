@@ -69,6 +69,10 @@ select is(tests.restart(made)->>'go', 'true', 'who asks again with its claim is 
 select is(tests.open('owner')->>'state', 'starting', 'others see it starting');
 select is(tests.act('service', format('select public.preview_session_started(%L, %L, %L, %L)', tests.of('owner'), 'p', 'm', 'u')), 'true', 'started again');
 select is(tests.restart(gen_random_uuid())->>'go', 'true', 'and again');
+create function tests.take_back(claim uuid) returns jsonb language sql as $$
+  select tests.act('service', format('select public.end_preview_session(%L, %L, %L)', tests.of('owner'), 'late', claim))::jsonb
+$$;
+select is(tests.take_back(gen_random_uuid())->>'state', 'starting', 'whose claim it is no longer takes nothing back');
 update public.preview_sessions set lease_until = now() - interval '1 second' where id = tests.of('owner');
 select is(tests.open('owner')->>'go', 'true', 'a restart that was given up is taken over');
 select is(tests.act('service', format('select public.preview_session_started(%L, %L, %L, %L)', tests.of('editor'), 'p', 'm', 'u')), 'false', 'who lost the project gets no machine');

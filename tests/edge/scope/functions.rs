@@ -50,7 +50,7 @@ fn calls(p: &Project) -> Vec<(&'static str, Value, Own)> {
         ("prune_project_files(uuid)", json!({"project_uuid": id}), Own::Service),
         ("open_preview_session(uuid,boolean,uuid)", json!({"project_uuid": id}), Own::Person),
         ("preview_session(uuid)", json!({"session_uuid": p.session}), Own::Person),
-        ("end_preview_session(uuid,text)", json!({"session_uuid": p.spare}), Own::Person),
+        ("end_preview_session(uuid,text,uuid)", json!({"session_uuid": p.spare}), Own::Person),
         (
             "preview_session_started(uuid,text,text,text)",
             json!({"session_uuid": p.session, "p_provider": "x", "p_machine_id": "x", "p_preview_url": "x"}),
