@@ -30,7 +30,11 @@ function refused(error: unknown): Response {
     console.error("a fault of the function:", error instanceof Error ? error.stack : String(error));
     return json(500, { code: "internal", message: "a fault of the function; its log says more" });
   }
-  const { status, code, message, details } = error;
+  const { status, code, message, details, cause } = error;
+  if (status >= 500) {
+    const why = cause instanceof Error && !message.includes(cause.message) ? `: ${cause.message}` : "";
+    console.error(`${status} ${code}: ${message}${why}`);
+  }
   const response = json(status, { code, message, ...(details ? { details } : {}) });
   if (status === 401) response.headers.set("www-authenticate", "Bearer");
   if (status === 429 || status === 503) response.headers.set("retry-after", "2");

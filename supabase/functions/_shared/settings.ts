@@ -29,7 +29,7 @@ export interface Settings {
 /** Settings from the environment. Throws, naming the variable, where one is missing or no number in its bounds. */
 export function readSettings(environment: Environment, patience = PATIENCE): Settings {
   const supabaseUrl = required(environment, "SUPABASE_URL").replace(/\/+$/, "");
-  const signingKey = environment("PREVIEW_JWT_KEY");
+  const signingKey = signingKeyOf(environment("PREVIEW_JWT_KEY"));
   const legacySecret = environment("PREVIEW_JWT_SECRET");
   if (!signingKey && !legacySecret) throw new Error("PREVIEW_JWT_KEY or PREVIEW_JWT_SECRET must be set");
   return {
@@ -39,7 +39,7 @@ export function readSettings(environment: Environment, patience = PATIENCE): Set
       named(environment("SUPABASE_SECRET_KEYS")) ?? required(environment, "SUPABASE_SERVICE_ROLE_KEY"),
     ),
     functionsUrl: (environment("FUNCTIONS_URL") || `${supabaseUrl}/functions/v1`).replace(/\/+$/, ""),
-    signingKey: signingKey ? new Secret(signingKey) : null,
+    signingKey,
     legacySecret: legacySecret ? new Secret(legacySecret) : null,
     tokenSeconds: whole(environment, "PREVIEW_TOKEN_SECONDS", 3600, 5, 86_400),
     snapshotUrlSeconds: whole(environment, "PREVIEW_SNAPSHOT_URL_SECONDS", 600, 5, 86_400),
@@ -71,6 +71,23 @@ export function whole(
     throw new Error(`${name} must be a whole number from ${least} to ${most}`);
   }
   return value;
+}
+
+/** Said of what is wrong alone: a parser's own message would quote the key. */
+function signingKeyOf(text: string | undefined): Secret | null {
+  if (!text) return null;
+  let key: Record<string, unknown> | null;
+  try {
+    key = JSON.parse(text);
+  } catch {
+    throw new Error("PREVIEW_JWT_KEY is no JSON: it must be a private ES256 JWK with a kid");
+  }
+  const parts = [key?.kid, key?.d, key?.x, key?.y];
+  const isWhole = parts.every((part) => typeof part === "string" && part !== "");
+  if (key?.kty !== "EC" || key.crv !== "P-256" || !isWhole) {
+    throw new Error("PREVIEW_JWT_KEY must be a private ES256 JWK with a kid");
+  }
+  return new Secret(text);
 }
 
 /** Hosted gives the newer keys as one JSON object, name to key: the one called `default`, else the first. */

@@ -155,18 +155,25 @@ Deno.test("keys that cannot be read are a fault, and no refusal of the token", a
   assertEquals(await status(new Tokens(settings(SECRET)).person(await key.sign(person()))), 503, "nobody answers");
 });
 
-Deno.test("a key that cannot sign is told by its setting", async () => {
+Deno.test("a key that cannot sign is told by its setting at once, and is not quoted", async () => {
   const { settings, stop } = auth();
   await stop();
   const { full } = await newKey("own");
-  const wrong = [{ ...full, kid: undefined }, { ...full, kid: "own", d: undefined }, {
-    kty: "oct",
-    k: "x",
-    kid: "own",
-  }];
-  for (const key of wrong) {
-    const tokens = new Tokens(settings({ PREVIEW_JWT_KEY: JSON.stringify(key) }));
-    const error = await tokens.mint({ projectId: "p", sessionId: "s" }).catch((error) => error);
-    assert(error instanceof Error && error.message.includes("PREVIEW_JWT_KEY"), String(error));
+  const wrong = [
+    { ...full, kid: undefined },
+    { ...full, kid: "own", d: undefined },
+    { ...full, kid: "own", x: undefined },
+    { kty: "oct", k: "x", kid: "own" },
+    null,
+  ].map((key) => JSON.stringify(key));
+  for (const key of [...wrong, `${full.d} is no JSON`]) {
+    let said = "nothing";
+    try {
+      settings({ PREVIEW_JWT_KEY: key });
+    } catch (error) {
+      said = String(error);
+    }
+    assert(said.includes("PREVIEW_JWT_KEY"), said);
+    assert(!said.includes(full.d!.slice(0, 6)), "the key is quoted");
   }
 });
