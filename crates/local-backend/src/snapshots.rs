@@ -93,7 +93,12 @@ impl Snapshots {
     /// Those of these names that are there go.
     pub fn remove(&self, names: &[String]) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = kept.made.last().map(|(name, _)| name.clone());
         kept.made.retain(|(name, _)| !names.contains(name));
+        // What is last now is of another state.
+        if kept.made.last().map(|(name, _)| name) != newest.as_ref() {
+            kept.state = None;
+        }
     }
 
     /// The zip of that name.

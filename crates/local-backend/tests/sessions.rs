@@ -5,9 +5,9 @@ mod common;
 use std::io::{Cursor, Read as _};
 use std::time::Duration;
 
-use common::{OTHER, PATIENCE, PROJECT, QUIET, options};
+use common::{OTHER, PATIENCE, PROJECT, QUIET, http, options, rpc};
 use local_backend::{Backend, Chance, FileContent, Options, SeedFile, Session, SnapshotFaults};
-use reqwest::{Response, StatusCode};
+use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
 fn seeded() -> Options {
@@ -209,4 +209,28 @@ async fn a_taken_port_is_named() {
     let listen = backend.url().trim_start_matches("http://").parse().expect("an address");
     let Err(error) = Backend::start(Options { listen, ..options() }).await else { panic!("two on one port") };
     assert!(error.to_string().contains(&format!("listening on {listen}")), "{error}");
+}
+
+#[tokio::test]
+async fn a_snapshot_that_was_removed_is_not_answered_with_an_older_one() {
+    let (backend, _session) = started().await;
+    let service = backend.sign(&json!({"role": "service_role", "exp": 4_000_000_000u64}));
+    let ask = async |method: Method, place: &str, body: Value| -> Value {
+        let url = format!("{}/{place}", backend.url());
+        let asked = http().request(method, url).header("apikey", &service).bearer_auth(&service).json(&body);
+        let asked = asked.send().await.expect("an answer");
+        assert_eq!(asked.status(), StatusCode::OK);
+        asked.json().await.expect("JSON")
+    };
+    let project = backend.session().project_id;
+    let build = async || ask(Method::POST, "functions/v1/build-project-snapshot", json!({"project_id": project})).await;
+    let older = build().await;
+    let change = json!({"project_uuid": project, "p_file_path": "new.txt", "p_content": "new"});
+    rpc(&backend, &backend.editor_token(), "upsert_project_file", change).await;
+    let newest = build().await;
+    assert_ne!(newest["object"], older["object"]);
+    let removed = json!({"prefixes": [newest["object"]]});
+    ask(Method::DELETE, "storage/v1/object/project-snapshots", removed).await;
+    let again = build().await;
+    assert_eq!((&again["object"], &again["built"]), (&newest["object"], &json!(true)));
 }
