@@ -42,7 +42,7 @@ const COMMANDS: &[(&str, Tried)] = &[
         "curl -s http://127.0.0.1:9464/metrics | grep -E '^preview_agent_(degraded|debts|in_sync)'",
         Prints("preview_agent_in_sync 1"),
     ),
-    ("curl -s -H \"Authorization: Bearer $STATUS_TOKEN\" http://127.0.0.1:9464/status", Prints("\"session_id\":")),
+    ("curl -s -H \"Authorization: Bearer $STATUS_TOKEN\" http://$MACHINE:9464/status", Prints("\"session_id\":")),
     ("promtool check rules deploy/alerts.yml", Prints("SUCCESS")),
     ("promtool test rules tests/alerts.test.yml", Prints("SUCCESS")),
     ("tests/run", Not("it is what runs this test", &["tests/run"])),
@@ -136,6 +136,7 @@ impl Desk {
             (" DIR", " fixtures/react-vite"),
             ("FILE.zip", "out.zip"),
             ("127.0.0.1:9464", listening["addr"].as_str().unwrap()),
+            ("$MACHINE:9464", listening["addr"].as_str().unwrap()),
         ] {
             text = text.replace(said, meant);
         }
