@@ -102,7 +102,8 @@ begin
   -- A bulk's event is a bulk event, however little it changes.
   perform set_config('project_sync.bulk', pg_current_xact_id()::text, true);
   insert into public.project_files (project_id, file_path, file_type, content, content_hash, size, is_deleted)
-    select project, e.path, coalesce(e.file_type, e.current_type, 'text'), case when not e.is_delete then e.content end,
+    select project, e.path, coalesce(e.file_type, e.current_type, case when e.content is null then 'binary' else 'text' end),
+      case when not e.is_delete then e.content end,
       case when not e.is_delete then e.content_hash end, e.size, e.is_delete
     from project_sync.entries(project, files) e where e.changes order by e.path;
   select jsonb_agg(jsonb_build_object('file_path', e.path, 'version', e.current_version, 'content_hash', e.current_hash)

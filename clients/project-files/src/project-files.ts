@@ -19,6 +19,8 @@ export interface Options {
 }
 
 const HEAD_CHECK_MS = 30_000
+/** A text that is overtaken so often in a row while it is read is given up. */
+const ROUNDS = 20
 
 /** One project's files. One object for a client and project: two would share a channel. */
 export class ProjectFiles {
@@ -89,15 +91,23 @@ export class ProjectFiles {
 
   /** The text that is shown at `path`, read where it is not here yet. `not_found` where there is none, or it is binary. */
   async read(path: string): Promise<string> {
-    for (;;) {
+    let whole = false
+    for (let round = 1; ; round += 1) {
       const view = this.state.view(path)
       if (view?.content !== undefined) return view.content
       if (!view?.saved || view.saved.encoding !== 'utf-8') throw missing(path, 'text')
-      const text = await this.reader.text(path, view.saved.version)
+      const { version } = view.saved
+      const text = await this.reader.text(path, version)
       if (typeof text === 'string') return text
       if (text === null) throw missing(path, 'text')
-      // A newer version took its place.
+      if (whole || round === ROUNDS) {
+        const message = `version ${version} of ${path}, which the database lists, is not to be had`
+        throw new ProjectFilesError('unavailable', message, '', { path })
+      }
+      // A newer version took its place; where none did, the database was put back to an older state.
       await this.refresh()
+      whole = this.version(path) === version
+      if (whole) await this.load()
     }
   }
 
@@ -261,7 +271,7 @@ export class ProjectFiles {
       const written = await this.queue.run(wishes.keys(), () => {
         if (signal?.aborted) throw aborted(signal)
         return send(edit)
-      })
+      }, signal)
       if (written.kind === 'conflict') {
         const { path, expectedVersion, currentVersion } = written.conflict
         this.state.conflict(edit, path, expectedVersion, currentVersion, settled)
@@ -287,8 +297,12 @@ export class ProjectFiles {
       const version = this.state.expected(edit, path)
       return version === 0 ? (edit.began.get(path) ?? 0) : version
     }
-    const made = await tookEffect(edit.wishes, expected, this.database)
-    return made ? { kind: 'done', value: value(made) } : written
+    const took = await tookEffect(edit.wishes, expected, this.database)
+    if (took.kind === 'yes') return { kind: 'done', value: value(took.made) }
+    if (took.kind === 'no') return written
+    const { path } = written.conflict
+    const message = `an answer was lost, and now ${path} is another's: the write may have taken effect before`
+    throw new ProjectFilesError('unavailable', message, '', { path, cause: written.conflict })
   }
 
   private changed(paths: Set<string>): void {

@@ -11,7 +11,7 @@ export type Base = number | null | { after: Edit; path: string }
 /** One write on its way: of one path, or a bulk's. */
 export interface Edit {
   readonly wishes: ReadonlyMap<string, Wish>
-  readonly bases: ReadonlyMap<string, Base>
+  readonly bases: Map<string, Base>
   /** The versions that the table had when it began. */
   readonly began: ReadonlyMap<string, number>
   readonly epoch: number
@@ -161,6 +161,15 @@ export class ProjectState {
   private drop(edit: Edit, changed: Set<string>): void {
     this.edits.delete(edit)
     for (const path of edit.wishes.keys()) changed.add(path)
+    // Those that wait for it hold what it came to, not the edit: else it would live as long as somebody types.
+    for (const other of this.edits) {
+      for (const path of edit.wishes.keys()) {
+        const base = other.bases.get(path)
+        if (base !== null && typeof base === 'object' && base.after === edit) {
+          other.bases.set(path, edit.made?.get(base.path) ?? edit.bases.get(base.path) ?? null)
+        }
+      }
+    }
   }
 }
 

@@ -5,7 +5,7 @@ import type { Wish } from './state.js'
 import type { Change } from './types.js'
 import type { Row } from './wire.js'
 
-/** Of a larger bulk it is not looked up whether it took effect. */
+/** So many paths of a bulk are looked up for whether it took effect. */
 const MOST_LOOKED_UP = 100
 
 /** What a write function says of one path. */
@@ -41,27 +41,40 @@ export function writtenRow(written: Written, wish: Wish | undefined, revision: n
   return { ...row, deleted: true, contentHash: null, size: 0, encoding: 'utf-8', content: undefined }
 }
 
+/** Whether a write took effect, and what it made. */
+export type Effect = { kind: 'yes'; made: Written[] } | { kind: 'no' } | { kind: 'unknown' }
+
 /**
- * Whether a write whose answer was lost took effect before somebody else's overtook it: what it made, or null. It did where
- * the version after each one that it expected has its bytes. A deletion leaves nothing to look at, and is believed only
- * beside such a version.
+ * Whether a write whose answer was lost took effect before somebody else's overtook it. It did where the version after each
+ * one that it expected has its bytes, and did not where one of these has other bytes: a bulk is all or nothing. A deletion
+ * leaves nothing to look at, and is believed only beside such a version. What was to be written over whatever was there, and
+ * what began from the same bytes and so made no version, tells nothing; of a large bulk not all is looked up.
  */
 export async function tookEffect(
   wishes: ReadonlyMap<string, Wish>,
   expected: (path: string) => number | null,
   database: Database,
-): Promise<Written[] | null> {
-  if (wishes.size > MOST_LOOKED_UP) return null
+): Promise<Effect> {
   const made: Written[] = []
-  for (const [path, wish] of wishes) {
+  let seen = false
+  for (const [path, wish] of [...wishes].slice(0, MOST_LOOKED_UP)) {
     const base = expected(path)
-    if (base === null) return null
+    if (base === null) continue
     const version = base + 1
-    const hash = wish.kind === 'removed' ? null : wish.kind === 'asset' ? wish.contentHash : await sha256(utf8(wish.content))
-    if (hash !== null && (await hashOf(database, path, version)) !== hash) return null
-    made.push({ path, version, hash })
+    if (wish.kind === 'removed') {
+      made.push({ path, version, hash: null })
+      continue
+    }
+    const hash = wish.kind === 'asset' ? wish.contentHash : await sha256(utf8(wish.content))
+    const found = await hashOf(database, path, version)
+    if (found === hash) {
+      seen = true
+      made.push({ path, version, hash })
+    } else if (found !== null && (base === 0 || (await hashOf(database, path, base)) !== hash)) {
+      return { kind: 'no' }
+    }
   }
-  return made.some(({ hash }) => hash !== null) ? made : null
+  return seen && made.length === wishes.size ? { kind: 'yes', made } : { kind: 'unknown' }
 }
 
 async function hashOf(database: Database, path: string, version: number): Promise<string | null> {

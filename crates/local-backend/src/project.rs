@@ -15,8 +15,10 @@ pub const MAX_BULK: usize = 10_000;
 pub const MAX_FILE: usize = 50 << 20;
 /// All bytes held, old versions included: this is a development tool on somebody's machine.
 pub const MAX_TOTAL: usize = 2 << 30;
-/// The type of a file whose writer does not say.
+/// The type of a new file whose writer does not say.
 const DEFAULT_TYPE: &str = "text";
+/// The same of one that lies in storage.
+const STORED_TYPE: &str = "binary";
 /// Old versions kept of each file.
 const KEPT_VERSIONS: usize = 16;
 
@@ -225,6 +227,8 @@ impl Project {
             row.bytes = Some(bytes);
             if !file_type.is_empty() {
                 row.file_type = file_type;
+            } else if before.is_none() && in_storage {
+                row.file_type = STORED_TYPE.into();
             }
             row.in_storage = in_storage;
             row.deleted = false;

@@ -41,7 +41,7 @@ pub struct Row {
     pub parent_id: Option<String>,
     /// The file's path.
     pub path: String,
-    /// `p_file_type` as the writer gave it, else the one before, else `text`.
+    /// `p_file_type` as the writer gave it, else the one before, else `text`, or `binary` in storage.
     pub file_type: String,
     /// Counts up from 1 for each path, over tombstones too.
     pub version: u64,

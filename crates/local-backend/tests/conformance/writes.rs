@@ -135,6 +135,9 @@ pub async fn binary_content_lies_in_storage(scene: Scene) {
     scene.owner("register_project_asset", stale).await.refused(409, "PT409");
     let entry = json!([{"file_path": scene.path("copy.png"), "content_hash": hash, "size": 6}]);
     scene.owner("bulk_upsert_project_files", json!({"files": entry})).await.ok();
+    let one = format!("eq.{}", scene.path("copy.png"));
+    let listed = scene.list_current_files(&[("file_path", &one)]).await.ok();
+    assert_eq!(listed[0]["file_type"], "binary", "{listed}");
     let file =
         scene.agent("get_project_file", json!({"p_file_path": scene.path("copy.png"), "p_version": 1})).await.ok();
     assert_eq!((&file["content"], &file["encoding"]), (&Value::Null, &json!("base64")));
