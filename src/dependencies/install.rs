@@ -444,6 +444,7 @@ fn can_be_renamed(from: &Dir, to: &Dir) -> bool {
     // Either may be left over from a start that was cut short, and an empty directory may be renamed over another.
     let _ = from.create_dir(PROBE);
     let renamed = from.rename(PROBE, to, target).is_ok();
+    // One that stays is empty, and in nobody's way.
     let _ = if renamed { to.remove_dir(target) } else { from.remove_dir(PROBE) };
     renamed
 }

@@ -3,7 +3,7 @@ import { Database, type Client, type Written as Sent } from './database.js'
 import { ProjectFilesError } from './errors.js'
 import { Follower } from './follower.js'
 import { Queue } from './queue.js'
-import { Reader } from './reader.js'
+import { Reader, ROUNDS } from './reader.js'
 import { RETRY, aborted, type RetryPolicy } from './retry.js'
 import { ProjectState, live, type Edit, type Wish } from './state.js'
 import type * as api from './types.js'
@@ -19,8 +19,6 @@ export interface Options {
 }
 
 const HEAD_CHECK_MS = 30_000
-/** A text that is overtaken so often in a row while it is read is given up. */
-const ROUNDS = 20
 
 /** One project's files. One object for a client and project: two would share a channel. */
 export class ProjectFiles {

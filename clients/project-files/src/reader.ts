@@ -4,8 +4,8 @@ import type { ProjectState } from './state.js'
 
 /** Texts that are read at a time. */
 const AT_A_TIME = 4
-/** A listing, or its texts, that is overtaken so often in a row is given up. */
-const ROUNDS = 20
+/** A listing, or a text, that is overtaken so often in a row while it is read is given up. */
+export const ROUNDS = 20
 
 /** Brings the state up to the database. One reading runs at a time; what is asked for meanwhile is one more after it. */
 export class Reader {

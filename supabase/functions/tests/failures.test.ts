@@ -109,6 +109,17 @@ function faultsOf(world: World, at: "gateway" | "fly"): Faults {
   return world[at].faults;
 }
 
+/** Whose effect comes after all, or comes and is not told, may leave what is taken over or swept. */
+function mayTakeEffect(kind: Kind): boolean {
+  return kind === "late" || kind === "hang" || kind === "cut after";
+}
+
+/** A cell of the table: the answer's status, the person's session, and how many machines it has. */
+async function left(world: World, who: Person, status: number): Promise<string> {
+  const [session] = await sessionsOf(who.id);
+  return `${status} ${session?.state ?? "-"} ${world.fly.alive([session?.id]).length}`;
+}
+
 for (const times of [1, Infinity]) {
   const title = times === 1 ? "a step that fails once" : "a step that fails for good";
   Deno.test(`a start survives ${title}, or leaves nothing behind`, async () => {
@@ -122,13 +133,11 @@ for (const times of [1, Infinity]) {
         assert([200, 202, 503].includes(status), `${what}: ${status} ${JSON.stringify(body)}`);
         // What fails once is tried again; nobody hears of it.
         if (times === 1) assertEquals([status, body.state], [200, "running"], `${what}: ${JSON.stringify(body)}`);
-        const [session] = await sessionsOf(who.id);
-        const left = `${status} ${session?.state ?? "-"} ${world.fly.alive([session?.id]).length}`;
-        // Whose effect comes after all, or comes and is not told, may leave what is taken over or swept.
-        if (times > 1 && !["late", "hang", "cut after"].includes(kind)) {
-          assertEquals(left, operation.startsWith("rpc open") ? "503 - 0" : "503 ended 0", what);
+        const cell = await left(world, who, status);
+        if (times > 1 && !mayTakeEffect(kind)) {
+          assertEquals(cell, operation.startsWith("rpc open") ? "503 - 0" : "503 ended 0", what);
         }
-        return left;
+        return cell;
       };
       // A failure that is to pass must not be one of a busy machine: then more than one try is late.
       const patience = times === 1 ? { ...QUICK, tries: 4, tryMs: 800, longTryMs: 3_000, totalMs: 30_000 } : QUICK;
@@ -149,14 +158,13 @@ Deno.test("a machine that died is started again, or the session ends, whatever f
       world.fly.alive([id])[0]!.state = operation === "start" ? "suspended" : "failed";
       faultsOf(world, at).fail(operation, kind);
       const { status } = await world.open(who.token);
-      const [session] = await sessionsOf(who.id);
-      const left = `${status} ${session.state} ${world.fly.alive([id]).length}`;
+      const cell = await left(world, who, status);
       // What only was looked at or woken is left alone.
-      if (operation === "get" || operation === "start") assertEquals(left, "503 running 1", what);
-      if (operation === "rpc preview_session_started" && !["late", "hang", "cut after"].includes(kind)) {
-        assertEquals(left, "503 ended 0", what);
+      if (operation === "get" || operation === "start") assertEquals(cell, "503 running 1", what);
+      if (operation === "rpc preview_session_started" && !mayTakeEffect(kind)) {
+        assertEquals(cell, "503 ended 0", what);
       }
-      return left;
+      return cell;
     };
     table.add(operation, await everyKind(operation, QUICK, fail, (calm, { who, what }) => goesOn(calm, who, what)));
   }
@@ -172,8 +180,7 @@ Deno.test("a session that cannot be ended whole is ended by the sweep", async ()
       const { status, body } = await world.end(who.token, id);
       if (operation.startsWith("rpc end")) assertEquals(status, 503, what);
       else assertEquals([status, body.state], [202, "ending"], what);
-      const [session] = await sessionsOf(who.id);
-      return `${status} ${session.state} ${world.fly.alive([id]).length}`;
+      return await left(world, who, status);
     };
     const goOn = async (calm: World, { who, what }: Try) => {
       const [session] = await sessionsOf(who.id);
