@@ -31,13 +31,14 @@ pub use mirror::{Mirror, OpenError, Opened, SENDER};
 pub use news::{News, Tell};
 pub use serve::{ServeArgs, serve};
 
-use crate::config::{self, Config, LocalChanges, LogArgs, Protocol, RunArgs};
-use crate::dev_server::Bind;
-use crate::exit::Exit;
-use crate::init::Init;
-use crate::logs;
-use crate::status::Board;
-use crate::token::service_key_in;
+use crate::cli::arguments::{LocalChanges, LogArgs, Protocol, RunArgs};
+use crate::cli::config::{self, Config};
+use crate::cli::exit::Exit;
+use crate::sync::token::service_key_in;
+use crate::telemetry::logs;
+use crate::telemetry::status::Board;
+use supervisor::dev_server::Bind;
+use supervisor::init::Init;
 
 use console::{Console, Feed, Key, Shown};
 use local::{Local, Wanted, open_folder, origin};

@@ -5,11 +5,14 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use preview_agent::config::{self, Cli, Command, Config, RunArgs};
-use preview_agent::exit::Exit;
-use preview_agent::logs::{self, Origin};
-use preview_agent::process::become_unreadable;
-use preview_agent::{init::Init, run, snapshot};
+use preview_agent::cli::arguments::{Cli, Command, RunArgs};
+use preview_agent::cli::config::{self, Config};
+use preview_agent::cli::exit::Exit;
+use preview_agent::run;
+use preview_agent::sync::snapshot;
+use preview_agent::telemetry::logs::{self, Origin};
+use supervisor::init::Init;
+use supervisor::process::become_unreadable;
 
 fn main() -> ExitCode {
     let started = Instant::now();

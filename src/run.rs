@@ -18,17 +18,17 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::{error, info, warn};
 
-use crate::config::Config;
-use crate::database::{Database, Renewer, Want};
-use crate::dev_server::{DevServer, DevServerEvent};
-use crate::exit::Exit;
-use crate::init::{Init, Shutdown, Signals};
-use crate::logs::Origin;
-use crate::progress;
-use crate::realtime::Realtime;
-use crate::status::{Board, Phase};
-use crate::token::TokenCell;
-use crate::workspace::Stage;
+use crate::cli::config::Config;
+use crate::cli::exit::Exit;
+use crate::sync::database::{Database, Renewer, Want};
+use crate::sync::realtime::Realtime;
+use crate::sync::token::TokenCell;
+use crate::sync::workspace::Stage;
+use crate::telemetry::logs::Origin;
+use crate::telemetry::progress;
+use crate::telemetry::status::{Board, Phase};
+use supervisor::dev_server::{DevServer, DevServerEvent};
+use supervisor::init::{Init, Shutdown, Signals};
 
 use first::FirstState;
 use hydrate::Hydrated;

@@ -3,6 +3,7 @@
 
 #[path = "container/machine.rs"]
 mod machine;
+#[path = "agent/support/mod.rs"]
 mod support;
 
 use std::path::Path;

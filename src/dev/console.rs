@@ -31,8 +31,8 @@ pub use feed::Feed;
 pub use key::Key;
 
 use super::local::Local;
-use crate::exit::Exit;
-use crate::status::Board;
+use crate::cli::exit::Exit;
+use crate::telemetry::status::Board;
 use window::Window;
 
 /// Where no port is asked for and this one is free: so that a bookmark stays true.

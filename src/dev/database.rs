@@ -4,7 +4,7 @@ use clap::Args;
 use local_backend::DatabaseUrl;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::exit::Exit;
+use crate::cli::exit::Exit;
 
 /// Where the project lives.
 #[derive(Debug, Clone, Args)]

@@ -7,7 +7,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, Metadata, OpenOptions, Permissions};
 use sync_core::{ContentHash, ProjectPath};
 
-use crate::snapshot::walk::{TEMPORARY, belongs};
+use crate::sync::snapshot::walk::{TEMPORARY, belongs};
 
 /// The largest file that is taken along: a snapshot could not carry more.
 pub const MAX_FILE: u64 = 50 * 1024 * 1024;

@@ -10,8 +10,8 @@ use super::env_file::EnvFile;
 use super::folder::Folder;
 use super::mirror::{Mirror, Opened};
 use super::news::{News, Tell};
-use crate::exit::Exit;
-use crate::logs::Origin;
+use crate::cli::exit::Exit;
+use crate::telemetry::logs::Origin;
 
 /// How the backend is wanted.
 pub struct Wanted {

@@ -9,9 +9,10 @@ use super::console::{Console, Feed, Key, Shown};
 use super::database::DatabaseArgs;
 use super::local::{Local, Wanted, open_folder, origin};
 use super::watch_signals;
-use crate::config::{self, LogArgs};
-use crate::exit::Exit;
-use crate::logs;
+use crate::cli::arguments::LogArgs;
+use crate::cli::config;
+use crate::cli::exit::Exit;
+use crate::telemetry::logs;
 
 /// Options of `serve`.
 #[derive(Debug, Clone, Args)]

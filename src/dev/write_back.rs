@@ -8,7 +8,7 @@ use super::folder::{Content, Replaced};
 use super::mirror::{Known, Work};
 use super::news::News;
 use super::settle::Touch;
-use crate::snapshot::walk::belongs;
+use crate::sync::snapshot::walk::belongs;
 
 impl Work {
     /// Brings a commit of somebody else into the folder. New content first, then what goes, so that a rename never

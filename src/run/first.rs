@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use sync_core::{Hydration, Input, ProjectPath, Time};
 use tracing::warn;
 
-use crate::exit::chain;
-use crate::status::Phase;
-use crate::workspace::WorkspaceError;
+use crate::sync::workspace::WorkspaceError;
+use crate::telemetry::status::Phase;
+use sync_core::error_chain;
 
 use super::Running;
 use super::hydrate::{self, First, Hydrated};
@@ -73,7 +73,7 @@ impl Running {
         match result {
             Ok(files) => hydrate::report_found(files),
             Err(error) => {
-                let error = chain(&error);
+                let error = error_chain(&error);
                 warn!(event_type = "found_failed", error, "what is not the database's stays: {error}");
                 self.board.error(error);
             }

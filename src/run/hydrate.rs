@@ -4,13 +4,15 @@ use std::time::{Duration, Instant};
 use sync_core::{HydratedFile, Hydration, RenewalError, Restored};
 use tracing::{info, warn};
 
-use crate::database::{Renewer, Want};
-use crate::exit::{Exit, chain};
-use crate::progress;
-use crate::report::millis;
-use crate::snapshot::{self, Extracted, Limits, SnapshotError, Source};
-use crate::state::StateFile;
-use crate::workspace::Workspace;
+use crate::sync::database::{Renewer, Want};
+use sync_core::error_chain;
+
+use crate::cli::exit::Exit;
+use crate::sync::snapshot::{self, Extracted, Limits, SnapshotError, Source};
+use crate::sync::state::StateFile;
+use crate::sync::workspace::Workspace;
+use crate::telemetry::progress;
+use crate::telemetry::report::millis;
 
 /// New URLs and rebuilds asked for before the snapshot is given up.
 const RENEWALS: u32 = 3;
@@ -62,16 +64,16 @@ impl Hydrating {
         info!(event_type = "hydrate_start", "hydrating from the snapshot");
         let extracted = match self.extract(source).await {
             Ok(extracted) => extracted,
-            Err(error) if error.is_disk() => return Err(Exit::disk(chain(&error))),
+            Err(error) if error.is_disk() => return Err(Exit::disk(error_chain(&error))),
             Err(error) if self.live => {
-                let error = chain(&error);
+                let error = error_chain(&error);
                 warn!(
                     event_type = "hydrate_fallback",
                     error, "no snapshot ({error}): reading every file from the database"
                 );
                 return Ok(self.without_snapshot());
             }
-            Err(error) => return Err(Exit::unavailable(chain(&error))),
+            Err(error) => return Err(Exit::unavailable(error_chain(&error))),
         };
         let (files, bytes, attempts) = (extracted.files.len(), extracted.expanded_bytes, extracted.attempts);
         let revision = extracted.revision;
@@ -115,7 +117,7 @@ impl Hydrating {
         let saved = match state.load(&self.project_id) {
             Ok(saved) => saved?,
             Err(error) => {
-                let error = chain(&error);
+                let error = error_chain(&error);
                 warn!(event_type = "state_refused", error, "a fresh start: {error}");
                 return None;
             }
@@ -149,7 +151,7 @@ impl Hydrating {
 
     async fn renewed_url(&self, error: &SnapshotError) -> Option<secrecy::SecretString> {
         let renewer = self.renewer.as_ref()?;
-        let reason = chain(error);
+        let reason = error_chain(error);
         for attempt in 0..RENEWAL_ATTEMPTS {
             info!(event_type = "snapshot_renewal", reason, attempt, "asking for a new snapshot URL: {reason}");
             match renewer.renew(&[Want::Snapshot], error.is_damaged()).await {
@@ -174,7 +176,7 @@ impl Hydrating {
             Ok(done) => done,
             Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
         };
-        let takeover = takeover.map_err(|error| Exit::disk(chain(&error)))?;
+        let takeover = takeover.map_err(|error| Exit::disk(error_chain(&error)))?;
         report_found(takeover.found);
         let file = |file: snapshot::ExtractedFile| HydratedFile {
             path: file.path,

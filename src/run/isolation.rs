@@ -2,12 +2,14 @@ use std::path::{Path, PathBuf};
 
 use tracing::{info, warn};
 
-use crate::config::Config;
-use crate::exit::{Exit, chain};
-use crate::init::Init;
-use crate::process::ProjectUser;
-use crate::status::Board;
-use crate::workspace::Workspace;
+use crate::cli::config::Config;
+use sync_core::error_chain;
+
+use crate::cli::exit::Exit;
+use crate::sync::workspace::Workspace;
+use crate::telemetry::status::Board;
+use supervisor::init::Init;
+use supervisor::process::ProjectUser;
 
 /// Gives the project to another user, and has its code run as that, where the agent may.
 pub(super) fn isolate(
@@ -25,7 +27,7 @@ pub(super) fn isolate(
         }
         return Ok(());
     };
-    workspace.give_to(&user).map_err(|error| Exit::disk(chain(&error)))?;
+    workspace.give_to(&user).map_err(|error| Exit::disk(error_chain(&error)))?;
     let home = user.home().map_or_else(|| user_home(&config.state_dir, &user), |home| Ok(home.to_owned()));
     set_home(config, home);
     for name in ["USER", "LOGNAME"] {

@@ -5,7 +5,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::state::StateFile;
+use crate::sync::state::StateFile;
 
 /// How long changes gather before the state is written.
 const GATHER: Duration = Duration::from_secs(1);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sync_core::{Outcome, ProjectPath, Written};
 use tokio::time::{Instant, sleep_until};
 
-use crate::workspace::Workspace;
+use crate::sync::workspace::Workspace;
 
 /// Vite's watcher takes a second change of a file within 50 ms for an echo of the first, and the page stays stale for
 /// good (seen with Vite 8: gaps up to 45 ms were lost, from 55 ms on none was).

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use sync_core::{Event, Input, Time};
 
-use crate::clock::unix_ms;
-use crate::dev_server::DevServerEvent;
-use crate::report::{report, report_dev_server, since_sent};
-use crate::status::Phase;
+use crate::telemetry::report::{report, report_dev_server, since_sent};
+use crate::telemetry::status::Phase;
+use supervisor::clock::unix_ms;
+use supervisor::dev_server::DevServerEvent;
 
 use super::Running;
 use super::first::FirstState;

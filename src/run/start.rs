@@ -7,18 +7,20 @@ use sync_core::{Agent, Options, Time};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use crate::config::Config;
-use crate::database::{Database, Renewer};
-use crate::dev_server;
-use crate::exit::{Exit, chain};
-use crate::init::Init;
-use crate::net::Net;
-use crate::process::Environment;
-use crate::realtime::Realtime;
-use crate::state::StateFile;
-use crate::status::{self, Board, Phase};
-use crate::token::{Kind, TokenCell};
-use crate::workspace::Workspace;
+use crate::cli::config::Config;
+use crate::sync::database::{Database, Renewer};
+use supervisor::dev_server;
+use sync_core::error_chain;
+
+use crate::cli::exit::Exit;
+use crate::sync::net::Net;
+use crate::sync::realtime::Realtime;
+use crate::sync::state::StateFile;
+use crate::sync::token::{Kind, TokenCell};
+use crate::sync::workspace::Workspace;
+use crate::telemetry::status::{self, Board, Phase};
+use supervisor::init::Init;
+use supervisor::process::Environment;
 
 use super::first::FirstState;
 use super::hydrate::Hydrating;
@@ -45,7 +47,7 @@ impl Running {
             .map_err(|error| Exit::unavailable(format!("cannot serve status on {}: {error}", config.status_addr)))?;
         info!(event_type = "status_listening", addr = %bound, "status on http://{bound}/status");
         let mut workspace = Workspace::open(&config.project_dir, &config.state_dir, &config.project_id)
-            .map_err(|error| Exit::disk(chain(&error)))?;
+            .map_err(|error| Exit::disk(error_chain(&error)))?;
         if !workspace.keeps_state() {
             let dir = config.state_dir.display();
             warn!(event_type = "degraded", reason = "state_not_kept", "no state is kept: {dir} cannot be made");

@@ -5,7 +5,7 @@ use sync_core::{BatchId, Content, LocalChange, Op, Outcome, ProjectPath, Written
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-use crate::workspace::{Workspace, WorkspaceError};
+use crate::sync::workspace::{Workspace, WorkspaceError};
 
 use super::reminders::Reminders;
 

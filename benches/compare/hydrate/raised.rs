@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use preview_agent::net::Net;
-use preview_agent::snapshot::{self, Limits, Source};
-use preview_agent::workspace::Workspace;
+use preview_agent::sync::net::Net;
+use preview_agent::sync::snapshot::{self, Limits, Source};
+use preview_agent::sync::workspace::Workspace;
 
 use crate::agent;
 use crate::archive::PROJECT;

@@ -6,7 +6,7 @@ import WebSocket from 'ws'
 /** What the test's process was given by whoever started it. */
 export function setting(name: string): string {
   const value = process.env[name]
-  if (!value) throw new Error(`${name} is not set: run by cargo test --test editors`)
+  if (!value) throw new Error(`${name} is not set: run by cargo test --test agent editors`)
   return value
 }
 

@@ -13,8 +13,8 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Interval, interval};
 
 use super::Desk;
-use crate::logs::Tap;
-use crate::status::Board;
+use crate::telemetry::logs::Tap;
+use crate::telemetry::status::Board;
 
 /// Log lines kept for a page that comes later, or again.
 const KEPT: usize = 1000;

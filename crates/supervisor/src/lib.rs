@@ -1,0 +1,10 @@
+//! Child processes: installs a project's dependencies, runs its dev server, and waits for every child, also for
+//! adopted ones where the agent is process 1.
+//!
+//! From the rest of the agent it needs a path type and the list of files that restart or install.
+
+pub mod clock;
+pub mod dependencies;
+pub mod dev_server;
+pub mod init;
+pub mod process;

@@ -1,0 +1,7 @@
+//! The supervisor with real package managers, dev servers and processes.
+#![cfg(unix)]
+
+mod dependencies;
+mod dev_server;
+mod dev_server_vite;
+mod rig;

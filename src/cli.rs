@@ -1,0 +1,5 @@
+//! The command line: arguments, the checked configuration, the exit status.
+
+pub mod arguments;
+pub mod config;
+pub mod exit;

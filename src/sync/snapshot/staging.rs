@@ -1,0 +1,116 @@
+//! The second thread of an extraction: hashes and writes what the first has inflated, and holds it against the manifest.
+
+use std::fs::File;
+use std::io::Write;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use sync_core::{ContentHash, ProjectPath};
+
+use super::batch::{Batch, Batches, Part};
+use super::check::Expected;
+use super::meter::Meter;
+use super::tree::Tree;
+use super::{ExtractedFile, SnapshotError};
+use crate::sync::stamp::Stamp;
+
+/// What lies in the stage so far.
+pub(super) struct Staging {
+    pub tree: Tree,
+    pub expected: Option<Expected>,
+    pub files: Vec<ExtractedFile>,
+    pub skipped: u64,
+    current: Option<Current>,
+    meter: Arc<Meter>,
+}
+
+/// The file that is being read.
+struct Current {
+    target: Target,
+    size: u64,
+    hash: Sha256,
+}
+
+enum Target {
+    Staged(ProjectPath, File),
+    /// In a place that is never touched. If the manifest names it, it is to be what the manifest says.
+    Skipped(String),
+}
+
+impl Staging {
+    pub fn new(tree: Tree, meter: Arc<Meter>) -> Staging {
+        Staging { tree, expected: None, files: Vec::new(), skipped: 0, current: None, meter }
+    }
+
+    /// Works until the reading thread hangs up.
+    ///
+    /// # Errors
+    /// The first fault in the archive's order, if none that the reading finds comes before it.
+    pub fn run(mut self, batches: &Batches) -> Result<Staging, SnapshotError> {
+        while let Some(mut batch) = batches.next() {
+            self.take(&mut batch)?;
+            batches.give_back(batch);
+        }
+        Ok(self)
+    }
+
+    fn take(&mut self, batch: &mut Batch) -> Result<(), SnapshotError> {
+        let mut bytes = &batch.bytes[..];
+        for part in batch.parts.drain(..) {
+            match part {
+                Part::Manifest(expected) => self.expected = Some(expected),
+                Part::File(path) => {
+                    if let Some(expected) = &self.expected {
+                        expected.names(path.as_str())?;
+                    }
+                    let file = self.tree.create(&path)?;
+                    self.begin(Target::Staged(path, file));
+                }
+                Part::Skipped(name) => self.begin(Target::Skipped(name)),
+                Part::Bytes(count) => {
+                    let (content, rest) = bytes.split_at(count);
+                    bytes = rest;
+                    if let Some(current) = &mut self.current {
+                        current.write(content)?;
+                    }
+                }
+                Part::End => self.end()?,
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, target: Target) {
+        self.current = Some(Current { target, size: 0, hash: Sha256::new() });
+    }
+
+    fn end(&mut self) -> Result<(), SnapshotError> {
+        let Some(Current { target, size, hash }) = self.current.take() else { return Ok(()) };
+        let hash = ContentHash::from_bytes(hash.finalize().into());
+        match target {
+            Target::Staged(path, file) => {
+                let stamp = rustix::fs::fstat(&file).ok().map(|stat| Stamp::of(&stat));
+                let expected = self.expected.as_mut();
+                let version = expected.map(|expected| expected.take(path.as_str(), size, hash)).transpose()?;
+                self.files.push(ExtractedFile { path, version, hash, size, executable: false, stamp });
+                self.meter.add_file();
+            }
+            Target::Skipped(name) => {
+                self.skipped += 1;
+                if let Some(expected) = self.expected.as_mut().filter(|expected| expected.names(&name).is_ok()) {
+                    expected.take(&name, size, hash)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Current {
+    fn write(&mut self, content: &[u8]) -> Result<(), SnapshotError> {
+        self.hash.update(content);
+        self.size += content.len() as u64;
+        let Target::Staged(path, file) = &mut self.target else { return Ok(()) };
+        file.write_all(content).map_err(|source| SnapshotError::Write { path: path.to_string(), source })
+    }
+}

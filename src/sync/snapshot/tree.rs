@@ -1,0 +1,112 @@
+//! The directory that a snapshot is extracted into.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, ErrorKind};
+
+use cap_std::fs::{Dir, OpenOptions};
+use sync_core::ProjectPath;
+
+use super::SnapshotError;
+use supervisor::process::ProjectUser;
+
+/// What was made in it so far. Every open goes through `cap-std`, which on Linux is one `openat2` that cannot leave the
+/// directory.
+pub(super) struct Tree {
+    dir: Dir,
+    made: HashSet<Box<str>>,
+    new_file: OpenOptions,
+    owner: Option<ProjectUser>,
+}
+
+impl Tree {
+    pub fn new(dir: Dir, owner: Option<ProjectUser>) -> Tree {
+        let mut new_file = OpenOptions::new();
+        new_file.write(true).create_new(true);
+        Tree { dir, made: HashSet::new(), new_file, owner }
+    }
+
+    /// A new file at `path`, and the directories above it, all of them the owner's.
+    pub fn create(&mut self, path: &ProjectPath) -> Result<File, SnapshotError> {
+        if let Some(parent) = path.parent() {
+            self.make(parent).map_err(|error| failed(path, error))?;
+        }
+        let file = self.dir.open_with(path.as_str(), &self.new_file).map_err(|error| failed(path, error))?;
+        if let Some(owner) = &self.owner {
+            owner.own(&file).map_err(|error| failed(path, error))?;
+        }
+        Ok(file.into_std())
+    }
+
+    fn make(&mut self, parent: &str) -> io::Result<()> {
+        if self.made.contains(parent) {
+            return Ok(());
+        }
+        for (end, _) in parent.match_indices('/').chain([(parent.len(), "")]) {
+            let above = &parent[..end];
+            if !self.made.contains(above) {
+                self.dir.create_dir(above)?;
+                if let Some(owner) = &self.owner {
+                    owner.own_dir(self.dir.open_dir(above)?)?;
+                }
+                self.made.insert(above.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the file be run.
+    #[cfg(unix)]
+    pub fn make_executable(&self, path: &ProjectPath) -> Result<(), SnapshotError> {
+        use cap_std::fs::{Permissions, PermissionsExt};
+        let run = || {
+            let file = self.dir.open(path.as_str())?;
+            if self.owner.is_some() {
+                // Another user's file takes a right to change that the agent need not have: for a moment it is the agent's.
+                let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+                rustix::fs::fchown(&file, Some(user), Some(group))?;
+            }
+            file.set_permissions(Permissions::from_mode(0o755))?;
+            self.owner.as_ref().map_or(Ok(()), |owner| owner.own(&file))
+        };
+        run().map_err(|source| SnapshotError::Write { path: path.to_string(), source })
+    }
+
+    #[cfg(not(unix))]
+    pub fn make_executable(&self, _: &ProjectPath) -> Result<(), SnapshotError> {
+        Ok(())
+    }
+}
+
+/// The directory was empty, so what stands in the way came from the same archive: the name itself, a file in the place
+/// of a directory or the other way round, or a name that this disk takes for the same (`A` and `a` on macOS).
+fn failed(path: &ProjectPath, source: io::Error) -> SnapshotError {
+    match source.kind() {
+        ErrorKind::AlreadyExists | ErrorKind::NotADirectory | ErrorKind::IsADirectory => {
+            SnapshotError::Clash(path.to_string())
+        }
+        _ => SnapshotError::Write { path: path.to_string(), source },
+    }
+}
+
+/// An unnamed file in `dir`.
+pub(super) fn spool(dir: &Dir) -> io::Result<File> {
+    // A name that no project file can have.
+    const NAME: &str = ".preview";
+    let file = dir.open_with(NAME, OpenOptions::new().read(true).write(true).create_new(true))?;
+    dir.remove_file(NAME)?;
+    Ok(file.into_std())
+}
+
+/// Takes everything out of `dir`.
+pub(super) fn clear(dir: &Dir) -> io::Result<()> {
+    for entry in dir.entries()? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            dir.remove_dir_all(entry.file_name())?;
+        } else {
+            dir.remove_file(entry.file_name())?;
+        }
+    }
+    Ok(())
+}

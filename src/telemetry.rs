@@ -1,0 +1,6 @@
+//! What the agent shows: logs, health, status, metrics, progress.
+
+pub mod logs;
+pub mod progress;
+pub mod report;
+pub mod status;

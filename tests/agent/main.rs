@@ -1,0 +1,36 @@
+//! The real binary, and the shells that it is made of, from outside. One program, so that it is linked once;
+//! `cargo test --test agent live::` runs one of its files.
+
+mod bad_input;
+mod bulk_crash;
+mod command_line;
+mod database_loop;
+mod dev_watch;
+#[cfg(all(unix, feature = "local"))]
+mod documentation;
+#[cfg(feature = "local")]
+mod edge;
+#[cfg(feature = "local")]
+mod editors;
+mod faults;
+#[cfg(feature = "local")]
+mod functions;
+mod hydration;
+mod live;
+mod local_changes;
+mod net;
+mod operators;
+#[cfg(feature = "local")]
+mod protocol;
+mod restart;
+mod seen;
+mod serve;
+mod snapshot_archives;
+mod snapshot_build;
+mod snapshot_download;
+mod snapshot_support;
+mod support;
+#[cfg(target_os = "linux")]
+mod terminal;
+#[cfg(target_os = "linux")]
+mod trust;
