@@ -96,7 +96,7 @@ impl Console {
                 "editor_token": local.editor_token(),
                 "folder": shown.folder.map(|folder| folder.display().to_string()),
                 "preview_url": shown.preview_port.map(|port| format!("http://localhost:{port}/")),
-                "window_url": window.as_ref().map(Window::url),
+                "frame_url": window.as_ref().map(Window::url),
             }),
             feed,
             board: shown.board,
