@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use common::{Desk, PROJECT, options};
 use serde_json::{Value, json};
-use sync_core::frame::{Push, project_topic, status_topic};
+use sync_core::wire::{Push, project_topic, status_topic};
 use sync_core::{
-    Event, Input, Loss, Options, Output, Phase, Read, ReadError, Reason, Renewal, RenewalError, SocketEvent, Time,
+    Event, Input, DisconnectReason, Options, Output, Phase, Read, ReadError, DegradedReason, Renewal, RenewalError, SocketEvent, Time,
 };
 
 fn topic() -> String {
@@ -128,13 +128,13 @@ fn a_close_of_an_older_join_is_ignored_and_one_of_ours_leads_back_to_joined() {
     assert_eq!(count(&desk.frame(json!(["99", "99", topic(), "phx_close", {}])), |_| true), 0);
     let outputs = desk.frame(json!(["1", "1", topic(), "phx_close", {}]));
     assert_eq!(count(&outputs, |o| matches!(o, Output::Event(Event::ChannelLost { .. }))), 1);
-    assert!(desk.agent.status(desk.now).degraded.contains(&Reason::ChannelDown));
+    assert!(desk.agent.status(desk.now).degraded.contains(&DegradedReason::ChannelDown));
     let outputs = desk.tick_until(600);
     let join = join_of(&outputs);
     assert_eq!(count(&outputs, is_connect), 0, "the socket stands");
     let outputs = desk.frame(reply(join, "ok", json!({})));
     assert_eq!(count(&outputs, |o| matches!(o, Output::Event(Event::ChannelJoined { rejoin: true, .. }))), 1);
-    assert!(!desk.agent.status(desk.now).degraded.contains(&Reason::ChannelDown));
+    assert!(!desk.agent.status(desk.now).degraded.contains(&DegradedReason::ChannelDown));
     let outputs = desk.frame(json!([join.to_string(), null, topic(), "system",
         {"message": "Replication connection established", "status": "ok", "extension": "system"}]));
     assert!(matches!(Desk::read_of(&outputs).1, Read::Changes { since: 5, .. }), "every rejoin ends in a catch-up");
@@ -192,12 +192,12 @@ fn each_loss_is_told_with_its_code_and_so_is_the_attempt_after_it() {
         }
         outputs.extend(desk.tick_until(10_000));
         let losses = outputs.iter().filter_map(|o| match o {
-            Output::Event(Event::ChannelLost { reason, .. }) => Some(reason.code()),
+            Output::Event(Event::ChannelLost { reason, .. }) => Some(reason.as_str()),
             _ => None,
         });
         assert_eq!(losses.take(1).collect::<Vec<_>>(), [code], "{outputs:?}");
         let retries = outputs.iter().filter_map(|o| match o {
-            Output::Event(Event::ChannelRetry { reason, .. }) => Some(reason.code()),
+            Output::Event(Event::ChannelRetry { reason, .. }) => Some(reason.as_str()),
             _ => None,
         });
         assert_eq!(retries.take(1).collect::<Vec<_>>(), [code], "{outputs:?}");
@@ -229,7 +229,7 @@ fn each_loss_is_told_with_its_code_and_so_is_the_attempt_after_it() {
     told(desk, outputs, "join_timeout");
     // That takes a database that is ahead: the test of the head has it.
     seen.push("silent");
-    let all: BTreeSet<_> = Loss::ALL.into_iter().map(Loss::code).collect();
+    let all: BTreeSet<_> = DisconnectReason::ALL.into_iter().map(DisconnectReason::as_str).collect();
     assert_eq!(seen.into_iter().collect::<BTreeSet<_>>(), all);
 }
 
@@ -344,7 +344,7 @@ fn a_final_refusal_is_said_and_never_asked_again() {
     let outputs = desk.frame(json!(["1", null, topic(), "system", {"message": "Token has expired", "status": "error", "extension": "system"}]));
     assert_eq!(count(&outputs, is_renew), 1);
     desk.handle(Input::Renewed(Err(RenewalError::Final("410: the session ended".into()))));
-    assert!(desk.agent.status(desk.now).degraded.contains(&Reason::RenewalRefused));
+    assert!(desk.agent.status(desk.now).degraded.contains(&DegradedReason::RenewalRefused));
     let outputs = desk.tick_until(4_000_000);
     assert_eq!(count(&outputs, is_renew), 0);
     assert!(count(&outputs, is_connect) > 10, "it keeps trying with what it has");
@@ -360,9 +360,9 @@ fn renewals_that_fail_are_tried_again_without_a_storm() {
         renewals += count(&live(&mut desk, 60_000), is_renew);
     }
     assert_eq!(renewals, 60);
-    assert!(desk.agent.status(desk.now).degraded.contains(&Reason::TokenExpired));
+    assert!(desk.agent.status(desk.now).degraded.contains(&DegradedReason::TokenExpired));
     desk.handle(renewed(3_600));
-    assert!(!desk.agent.status(desk.now).degraded.contains(&Reason::TokenExpired));
+    assert!(!desk.agent.status(desk.now).degraded.contains(&DegradedReason::TokenExpired));
 }
 
 #[test]
@@ -397,8 +397,8 @@ fn a_head_that_stays_above_ours_leads_to_a_catch_up_and_a_rejoin() {
     let mut outputs = live_until_head(&mut desk);
     outputs.extend(desk.tick_until(2_100));
     assert!(matches!(Desk::read_of(&outputs).1, Read::Changes { since: 5, .. }));
-    assert!(desk.agent.status(desk.now).degraded.contains(&Reason::Behind));
-    let silent = |o: &Output| matches!(o, Output::Event(Event::ChannelLost { reason: Loss::Silent, .. }));
+    assert!(desk.agent.status(desk.now).degraded.contains(&DegradedReason::Behind));
+    let silent = |o: &Output| matches!(o, Output::Event(Event::ChannelLost { reason: DisconnectReason::Silent, .. }));
     assert_eq!(count(&outputs, silent), 1, "{outputs:?}");
     join_of(&desk.tick_until(600));
 }
@@ -427,7 +427,7 @@ fn live_until_head(desk: &mut Desk) -> Vec<Output> {
 #[test]
 fn status_goes_to_a_topic_of_its_own_whose_refusal_disturbs_nothing() {
     let mut desk = Desk::with(Options { publish_status: true, ..options() });
-    let phase = |phase, at| Input::Phase(Phase { phase, dev_server: "ready".into(), detail: None, unix_ms: at });
+    let phase = |phase, at| Input::PhaseChanged(Phase { phase, dev_server: "ready".into(), detail: None, unix_ms: at });
     desk.handle(phase("hydrating", 1_795_229_496_878));
     let outputs = desk.hydrate(5, &[]);
     desk.answer(Desk::read_of(&outputs).0, json!({"head_revision": 5, "complete": true, "files": []}));
@@ -456,6 +456,6 @@ fn without_a_database_there_is_no_channel() {
     desk.handle(Input::Hydrated(Default::default()));
     assert_eq!(desk.agent.status(desk.now).channel, "off");
     assert!(desk.agent.status(desk.now).current);
-    assert!(desk.agent.status(desk.now).degraded.contains(&Reason::NoLiveUpdates));
+    assert!(desk.agent.status(desk.now).degraded.contains(&DegradedReason::NoLiveUpdates));
     assert_eq!(desk.agent.deadline(), None::<Time>);
 }

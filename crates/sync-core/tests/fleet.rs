@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
-use sync_core::frame::{PHOENIX, Push, project_topic};
+use sync_core::wire::{PHOENIX, Push, project_topic};
 use sync_core::{Agent, Input, Options, Output, SocketEvent, Time};
 
 const FLEET: usize = 10_000;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use common::Desk;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use sync_core::frame::{ServerMessage, project_topic};
+use sync_core::wire::{ServerMessage, project_topic};
 use sync_core::{Answer, Input, Output, ProjectPath, SocketEvent};
 
 /// JSON with the names that the agent looks for and values of every type.

@@ -13,7 +13,7 @@ fn path(text: &str) -> ProjectPath {
 }
 
 fn seen(at: &str, hash: Option<ContentHash>) -> Input {
-    Input::Looked(vec![LocalChange { path: path(at), hash }])
+    Input::Observed(vec![LocalChange { path: path(at), hash }])
 }
 
 /// What is shown: path and hash.

@@ -5,7 +5,7 @@ mod common;
 use common::{Desk, hash, update};
 use serde_json::json;
 use sync_core::{
-    Answer, Event, HydratedFile, Input, Op, Outcome, Output, ProjectPath, Read, ReadError, Reason, Restored, Saved,
+    Answer, Event, HydratedFile, Input, Op, Outcome, Output, ProjectPath, Read, ReadError, DegradedReason, Restored, Saved,
     StageId, TableDigest,
 };
 
@@ -174,7 +174,7 @@ fn an_older_database_is_compared_by_its_listing() {
     assert_eq!(*read, Read::CurrentFile { path: "new".into() });
     assert!(matches!(Desk::ops_of(&outputs)[..], [Op::Delete { .. }]));
     desk.answer(id, json!([{"file_path": "new", "version": 1, "content": "n", "content_hash": hash("n").to_string()}]));
-    assert!(desk.agent.status(desk.now).degraded.contains(&Reason::OlderDatabase));
+    assert!(desk.agent.status(desk.now).degraded.contains(&DegradedReason::LegacyDatabase));
 }
 
 #[test]
@@ -262,7 +262,7 @@ fn a_digest_of_the_databases_own_that_is_wrong_is_shown_and_listed_once() {
     let row = json!({"file_path": "a", "version": 1, "revision": 4, "content_hash": hash("a").to_string()});
     let outputs = desk.answer(id, answer(json!([row])));
     assert!(!outputs.iter().any(|output| matches!(output, Output::Read(..))), "{outputs:?}");
-    assert!(desk.agent.status(desk.now).degraded.contains(&Reason::DigestWrong));
+    assert!(desk.agent.status(desk.now).degraded.contains(&DegradedReason::DigestWrong));
     // The head is looked at again, and says the same: no further listing.
     for _ in 0..3 {
         let reads = desk.tick_until(40_000);
@@ -302,7 +302,7 @@ fn rows_of_the_table_are_nudges_that_lead_to_one_read() {
         json!({"data": {"type": "INSERT", "record": {"file_path": "a", "version": 9, "content": "x"}}, "ids": [1]});
     for _ in 0..20 {
         let outputs =
-            desk.frame(json!([null, null, sync_core::frame::project_topic(common::PROJECT), "postgres_changes", row]));
+            desk.frame(json!([null, null, sync_core::wire::project_topic(common::PROJECT), "postgres_changes", row]));
         assert!(outputs.is_empty(), "{outputs:?}");
     }
     let outputs = desk.tick_until(1_000);
@@ -318,7 +318,7 @@ fn a_failed_write_is_a_debt_that_blocks_nothing_and_is_paid() {
     let Some(Output::Write(batch, ops)) = outputs.first() else { panic!("{outputs:?}") };
     desk.written(*batch, ops, |_| Outcome::Failed { reason: "no_space", error: "28".into() });
     assert_eq!(desk.agent.status(desk.now).debts[0].1, "no_space");
-    assert!(desk.agent.status(desk.now).degraded.contains(&Reason::Debts));
+    assert!(desk.agent.status(desk.now).degraded.contains(&DegradedReason::PendingFiles));
     assert_eq!(desk.writes("file:update", update("b", 1, "b", Some(7))).len(), 1);
     let outputs = desk.tick_until(1_000);
     let Some((batch, ops)) =
@@ -327,7 +327,7 @@ fn a_failed_write_is_a_debt_that_blocks_nothing_and_is_paid() {
         panic!("{outputs:?}")
     };
     let outputs = desk.written(batch, ops, |_| Outcome::Changed { created: true, bytes: 1 });
-    assert!(outputs.iter().any(|output| matches!(output, Output::Event(Event::DebtPaid { .. }))));
+    assert!(outputs.iter().any(|output| matches!(output, Output::Event(Event::PendingFileResolved { .. }))));
     assert!(desk.agent.status(desk.now).current);
 }
 
@@ -374,7 +374,7 @@ fn pages_that_do_not_fit_together_are_listed_once_more_before_the_database_is_bl
     let outputs = desk.answer(Desk::read_of(&outputs).0, page(true, json!([row("c", 5)])));
     let (id, read) = Desk::read_of(&outputs);
     assert!(matches!(read, Read::Changes { since: 0, .. }));
-    assert!(!desk.agent.status(desk.now).degraded.contains(&Reason::DigestWrong));
+    assert!(!desk.agent.status(desk.now).degraded.contains(&DegradedReason::DigestWrong));
     desk.answer(id, page(true, json!([row("a", 3)])));
     let status = desk.agent.status(desk.now);
     assert_eq!((status.digest, status.files), (digest, 1));
@@ -388,7 +388,7 @@ fn only_two_equal_listings_put_the_blame_on_the_database() {
     let digest = digest_of_a();
     let page = |complete, files| page_of_five(&digest, complete, files);
     let mut read = Desk::read_of(&outputs).0;
-    let blamed = |desk: &Desk| desk.agent.status(desk.now).degraded.contains(&Reason::DigestWrong);
+    let blamed = |desk: &Desk| desk.agent.status(desk.now).degraded.contains(&DegradedReason::DigestWrong);
     for torn in ["b", "d"] {
         let outputs = desk.answer(read, page(false, json!([row(torn, 4)])));
         let outputs = desk.answer(Desk::read_of(&outputs).0, page(true, json!([row("c", 5)])));

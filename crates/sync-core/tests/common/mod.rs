@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use sync_core::frame::{ProtocolVersion, Push, project_topic};
+use sync_core::wire::{ProtocolVersion, Push, project_topic};
 use sync_core::{
     Agent, Answer, BatchId, ContentHash, HydratedFile, Hydration, Input, Op, Options, Outcome, Output, ProjectPath,
     Read, ReadError, ReadId, SocketEvent, Time, Written,

@@ -18,7 +18,7 @@ pub struct Row {
     pub deleted: bool,
     /// Its content lies in storage, not in the row.
     pub stored: bool,
-    /// Told in base64.
+    /// DecodedEvent in base64.
     base64: bool,
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sync_core::frame::ProtocolVersion;
+use sync_core::wire::ProtocolVersion;
 
 use crate::dice::Dice;
 
@@ -122,14 +122,14 @@ pub enum Age {
     /// No `project_head` and no digests: what the replica gets wrong stays wrong.
     NoDigest,
     /// Only `list_current_files`.
-    Older,
-    /// As `Older`, until it is migrated in the middle.
+    Legacy,
+    /// As `Legacy`, until it is migrated in the middle.
     Migrated,
 }
 
 impl Age {
     pub fn is_older(self) -> bool {
-        matches!(self, Age::Older | Age::Migrated)
+        matches!(self, Age::Legacy | Age::Migrated)
     }
 }
 
@@ -158,7 +158,7 @@ impl Setting {
         let age = match dice.below(100) {
             0..=44 => Age::New,
             45..=84 => Age::NoDigest,
-            85..=94 => Age::Older,
+            85..=94 => Age::Legacy,
             _ => Age::Migrated,
         };
         let private = dice.percent(80);
@@ -189,7 +189,7 @@ impl Setting {
         let age = match self.age {
             Age::New => "all functions",
             Age::NoDigest => "no digests",
-            Age::Older => "older database",
+            Age::Legacy => "older database",
             Age::Migrated => "migrated database",
         };
         let mut names = vec![age];

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use sync_core::frame::{ClientMessage, JoinConfig, PHOENIX, ProtocolVersion, Push, project_topic};
+use sync_core::wire::{ClientMessage, JoinConfig, PHOENIX, ProtocolVersion, Push, project_topic};
 use sync_core::{Input, Renewal, RenewalError, SocketEvent, Time};
 
 use crate::database::Commit;
@@ -216,7 +216,7 @@ impl World {
         }
         let older = self.line.joined.replace(join);
         self.frame(5, Some(&name), Some(&name), &topic, "phx_reply", json!({"status": "ok", "response": {}}));
-        if let Some(older) = older {
+        if let Some(legacy) = older {
             self.phx_close(6, older);
         }
         // What the server lost it finds again with a new join, most of the time.

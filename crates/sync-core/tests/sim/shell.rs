@@ -61,7 +61,7 @@ impl World {
             Event::ChannelJoined { .. } => self.count("joins"),
             Event::Skipped { reason: "removal_asked_again" } => self.count("removals_asked_again"),
             Event::Skipped { reason: "unreachable" } => self.count("unreachable"),
-            Event::DebtAdded { .. } => self.count("debts"),
+            Event::PendingFileAdded { .. } => self.count("debts"),
             Event::TokenRenewed => self.count("renewed"),
             _ => {}
         }

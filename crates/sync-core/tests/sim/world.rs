@@ -155,7 +155,7 @@ impl World {
     }
 
     /// Transactions under faults from now on.
-    pub fn trouble(&mut self, commits: u64) {
+    pub fn record_failure(&mut self, commits: u64) {
         self.calm = false;
         self.left = commits;
         self.later(10, Due::Commit);

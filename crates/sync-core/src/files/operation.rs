@@ -1,6 +1,6 @@
 use bytes::Bytes;
 
-use crate::{ContentHash, ProjectPath, Revision, Version};
+use crate::{ContentHash, PendingReason, ProjectPath, Revision, Version};
 
 /// Names a batch of operations until its outcome comes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,7 +57,7 @@ impl Op {
 
 /// How one operation of a batch went.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written {
+pub struct OpResult {
     /// The operation's path.
     pub path: ProjectPath,
     /// What became of it.
@@ -76,12 +76,11 @@ pub enum Outcome {
     },
     /// The directory already was as asked.
     Unchanged,
-    /// It could not be done now: a debt. `reason` is a short code (`no_space`, `permission_denied`, `is_a_directory`,
-    /// `not_a_directory`, `case_conflict`, `io`), `error` the whole story.
+    /// It could not be done now: the file stays pending and is tried again.
     Failed {
         /// The code shown in status and metrics.
-        reason: &'static str,
-        /// For people.
+        reason: PendingReason,
+        /// The whole error, for people.
         error: String,
     },
 }

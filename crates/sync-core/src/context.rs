@@ -3,38 +3,38 @@ use std::collections::{BTreeSet, VecDeque};
 use bytes::Bytes;
 
 use crate::rng::Rng;
-use crate::{Event, Output, Reason, Time};
+use crate::{DegradedReason, Event, Output, RejectReason, SkipReason, Time};
 
-/// What every part of the agent works with during one call: the time, the dice, and where its outputs go.
+/// What every part of the agent works with during one call: the time, the random generator, and its outputs.
 #[derive(Debug)]
-pub(crate) struct Cx<'a> {
+pub(crate) struct Context<'a> {
     pub now: Time,
     pub rng: &'a mut Rng,
     pub outputs: &'a mut VecDeque<Output>,
     pub signals: &'a mut VecDeque<Signal>,
-    pub degraded: &'a mut BTreeSet<Reason>,
+    pub degraded: &'a mut BTreeSet<DegradedReason>,
 }
 
-/// What one part tells the others.
+/// A message from one part of the agent to the others.
 #[derive(Debug)]
 pub(crate) enum Signal {
-    /// The channel streams: catch up.
+    /// Events arrive from now on: catch up.
     Streaming,
     /// An event of the project's topic.
     Broadcast { event: String, payload: Bytes },
     /// A row of `project_files` changed.
     RowChanged { payload: Bytes },
-    /// Somebody was told that the token is no good (any more).
+    /// The server or the database refused the token.
     TokenNeeded,
     /// A new token is in use.
     TokenRenewed,
     /// There will be no new token.
     TokenRefused,
-    /// The database is ahead and the channel says nothing.
-    Deaf,
+    /// The database is ahead and the channel delivers nothing.
+    StreamStalled,
 }
 
-impl Cx<'_> {
+impl Context<'_> {
     pub fn event(&mut self, event: Event) {
         self.outputs.push_back(Output::Event(event));
     }
@@ -43,32 +43,32 @@ impl Cx<'_> {
         self.signals.push_back(signal);
     }
 
-    pub fn degrade(&mut self, reason: Reason, detail: impl Into<String>) {
+    pub fn degrade(&mut self, reason: DegradedReason, detail: impl Into<String>) {
         if self.degraded.insert(reason) {
             self.event(Event::Degraded { reason, detail: detail.into() });
         }
     }
 
-    pub fn recover(&mut self, reason: Reason) {
+    pub fn recover(&mut self, reason: DegradedReason) {
         if self.degraded.remove(&reason) {
             self.event(Event::Recovered { reason });
         }
     }
 
-    pub fn rejected(&mut self, reason: &'static str, detail: impl std::fmt::Display) {
+    pub fn rejected(&mut self, reason: RejectReason, detail: impl std::fmt::Display) {
         let detail = clip(detail.to_string());
         self.event(Event::Rejected { reason, detail });
     }
 
-    pub fn skipped(&mut self, reason: &'static str) {
+    pub fn skipped(&mut self, reason: SkipReason) {
         self.event(Event::Skipped { reason });
     }
 }
 
-/// The longest detail of an event, in bytes: a peer's text may be of any size.
+/// The longest detail of an event, in bytes: text of a peer may have any size.
 const MAX_DETAIL: usize = 500;
 
-/// Cuts a text that others wrote to a bound.
+/// Shortens text that a peer sent to at most [`MAX_DETAIL`] bytes and an ellipsis.
 pub(crate) fn clip(mut text: String) -> String {
     if text.len() > MAX_DETAIL {
         let end = (0..=MAX_DETAIL).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
@@ -76,9 +76,4 @@ pub(crate) fn clip(mut text: String) -> String {
         text.push('…');
     }
     text
-}
-
-/// The earliest of the times that are set.
-pub(crate) fn earliest(times: impl IntoIterator<Item = Option<Time>>) -> Option<Time> {
-    times.into_iter().flatten().min()
 }

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use crate::digest::TableDigest;
+use crate::files::digest::TableDigest;
 use crate::{ContentHash, Revision, Version};
 
 /// What the agent has accepted: the newest row of every path it has heard of, tombstones included, also of paths that
@@ -41,8 +41,8 @@ impl Row {
         matches!(self.state, RowState::Live { .. })
     }
 
-    /// Version and content alike.
-    pub fn says_the_same(&self, other: &Row) -> bool {
+    /// Whether version and content are equal.
+    pub fn has_same_content(&self, other: &Row) -> bool {
         self.version == other.version && self.hash() == other.hash()
     }
 }

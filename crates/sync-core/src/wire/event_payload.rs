@@ -3,12 +3,13 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::Deserialize;
 
-use crate::{ContentHash, Revision, Version, timestamp};
+use super::timestamp;
+use crate::{ContentHash, Revision, Version};
 
-/// One change of a project's files, as an event tells it: one committed transaction, where it has a revision.
+/// One change of a project's files, as an event describes it: one committed transaction, where it has a revision.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Change {
-    /// None from an older or optimistic sender: provisional.
+    /// `None` from a legacy or optimistic sender: provisional.
     pub revision: Option<Revision>,
     /// Unix milliseconds, for information only.
     pub sent_at_ms: Option<u64>,
@@ -19,10 +20,10 @@ pub(crate) struct Change {
     pub entries: Vec<Entry>,
 }
 
-/// What became of one file.
+/// The change of one file.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Entry {
-    /// As the sender spells it, not yet a path that may be written.
+    /// As the sender spells it: not checked yet.
     pub path: String,
     pub version: Option<Version>,
     pub kind: EntryKind,
@@ -36,54 +37,77 @@ pub(crate) enum EntryKind {
 
 /// An event that this agent acts on.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Told {
+pub(crate) enum DecodedEvent {
     Change(Change),
     /// `snapshot:ready`: a newer snapshot exists.
     SnapshotReady {
         revision: Option<Revision>,
     },
-    /// A name that nobody here knows.
+    /// An event with another name.
     Unknown,
 }
 
-/// Why an event is refused.
+/// Why an event is rejected.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ChangeError {
     #[error("the payload of {event} has an unexpected shape: {source}")]
-    Shape { event: &'static str, source: serde_json::Error },
+    Shape { event: ProjectEvent, source: serde_json::Error },
     #[error("the payload of {event} names no file")]
-    NoPath { event: &'static str },
+    NoPath { event: ProjectEvent },
     #[error("the payload of {event} has the unknown action {action:?}")]
-    UnknownAction { event: &'static str, action: String },
+    UnknownAction { event: ProjectEvent, action: String },
 }
 
 /// The most files one bulk may name: the write function's own limit.
 pub(crate) const MAX_BULK: usize = 10_000;
 
-/// Reads the payload of a broadcast.
-pub(crate) fn read_event(event: &str, payload: &[u8]) -> Result<Told, ChangeError> {
-    let name = match event {
-        "file:update" => "file:update",
-        "file:delete" => "file:delete",
-        "bulk:apply" => "bulk:apply",
-        "file:bulk-update" => "file:bulk-update",
-        "snapshot:ready" => "snapshot:ready",
-        _ => return Ok(Told::Unknown),
+crate::code_enum! {
+    /// An event of the project's topic that the agent acts on.
+    pub enum ProjectEvent {
+        /// One file was written.
+        FileUpdate = "file:update",
+        /// One file was deleted.
+        FileDelete = "file:delete",
+        /// Several files changed in one transaction.
+        BulkApply = "bulk:apply",
+        /// The legacy name of `bulk:apply`.
+        FileBulkUpdate = "file:bulk-update",
+        /// A newer snapshot exists.
+        SnapshotReady = "snapshot:ready",
+    }
+}
+
+/// What an entry does where it does not say so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum EntryAction {
+    Update,
+    Delete,
+    /// As its field `action` says.
+    Stated,
+}
+
+/// Decodes the payload of a broadcast.
+pub(crate) fn read_event(name: &str, payload: &[u8]) -> Result<DecodedEvent, ChangeError> {
+    let Some(event) = ProjectEvent::ALL.into_iter().find(|event| event.as_str() == name) else {
+        return Ok(DecodedEvent::Unknown);
     };
-    let shape = |source| ChangeError::Shape { event: name, source };
-    let head: Head = serde_json::from_slice(payload).map_err(shape)?;
-    let entries = match name {
-        "snapshot:ready" => return Ok(Told::SnapshotReady { revision: head.revision }),
-        "file:update" => vec![serde_json::from_slice::<File>(payload).map_err(shape)?.entry(name, Some("update"))?],
-        "file:delete" => vec![serde_json::from_slice::<File>(payload).map_err(shape)?.entry(name, Some("delete"))?],
-        _ => {
+    let shape = |source| ChangeError::Shape { event, source };
+    let single = |action| -> Result<Vec<Entry>, ChangeError> {
+        Ok(vec![serde_json::from_slice::<File>(payload).map_err(shape)?.entry(event, action)?])
+    };
+    let head: EventHead = serde_json::from_slice(payload).map_err(shape)?;
+    let (bulk, entries) = match event {
+        ProjectEvent::SnapshotReady => return Ok(DecodedEvent::SnapshotReady { revision: head.revision }),
+        ProjectEvent::FileUpdate => (false, single(EntryAction::Update)?),
+        ProjectEvent::FileDelete => (false, single(EntryAction::Delete)?),
+        ProjectEvent::BulkApply | ProjectEvent::FileBulkUpdate => {
             let bulk: Bulk = serde_json::from_slice(payload).map_err(shape)?;
-            bulk.files.into_iter().map(|file| file.entry(name, None)).collect::<Result<Vec<_>, _>>()?
+            let entries = bulk.files.into_iter().map(|file| file.entry(event, EntryAction::Stated));
+            (true, entries.collect::<Result<Vec<_>, _>>()?)
         }
     };
-    let bulk = name.contains("bulk");
     let miscounted = bulk && head.count.is_some_and(|count| count != entries.len() as u64);
-    Ok(Told::Change(Change {
+    Ok(DecodedEvent::Change(Change {
         revision: head.revision,
         sent_at_ms: head.timestamp,
         bulk,
@@ -95,15 +119,16 @@ pub(crate) fn read_event(event: &str, payload: &[u8]) -> Result<Told, ChangeErro
 /// Reads the record of a `postgres_changes` row, where it has one and names its file.
 pub(crate) fn read_row(payload: &[u8]) -> Option<Entry> {
     let row: RowChange = serde_json::from_slice(payload).ok()?;
-    let mut file = row.data.record?;
-    if file.is_deleted == Some(true) {
-        file.action = Some("delete".into());
-    }
-    file.entry("postgres_changes", None).ok()
+    let file = row.data.record?;
+    let action = match file.is_deleted {
+        Some(true) => EntryAction::Delete,
+        _ => EntryAction::Stated,
+    };
+    file.entry(ProjectEvent::FileUpdate, action).ok()
 }
 
 #[derive(Deserialize)]
-struct Head {
+struct EventHead {
     #[serde(default)]
     revision: Option<Revision>,
     #[serde(default, deserialize_with = "timestamp::lenient")]
@@ -156,21 +181,26 @@ struct File {
 }
 
 impl File {
-    fn entry(self, event: &'static str, action: Option<&str>) -> Result<Entry, ChangeError> {
+    fn entry(self, event: ProjectEvent, action: EntryAction) -> Result<Entry, ChangeError> {
         let path = self.file_path.or(self.path).ok_or(ChangeError::NoPath { event })?;
-        let kind = match action.or(self.action.as_deref()).unwrap_or("update") {
-            "delete" => EntryKind::Delete,
-            "update" => EntryKind::Update {
+        let is_delete = match (action, self.action.as_deref()) {
+            (EntryAction::Update, _) | (EntryAction::Stated, None | Some("update")) => false,
+            (EntryAction::Delete, _) | (EntryAction::Stated, Some("delete")) => true,
+            (EntryAction::Stated, Some(other)) => {
+                let action = other.chars().take(40).collect();
+                return Err(ChangeError::UnknownAction { event, action });
+            }
+        };
+        let kind = if is_delete {
+            EntryKind::Delete
+        } else {
+            EntryKind::Update {
                 hash: self.content_hash.and_then(|hash| ContentHash::parse(&hash).ok()),
                 size: self.size,
                 content: match self.content_omitted {
                     Some(true) => None,
                     _ => self.content.and_then(|content| decode(content, self.encoding.as_deref())),
                 },
-            },
-            other => {
-                let action = other.chars().take(40).collect();
-                return Err(ChangeError::UnknownAction { event, action });
             }
         };
         Ok(Entry { path, version: self.version, kind })
@@ -192,7 +222,7 @@ mod tests {
 
     fn change(event: &str, payload: &str) -> Change {
         match read_event(event, payload.as_bytes()) {
-            Ok(Told::Change(change)) => change,
+            Ok(DecodedEvent::Change(change)) => change,
             other => panic!("{event} {payload}: {other:?}"),
         }
     }
@@ -252,10 +282,10 @@ mod tests {
     }
 
     #[test]
-    fn other_events_are_no_errors_and_bad_ones_are_refused_by_name() {
-        assert_eq!(read_event("cursor:move", b"\xff").unwrap(), Told::Unknown);
+    fn unknown_events_are_ignored_and_malformed_ones_rejected_with_specific_error() {
+        assert_eq!(read_event("cursor:move", b"\xff").unwrap(), DecodedEvent::Unknown);
         let ready = read_event("snapshot:ready", br#"{"snapshot_url":"https://x/y","revision":9}"#).unwrap();
-        assert_eq!(ready, Told::SnapshotReady { revision: Some(9) });
+        assert_eq!(ready, DecodedEvent::SnapshotReady { revision: Some(9) });
         let refused = |event, payload: &str| read_event(event, payload.as_bytes()).unwrap_err();
         assert!(matches!(refused("file:update", r#"{"content":"x"}"#), ChangeError::NoPath { .. }));
         for payload in [

@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 
+use super::rules::FileRole;
 use crate::{Op, ProjectPath};
 
 /// Puts the operations of one batch in the order that a bundler likes: new files, updates, configuration files, deletes.
@@ -8,7 +9,7 @@ use crate::{Op, ProjectPath};
 /// Deletes go first where they make room: where a written path, without regard to case, is the deleted one, lies below
 /// it or above it.
 pub(crate) fn order(ops: &mut [Op], exists: impl Fn(&ProjectPath) -> bool) {
-    let written = Written::of(ops);
+    let written = WrittenPaths::of(ops);
     ops.sort_by_cached_key(|op| match op {
         Op::Delete { path, .. } if written.needs_room_of(path) => 0,
         Op::Write { path, .. } if is_configuration(path) => 3,
@@ -18,25 +19,23 @@ pub(crate) fn order(ops: &mut [Op], exists: impl Fn(&ProjectPath) -> bool) {
     });
 }
 
-/// Files whose change restarts the dev server: better after the files that they speak of.
+/// Files whose change restarts the dev server: written after the files that they refer to.
 fn is_configuration(path: &ProjectPath) -> bool {
-    let name = path.file_name();
-    name == "package.json"
-        || name.starts_with("vite.config.")
-        || (name.starts_with("tsconfig") && name.ends_with(".json"))
-        || name == ".env"
-        || name.starts_with(".env.")
+    matches!(
+        FileRole::of_name(path.file_name()),
+        FileRole::PackageManifest | FileRole::ViteConfig | FileRole::Environment | FileRole::TypeScriptConfig
+    )
 }
 
 /// The paths that a batch writes and the directories above them, case folded.
-struct Written {
+struct WrittenPaths {
     files: BTreeSet<String>,
     directories: BTreeSet<String>,
 }
 
-impl Written {
-    fn of(ops: &[Op]) -> Written {
-        let mut written = Written { files: BTreeSet::new(), directories: BTreeSet::new() };
+impl WrittenPaths {
+    fn of(ops: &[Op]) -> WrittenPaths {
+        let mut written = WrittenPaths { files: BTreeSet::new(), directories: BTreeSet::new() };
         if !ops.iter().any(|op| matches!(op, Op::Delete { .. })) {
             return written;
         }

@@ -1,11 +1,15 @@
 use std::fmt;
 
-/// The longest path, in bytes (Linux PATH_MAX).
-pub const MAX_PATH: usize = 4096;
-/// The longest part between two slashes, in bytes (NAME_MAX of the usual filesystems).
-pub const MAX_COMPONENT: usize = 255;
+use super::rules;
 
-/// A path inside the project that may be written: relative, with `/` between its parts, nowhere leaving the root.
+/// The longest path, in bytes. The database and every client have the same bound.
+pub const MAX_PATH: usize = 1024;
+/// The longest part between two slashes, in bytes (`NAME_MAX` of the usual filesystems).
+pub const MAX_COMPONENT: usize = 255;
+/// The most parts of a path. It bounds the depth of every directory walk.
+pub const MAX_PARTS: usize = 64;
+
+/// A path inside the project that may be written: relative, with `/` between its parts, and never above the root.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProjectPath(Box<str>);
 
@@ -19,23 +23,28 @@ pub enum PathError {
     TooLong(usize),
     #[error("a part of the path is {0} bytes long, more than {MAX_COMPONENT}")]
     ComponentTooLong(usize),
+    #[error("the path has {0} parts, more than {MAX_PARTS}")]
+    TooManyParts(usize),
     #[error("the path is absolute: {0:?}")]
     Absolute(String),
     #[error("the path leaves the project: {0:?}")]
     Parent(String),
     #[error("the path has an empty or `.` part: {0:?}")]
     NotPlain(String),
-    #[error("the path holds a control character: {0:?}")]
+    #[error("the path contains a control character: {0:?}")]
     Control(String),
-    #[error("the path holds a backslash: {0:?}")]
+    #[error("the path contains a backslash: {0:?}")]
     Backslash(String),
-    #[error("the path lies in a place that is never touched: {0:?}")]
+    #[error("the path is in a reserved directory (node_modules, .git or .preview): {0:?}")]
     Reserved(String),
 }
 
 impl ProjectPath {
-    /// Checks `path`. Refused are also the places that the agent never touches: `node_modules` and `.git` at any
-    /// depth, and `.preview` at the top.
+    /// Checks `path`.
+    ///
+    /// # Errors
+    /// The path is empty, absolute, not in its plain form, longer than [`MAX_PATH`] or deeper than [`MAX_PARTS`], has a
+    /// control character or a backslash, or is in a [reserved directory](rules::is_reserved).
     pub fn parse(path: &str) -> Result<ProjectPath, PathError> {
         if path.is_empty() {
             return Err(PathError::Empty);
@@ -52,12 +61,16 @@ impl ProjectPath {
         if path.starts_with('/') {
             return Err(PathError::Absolute(path.into()));
         }
+        let parts = path.split('/').count();
+        if parts > MAX_PARTS {
+            return Err(PathError::TooManyParts(parts));
+        }
         for (depth, part) in path.split('/').enumerate() {
             match part {
                 ".." => return Err(PathError::Parent(path.into())),
                 "" | "." => return Err(PathError::NotPlain(path.into())),
                 _ if part.len() > MAX_COMPONENT => return Err(PathError::ComponentTooLong(part.len())),
-                _ if is_reserved(part, depth) => return Err(PathError::Reserved(path.into())),
+                _ if rules::is_reserved(part, depth) => return Err(PathError::Reserved(path.into())),
                 _ => {}
             }
         }
@@ -69,22 +82,15 @@ impl ProjectPath {
         &self.0
     }
 
-    /// The last part.
+    /// The last part: the name of the file.
     pub fn file_name(&self) -> &str {
         self.0.rsplit('/').next().unwrap_or(&self.0)
     }
 
-    /// What stands before the last slash, nothing for a file at the top.
+    /// The part before the last slash; `None` for a file at the top.
     pub fn parent(&self) -> Option<&str> {
         self.0.rsplit_once('/').map(|(parent, _)| parent)
     }
-}
-
-/// Without regard to case, since a case-insensitive disk would open the same directory.
-fn is_reserved(part: &str, depth: usize) -> bool {
-    part.eq_ignore_ascii_case("node_modules")
-        || part.eq_ignore_ascii_case(".git")
-        || (depth == 0 && part.eq_ignore_ascii_case(".preview"))
 }
 
 impl fmt::Display for ProjectPath {
@@ -104,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_ordinary_names() {
+    fn accepts_ordinary_names() {
         for path in
             ["a", "src/App.tsx", ".env", "a b/ü/日本.txt", "..a/b..", ".gitignore", "src/.preview/x", "[id].tsx"]
         {
@@ -113,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_each_evil_by_its_own_name() {
+    fn rejects_invalid_paths_with_specific_error() {
         let refused = |path: &str| ProjectPath::parse(path).unwrap_err();
         assert_eq!(refused(""), PathError::Empty);
         assert!(matches!(refused("/etc/passwd"), PathError::Absolute(_)));
@@ -131,6 +137,9 @@ mod tests {
             assert!(matches!(refused(path), PathError::Reserved(_)), "{path}");
         }
         assert_eq!(refused(&"a".repeat(256)), PathError::ComponentTooLong(256));
-        assert_eq!(refused(&"a/".repeat(2049)), PathError::TooLong(4098));
+        assert_eq!(refused(&"a".repeat(1025)), PathError::TooLong(1025));
+        assert_eq!(refused(&["a"; 65].join("/")), PathError::TooManyParts(65));
+        assert!(ProjectPath::parse(&["a"; 64].join("/")).is_ok());
+        assert!(ProjectPath::parse(&[&*"a".repeat(255), &"b".repeat(255), &"c".repeat(255), &"d".repeat(256)].join("/")).is_err());
     }
 }

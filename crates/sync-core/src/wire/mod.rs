@@ -1,16 +1,21 @@
-//! Phoenix frames: the only place that knows their JSON and their binary form.
+//! What is on the wire: Phoenix frames, payloads of events, and answers of the read functions. No other module knows
+//! their JSON or their binary form.
 
+pub(crate) mod answer;
 mod binary;
 mod client;
+pub(crate) mod event_payload;
 mod server;
+pub(crate) mod timestamp;
 
 pub use client::{ClientMessage, JoinConfig, Push};
+pub use event_payload::ProjectEvent;
 pub use server::{FrameError, MAX_FRAME, ServerMessage};
 
 /// The topic of heartbeats.
 pub const PHOENIX: &str = "phoenix";
 
-/// The serializer asked for with `vsn`.
+/// The serializer, requested with `vsn`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ProtocolVersion {
     /// `1.0.0`: JSON objects.
@@ -27,6 +32,16 @@ impl ProtocolVersion {
             ProtocolVersion::V1 => "1.0.0",
             ProtocolVersion::V2 => "2.0.0",
         }
+    }
+}
+
+crate::code_enum! {
+    /// An event that the agent publishes on the status topic.
+    pub enum StatusEvent {
+        /// The phase or the dev server's state changed.
+        Status = "preview:status",
+        /// Something of the database was written to disk.
+        Applied = "preview:applied",
     }
 }
 
