@@ -1,22 +1,18 @@
 //! A folder written as a snapshot.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, Read};
 use std::path::{Path, PathBuf};
 
 use sync_core::ProjectPath;
 use zip_stream::{About, Limits, WriteError, write_snapshot};
 
 use super::walk::{self, TEMPORARY, WalkError};
-use crate::cli::arguments::SnapshotArgs;
-use sync_core::error_chain;
-
-use crate::cli::exit::Exit;
 
 /// Why no snapshot was built.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
-enum BuildError {
+pub enum BuildError {
     #[error("cannot take this folder as a project")]
     Walk(#[from] WalkError),
     #[error("the folder holds {0} files, more than the {1} of a snapshot")]
@@ -33,31 +29,50 @@ enum BuildError {
     Write(PathBuf, #[source] io::Error),
 }
 
-/// Writes the snapshot of `args.dir` to `args.out`, which appears whole or not at all. Versions are 1: a folder has none.
-///
-/// # Errors
-/// A folder that cannot be a snapshot (69) and a file that cannot be written (74).
-pub fn write(args: &SnapshotArgs) -> Exit {
-    match build(args) {
-        Ok((files, bytes, id)) => {
-            let out = args.out.display();
-            // A reader that has gone away does not make the snapshot any worse.
-            let _ = writeln!(std::io::stdout(), "wrote {out}: {files} files, {bytes} bytes, snapshot {id}");
-            Exit::fine()
-        }
-        Err(error @ (BuildError::Write(..) | BuildError::Zip(WriteError::Io(_)))) => Exit::disk(error_chain(&error)),
-        Err(error) => Exit::unavailable(error_chain(&error)),
+impl BuildError {
+    /// Whether the snapshot could not be written, as opposed to a folder that cannot become one.
+    pub fn is_disk(&self) -> bool {
+        matches!(self, BuildError::Write(..) | BuildError::Zip(WriteError::Io(_)))
     }
 }
 
-/// How many files went in, how many bytes came out, and the snapshot's id.
-fn build(args: &SnapshotArgs) -> Result<(usize, u64, String), BuildError> {
-    let files = read_all(&args.dir, &args.out)?;
-    let project_id = args.project_id.to_string();
-    let about = About { project_id: &project_id, revision: args.revision, created_at: args.source_date_epoch };
-    let failed = |error| BuildError::Write(args.out.clone(), error);
+/// What to build.
+#[derive(Debug, Clone)]
+pub struct BuildRequest {
+    /// The project's folder.
+    pub dir: PathBuf,
+    /// The zip file to write.
+    pub out: PathBuf,
+    /// The project's UUID, for the manifest.
+    pub project_id: String,
+    /// The revision of this state, for the manifest.
+    pub revision: u64,
+    /// The manifest's `created_at` in seconds since 1970; 1980-01-01 where there is none.
+    pub created_at: Option<u64>,
+}
 
-    let temporary = Temporary::beside(&args.out).map_err(failed)?;
+/// A snapshot that was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuiltSnapshot {
+    /// The number of files in it, without the manifest.
+    pub files: usize,
+    /// The size of the zip file in bytes.
+    pub bytes: u64,
+    /// The sha256 of the sorted listing, as in the manifest.
+    pub snapshot_id: String,
+}
+
+/// Writes the snapshot of a folder. The zip file appears complete or not at all. Every file has version 1, since a
+/// folder has no versions.
+///
+/// # Errors
+/// The folder cannot be a snapshot, or the file cannot be written ([`BuildError::is_disk`]).
+pub fn build(request: &BuildRequest) -> Result<BuiltSnapshot, BuildError> {
+    let files = read_all(&request.dir, &request.out)?;
+    let about = About { project_id: &request.project_id, revision: request.revision, created_at: request.created_at };
+    let failed = |error| BuildError::Write(request.out.clone(), error);
+
+    let temporary = Temporary::beside(&request.out).map_err(failed)?;
     let files = files.iter().map(|(path, bytes)| (path.as_str(), bytes, 1));
     let manifest = write_snapshot(BufWriter::new(&temporary.file), about, files)?;
     let size = temporary.file.metadata().map_err(failed)?.len();
@@ -65,8 +80,8 @@ fn build(args: &SnapshotArgs) -> Result<(usize, u64, String), BuildError> {
     if size > allowed {
         return Err(BuildError::TooLargeZip(size, allowed));
     }
-    temporary.rename_to(&args.out).map_err(failed)?;
-    Ok((manifest.files.len(), size, manifest.snapshot_id))
+    temporary.rename_to(&request.out).map_err(failed)?;
+    Ok(BuiltSnapshot { files: manifest.files.len(), bytes: size, snapshot_id: manifest.snapshot_id })
 }
 
 /// The bytes of every file but `out` itself, which may lie in the folder from the last time.
