@@ -229,7 +229,8 @@ fn a_forbidden_import_is_found() {
     let found = violations(&arrows, ALLOWED, 1);
     assert_eq!(found, ["cli -> telemetry::logs", "cli -> telemetry::status", "telemetry::logs -> cli"]);
     assert_eq!(circles(&between_rooms(&arrows)), ["cli", "telemetry"]);
-    assert_eq!(violations(&arrows, ALLOWED_IN_SYNC, 2).len(), 4);
+    let up = "sync::net -> sync::realtime".to_owned();
+    assert!(violations(&arrows, ALLOWED_IN_SYNC, 2).contains(&up));
 }
 
 #[test]
