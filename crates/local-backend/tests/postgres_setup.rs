@@ -140,8 +140,8 @@ async fn the_owner_of_a_supabase_database_needs_no_superuser() {
     let server = PostgresServer::start().expect("PostgreSQL starts");
     let url = server.database().expect("a database");
     let standins = concat!(
-        include_str!("../../../supabase/tests/standins/hosted.sql"),
-        include_str!("../../../supabase/tests/standins/schemas.sql"),
+        include_str!("../../../tests/db/standins/hosted.sql"),
+        include_str!("../../../tests/db/standins/schemas.sql"),
         "alter role postgres password 'throw-away';
          grant authenticator, supabase_realtime_admin, supabase_storage_admin to postgres;"
     );

@@ -43,7 +43,7 @@ if hosted_database plain; then
   ok "$(sql -At -d plain -c "select count(*) = 7 from pg_policies where schemaname in ('realtime', 'storage')")" 'plain: all policies are there'
   ok "$(sql -At -d plain -c "select not bool_or(has_schema_privilege(rolname, 'project_sync', 'usage')) from pg_roles where rolname in ('supabase_realtime_admin', 'supabase_storage_admin')")" 'plain: the schema is closed again'
   # Taken back but for the role, which is the whole server's and others use it.
-  ok "$(grep -v 'preview_agent;$' "$tests/../take_back.sql" | sql -d plain -U postgres -1 -f - && sql -At -d plain -c "select count(*) = 0 from pg_policies where policyname like 'project_sync:%'")" 'plain: taken back as a member of the owners'
+  ok "$(grep -v 'preview_agent;$' "$root/supabase/take_back.sql" | sql -d plain -U postgres -1 -f - && sql -At -d plain -c "select count(*) = 0 from pg_policies where policyname like 'project_sync:%'")" 'plain: taken back as a member of the owners'
   sql -d plain -c 'revoke supabase_realtime_admin, supabase_storage_admin from postgres'
 else
   ok false 'plain: a database'
@@ -61,7 +61,7 @@ if hosted_database back && sql -d back -U postgres -f "$tests/older/rich.sql"; t
   sql -d back -1 -c "do \$\$ declare p record; begin for p in select * from pg_policies where schemaname in ('realtime', 'storage') and policyname like 'project_sync:%'
     loop execute format('drop policy %I on %I.%I', p.policyname, p.schemaname, p.tablename); end loop; end \$\$"
   for database in fresh rich simple names bare plain migrated load orphans test; do sql -d postgres -c "drop database if exists $database"; done
-  ok "$(sql -d back -U postgres -1 -f "$tests/../take_back.sql" && echo true)" 'taken back: the documented steps'
+  ok "$(sql -d back -U postgres -1 -f "$root/supabase/take_back.sql" && echo true)" 'taken back: the documented steps'
   ok "$([ "$before" = "$(functions; policies; rows)" ] && echo true)" 'taken back: functions, policies and rows are as they were'
   ok "$(sql -At -d back -c "select not exists (select from pg_namespace where nspname = 'project_sync') and not exists (select from pg_roles where rolname = 'preview_agent')" | sed 's/^t$/true/')" 'taken back: nothing is left'
   saved=$(sql -At -d back -c "begin; select set_config('role', 'authenticated', true), set_config('request.jwt.claims', '{\"role\": \"authenticated\", \"sub\": \"' || md5('person owner')::uuid || '\"}', true);
