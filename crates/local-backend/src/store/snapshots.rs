@@ -1,7 +1,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use zip_stream::{About, WriteError, write_snapshot};
+use zip_stream::{SnapshotFile, SnapshotInfo, WriteError, write_snapshot};
 
 use crate::digest::ProjectDigest;
 use crate::store::Store;
@@ -116,9 +116,11 @@ fn build(store: &Store, project_id: &str, limit: usize) -> Result<((u64, String)
         digest.toggle(&row.path, row.version, row.content_hash.as_deref().unwrap_or_default());
     }
     let mut zip = Vec::new();
-    let about = About { project_id, revision, created_at: None };
-    let files = rows.into_iter().filter_map(|row| Some((row.path, row.bytes?, row.version)));
-    let manifest = write_snapshot(&mut zip, about, files)?;
+    let info = SnapshotInfo { project_id, revision, created_at: None };
+    let files = rows
+        .into_iter()
+        .filter_map(|row| Some(SnapshotFile { path: row.path, bytes: row.bytes?, version: row.version }));
+    let manifest = write_snapshot(&mut zip, info, files)?;
     if zip.len() > limit {
         let mut largest: Vec<(String, u64)> =
             manifest.files.into_iter().map(|file| (file.file_path, file.size)).collect();

@@ -3,7 +3,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// How often progress is told.
-pub(super) const EVERY: Duration = Duration::from_millis(100);
+pub(super) const REPORT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How far a hydration is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -18,7 +18,7 @@ pub struct Progress {
 
 /// Counted by the one side, looked at by the other.
 #[derive(Debug, Default)]
-pub(super) struct Meter {
+pub(super) struct ProgressCounter {
     bytes: AtomicU64,
     /// 0 is unknown.
     total: AtomicU64,
@@ -28,9 +28,9 @@ pub(super) struct Meter {
 }
 
 /// Tells the blocking thread that nobody waits for it any more.
-pub(super) struct StopOnDrop(Arc<Meter>);
+pub(super) struct StopOnDrop(Arc<ProgressCounter>);
 
-impl Meter {
+impl ProgressCounter {
     pub fn now(&self) -> Progress {
         let total = Some(self.total.load(Ordering::Relaxed)).filter(|total| *total > 0);
         Progress { bytes: self.bytes.load(Ordering::Relaxed), total, files: self.files.load(Ordering::Relaxed) }
@@ -63,7 +63,7 @@ impl Meter {
         self.stopped.load(Ordering::Relaxed)
     }
 
-    pub fn stop_on_drop(self: &Arc<Meter>) -> StopOnDrop {
+    pub fn stop_on_drop(self: &Arc<ProgressCounter>) -> StopOnDrop {
         StopOnDrop(self.clone())
     }
 }

@@ -4,7 +4,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, Write};
 use crate::error::{Fault, ZipError};
 
 /// Where the bytes come from, counted and bounded; what lies ahead can be looked at across any cut.
-pub(crate) struct Source<R> {
+pub(crate) struct ByteSource<R> {
     input: Input<R>,
     /// Taken from `input` already, for a look ahead; they come first.
     ahead: Vec<u8>,
@@ -21,9 +21,9 @@ enum Input<R> {
 /// What is read from a spooled file at a time.
 const SPOOL_BUFFER: usize = 64 * 1024;
 
-impl<R: BufRead> Source<R> {
-    pub fn new(input: R, at: u64, limit: u64) -> Source<R> {
-        Source { input: Input::Stream(input), ahead: Vec::new(), at, limit }
+impl<R: BufRead> ByteSource<R> {
+    pub fn new(input: R, at: u64, limit: u64) -> ByteSource<R> {
+        ByteSource { input: Input::Stream(input), ahead: Vec::new(), at, limit }
     }
 
     /// Bytes from the archive's beginning.
@@ -192,7 +192,7 @@ mod tests {
     fn looks_ahead_across_every_cut_and_loses_nothing() {
         let bytes: Vec<u8> = (0..100).collect();
         for cut in 1..40 {
-            let mut source = Source::new(BufReader::with_capacity(cut, &bytes[..]), 0, 100);
+            let mut source = ByteSource::new(BufReader::with_capacity(cut, &bytes[..]), 0, 100);
             assert_eq!(source.peek(28).unwrap(), &bytes[..28]);
             assert_eq!(source.array::<10>().unwrap(), bytes[..10]);
             assert_eq!(source.peek(4).unwrap(), &bytes[10..14]);
@@ -206,9 +206,9 @@ mod tests {
 
     #[test]
     fn stops_at_the_limit() {
-        let mut source = Source::new(&[0; 10][..], 0, 9);
+        let mut source = ByteSource::new(&[0; 10][..], 0, 9);
         assert!(source.skip(9).is_ok());
         assert!(matches!(source.skip(1), Err(ZipError::Rejected(rejected)) if rejected.fault == Fault::TooLarge(9)));
-        assert!(Source::new(&[0; 10][..], 0, 10).skip(10).is_ok());
+        assert!(ByteSource::new(&[0; 10][..], 0, 10).skip(10).is_ok());
     }
 }

@@ -9,32 +9,32 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use sync_core::ProjectPath;
 
-use super::walk::Missing;
-use super::{Workspace, WorkspaceError, walk};
-use crate::sync::snapshot::walk::belongs;
+use super::parents::Missing;
+use super::{Workspace, WorkspaceError, parents};
+use crate::sync::folder::{EntryType, is_project_file};
 
 /// Its name in the state directory.
 const FOUND: &str = "found";
 
 impl Workspace {
     /// From now on a file that the agent did not write is put aside before another takes its place: for a first state
-    /// that comes file by file. [`Workspace::put_aside_all_but`] ends it.
-    pub fn keep_foreign(&mut self) {
-        self.keeps_foreign = true;
+    /// that comes file by file. [`Workspace::quarantine_all_except`] ends it.
+    pub fn quarantine_replaced_files(&mut self) {
+        self.quarantines_replaced = true;
     }
 
     /// Puts everything aside that could be of the database and is not named.
     ///
     /// # Errors
     /// The first file that could not be moved; those before it are aside.
-    pub fn put_aside_all_but(&mut self, wanted: &BTreeSet<ProjectPath>) -> Result<usize, WorkspaceError> {
-        self.keeps_foreign = false;
+    pub fn quarantine_all_except(&mut self, wanted: &BTreeSet<ProjectPath>) -> Result<usize, WorkspaceError> {
+        self.quarantines_replaced = false;
         let failed = |path: &str| WorkspaceError::new("put aside", self.dir.join(path));
         let foreign: Vec<_> =
             self.all_standing().map_err(failed(""))?.into_iter().filter(|path| !wanted.contains(path)).collect();
         for path in &foreign {
-            self.put_aside(path).map_err(WorkspaceError::new("put aside", self.dir.join(path.as_str())))?;
-            self.noted.forget(path);
+            self.quarantine(path).map_err(WorkspaceError::new("put aside", self.dir.join(path.as_str())))?;
+            self.stamps.forget(path);
         }
         let recorded = self.owned.remove(&foreign);
         recorded.map_err(WorkspaceError::new("record as put aside what lay in", &self.dir))?;
@@ -49,25 +49,25 @@ impl Workspace {
     }
 
     /// Moves a file to this start's directory of found files.
-    pub(super) fn put_aside(&mut self, path: &ProjectPath) -> io::Result<()> {
-        let found = match self.found.take() {
+    pub(super) fn quarantine(&mut self, path: &ProjectPath) -> io::Result<()> {
+        let found = match self.quarantine_dir.take() {
             Some(found) => found,
             None => self.open_found()?,
         };
-        let found = self.found.insert(found);
-        let parent = walk::parent(self.root.as_fd(), path, Missing::Fails)?;
+        let found = self.quarantine_dir.insert(found);
+        let parent = parents::parent(self.root.as_fd(), path, Missing::Fails)?;
         if let Some(above) = path.parent() {
             found.create_dir_all(above)?;
         }
         rustix::fs::renameat(&parent, path.file_name(), &*found, path.as_str())?;
-        walk::prune(self.root.as_fd(), path);
+        parents::prune(self.root.as_fd(), path);
         Ok(())
     }
 
-    /// Undoes [`Workspace::put_aside`].
-    pub(super) fn put_back(&self, path: &ProjectPath) -> io::Result<()> {
-        let Some(found) = &self.found else { return Ok(()) };
-        let parent = walk::parent(self.root.as_fd(), path, Missing::IsMade(self.user.as_ref()))?;
+    /// Undoes [`Workspace::quarantine`].
+    pub(super) fn restore_quarantined(&self, path: &ProjectPath) -> io::Result<()> {
+        let Some(found) = &self.quarantine_dir else { return Ok(()) };
+        let parent = parents::parent(self.root.as_fd(), path, Missing::IsMade(self.user.as_ref()))?;
         Ok(rustix::fs::renameat(found, path.as_str(), &parent, path.file_name())?)
     }
 
@@ -93,7 +93,7 @@ fn list(dir: &Dir, above: &str, standing: &mut BTreeSet<ProjectPath>) -> io::Res
         let Ok(name) = entry.file_name().into_string() else { continue };
         let path = if above.is_empty() { name } else { format!("{above}/{name}") };
         let is_dir = entry.file_type()?.is_dir();
-        if !belongs(&path, is_dir) {
+        if !is_project_file(&path, if is_dir { EntryType::Directory } else { EntryType::File }) {
             continue;
         }
         if is_dir {

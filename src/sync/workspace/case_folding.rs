@@ -15,7 +15,7 @@ impl Workspace {
             return clashes;
         }
         let mut standing: BTreeMap<String, &ProjectPath> =
-            self.noted.present().map(|path| (folded(path), path)).collect();
+            self.stamps.present().map(|path| (folded(path), path)).collect();
         for op in ops {
             let name = folded(op.path());
             match (standing.get(&name), op) {

@@ -15,10 +15,10 @@ select is(tests.row('src') ~ 'deleted', true, 'a directory is no file');
 select is(tests.row('font.woff'), '1|current|AP8Q|1|3|' || left(encode(sha256('\x00ff10'), 'hex'), 6) || '|base64', 'base64 is hashed as its bytes');
 select is(tests.row('odd.txt') ~ 'not base64 %\|1\|12.*utf-8', true, 'text that is no base64 is text');
 select ok(bool_and(ai_analysis = '{"seen": true}') filter (where ai_analysis is not null), 'other columns stay') from project_files;
-select ok(tests.table_is_sound() and tests.head('one') = 1 and tests.head('two') = 0, 'what was there is revision 1');
+select ok(tests.table_is_consistent() and tests.head('one') = 1 and tests.head('two') = 0, 'what was there is revision 1');
 select is((select count(*) from tests.events('one')), 0::bigint, 'and no event');
 -- Rights: the older policy let everybody in.
-select is(tests.act('stranger', 'select count(*) from public.project_files'), '0', 'the older policy is gone');
+select is(tests.run_as('stranger', 'select count(*) from public.project_files'), '0', 'the older policy is gone');
 select is(tests.code('owner', format('select public.list_current_files(%L)', tests.project('one'))), 'ok', 'the owner is found in user_id');
 select is(tests.code('stranger', format('select public.list_current_files(%L)', tests.project('one'))), '42501', 'and a stranger is none');
 -- It works from here on.
@@ -30,5 +30,5 @@ select is(tests.code('owner', format('insert into public.project_files (project_
 select is((select string_agg(concat(event, ':', revision), ' ' order by revision) from tests.events('one')), 'file:update:2 file:update:3 file:delete:4 file:update:5', 'each an event');
 delete from user_profiles where id = tests.person('stranger') and false;
 select ok((select confdeltype = 'n' from pg_constraint where conname = 'project_files_sync_created_by'), 'a person''s leaving takes no files along');
-select ok(tests.table_is_sound(), 'sound');
+select ok(tests.table_is_consistent(), 'sound');
 select * from finish();

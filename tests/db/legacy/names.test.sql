@@ -12,5 +12,5 @@ select is((select string_agg(concat_ws('|', file_path, path, file_type, type, ve
   'b.ts|b.ts|typescript|typescript|2|3 c.ts|c.ts|typescript|typescript|1|2 d.ts|d.ts|typescript|typescript|1|4', 'clients that know only these go on working');
 select is(tests.row_of('owner', format('public.upsert_project_file(%L, ''e.ts'', ''E'', ''typescript'')', tests.project('one'))), 'e.ts|1|5|f|E', 'beside the functions');
 select is((select concat_ws('|', path, type) from project_files where file_path = 'e.ts'), 'e.ts|typescript', 'whose rows they can read');
-select ok(tests.table_is_sound() and (select array_agg(revision) = '{2,3,4,5}' from tests.events('one')), 'sound');
+select ok(tests.table_is_consistent() and (select array_agg(revision) = '{2,3,4,5}' from tests.events('one')), 'sound');
 select * from finish();

@@ -4,19 +4,19 @@
 dump() { "$bin/pg_dump" -U supabase_admin "$@" | grep -v '^\\\(un\)\?restrict \|^--'; }
 
 for shape in fresh rich simple names; do
-  older=$tests/older/$shape.sql
+  older=$tests/legacy/$shape.sql
   if hosted_database "$shape" && { [ ! -e "$older" ] || sql -d "$shape" -U postgres -f "$older"; } && migrate "$shape"; then
     before=$(dump "$shape" | md5sum)
     migrate "$shape"
     ok "$([ "$before" = "$(dump "$shape" | md5sum)" ] && echo true)" "$shape: a second run changes nothing"
-    [ ! -e "$older" ] || { sql -d "$shape" -f "$tests/helpers.sql" && run_tap "$tests/older/$shape.test.sql" "$shape"; }
+    [ ! -e "$older" ] || { sql -d "$shape" -f "$tests/helpers.sql" && run_tap "$tests/legacy/$shape.test.sql" "$shape"; }
   else
     ok false "$shape: the migrations"
   fi
 done
 
 # Rows of no project, in a database that has projects: asked, not guessed.
-if hosted_database orphans && sql -d orphans -U postgres -f "$tests/older/simple.sql" &&
+if hosted_database orphans && sql -d orphans -U postgres -f "$tests/legacy/simple.sql" &&
   sql -d orphans -U postgres -c "insert into project_files (project_id, file_path, content) values (null, 'whose.ts', 'x')"; then
   said=$(migrate orphans 2>&1)
   ok "$([[ $said == *'1 rows of project_files belong to no project'* ]] && echo true)" 'orphans: named, nothing guessed'
@@ -50,7 +50,7 @@ else
 fi
 
 # Taken back: the older functions, policies and rows are as they were, and older code goes on writing.
-if hosted_database back && sql -d back -U postgres -f "$tests/older/rich.sql"; then
+if hosted_database back && sql -d back -U postgres -f "$tests/legacy/rich.sql"; then
   functions() { sql -At -d back -c "select pg_get_functiondef(oid) from pg_proc where pronamespace = 'public'::regnamespace order by 1"; }
   policies() { sql -At -d back -c "select * from pg_policies where schemaname = 'public' order by policyname"; }
   rows() { sql -At -d back -c "select count(*), string_agg(file_path || coalesce(content, '-'), ',' order by file_path, content) from project_files"; }
@@ -68,7 +68,7 @@ if hosted_database back && sql -d back -U postgres -f "$tests/older/rich.sql"; t
     select version from upsert_project_file(md5('project one')::uuid, 'src/App.tsx', 'after', 'typescript'); commit;" | tail -1)
   ok "$([ "$saved" = 4 ] && echo true)" 'taken back: the older function saves'
   # And forth again: what was written meanwhile is adopted.
-  ok "$(migrate back && sql -d back -f "$tests/helpers.sql" && sql -At -d back -c 'select tests.table_is_sound()' | sed 's/^t$/true/')" 'and forth again'
+  ok "$(migrate back && sql -d back -f "$tests/helpers.sql" && sql -At -d back -c 'select tests.table_is_consistent()' | sed 's/^t$/true/')" 'and forth again'
 else
   ok false 'taken back: the older shape'
 fi

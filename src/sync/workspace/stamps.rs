@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use sync_core::{ContentHash, LocalChange, ProjectPath};
 
 use super::{Workspace, apply};
-use crate::sync::stamp::Stamp;
+use crate::sync::files::FileStamp;
 
 /// Paths looked at in one go: well below a millisecond.
 const LOOK_PATHS: usize = 200;
@@ -17,21 +17,21 @@ const LOOK_PATHS: usize = 200;
 /// What lies at a path, as far as is known; no hash: no file.
 #[derive(Debug)]
 struct Note {
-    stamp: Option<Stamp>,
+    stamp: Option<FileStamp>,
     hash: Option<ContentHash>,
 }
 
 /// The notes of every file that the agent has put into the project.
 #[derive(Debug, Default)]
-pub(super) struct Noted {
+pub(super) struct FileStamps {
     notes: BTreeMap<ProjectPath, Note>,
     /// Where the last look ended.
     looked: Option<ProjectPath>,
 }
 
-impl Noted {
+impl FileStamps {
     /// The agent has put this there.
-    pub(super) fn put(&mut self, path: ProjectPath, stamp: Stamp, hash: ContentHash) {
+    pub(super) fn put(&mut self, path: ProjectPath, stamp: FileStamp, hash: ContentHash) {
         self.notes.insert(path, Note { stamp: Some(stamp), hash: Some(hash) });
     }
 
@@ -52,7 +52,7 @@ impl Noted {
 
     /// What a file with this stamp holds, as the agent put it there. One that was changed within the same tick of the
     /// clock, to the same size, looks the same: good for knowing that a file differs, never that it does not.
-    pub(super) fn hash_of(&self, path: &ProjectPath, stamp: Stamp) -> Option<ContentHash> {
+    pub(super) fn hash_of(&self, path: &ProjectPath, stamp: FileStamp) -> Option<ContentHash> {
         self.notes.get(path).filter(|note| note.stamp == Some(stamp)).and_then(|note| note.hash)
     }
 
@@ -73,29 +73,29 @@ impl Noted {
 
 impl Workspace {
     /// Of the next few paths those whose file has another stamp than noted. Nothing is read.
-    pub fn suspects(&mut self) -> Vec<ProjectPath> {
-        let mut paths = self.noted.next();
+    pub fn changed_stamps(&mut self) -> Vec<ProjectPath> {
+        let mut paths = self.stamps.next();
         paths.retain(|path| {
-            let noted = self.noted.notes.get(path).and_then(|note| note.stamp);
+            let noted = self.stamps.notes.get(path).and_then(|note| note.stamp);
             // A symlink on the way leads to a file with another inode: no harm in a look.
             match rustix::fs::statat(self.root.as_fd(), path.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) => noted != Some(Stamp::of(&stat)),
+                Ok(stat) => noted != Some(FileStamp::of(&stat)),
                 Err(_) => noted.is_some(),
             }
         });
         paths
     }
 
-    /// Reads the suspects: those that hold something else than noted, and how many bytes were read. Each is told of once,
+    /// Reads the changed_stamps: those that hold something else than noted, and how many bytes were read. Each is told of once,
     /// until it changes again.
-    pub fn examine(&mut self, suspects: Vec<ProjectPath>) -> (Vec<LocalChange>, u64) {
+    pub fn read_changed(&mut self, changed_stamps: Vec<ProjectPath>) -> (Vec<LocalChange>, u64) {
         let mut changes = Vec::new();
         let mut bytes = 0;
-        for path in suspects {
+        for path in changed_stamps {
             // What cannot be read now, or is just being written, stays a suspect.
             let Ok((stamp, hash)) = self.read_noted(&path) else { continue };
             bytes += stamp.map_or(0, |stamp| stamp.size());
-            let Some(note) = self.noted.notes.get_mut(&path) else { continue };
+            let Some(note) = self.stamps.notes.get_mut(&path) else { continue };
             note.stamp = stamp;
             if note.hash != hash {
                 note.hash = hash;
@@ -105,18 +105,18 @@ impl Workspace {
         (changes, bytes)
     }
 
-    fn read_noted(&self, path: &ProjectPath) -> Result<(Option<Stamp>, Option<ContentHash>), Errno> {
+    fn read_noted(&self, path: &ProjectPath) -> Result<(Option<FileStamp>, Option<ContentHash>), Errno> {
         let (mut file, before) = match self.open_file(path) {
             // A symlink, a directory or a pipe is no file of the database either.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ISDIR | Errno::NXIO) => {
                 let stat = rustix::fs::statat(self.root.as_fd(), path.as_str(), AtFlags::SYMLINK_NOFOLLOW);
-                return Ok((stat.ok().map(|stat| Stamp::of(&stat)), None));
+                return Ok((stat.ok().map(|stat| FileStamp::of(&stat)), None));
             }
             other => other?,
         };
         let hash = apply::hash_of(&mut file).map_err(|_| Errno::IO)?;
-        let after = Stamp::of(&rustix::fs::fstat(&file)?);
-        if after != Stamp::of(&before) {
+        let after = FileStamp::of(&rustix::fs::fstat(&file)?);
+        if after != FileStamp::of(&before) {
             return Err(Errno::AGAIN);
         }
         Ok((Some(after), Some(hash)))
