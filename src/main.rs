@@ -8,8 +8,8 @@ use clap::Parser;
 use preview_agent::cli::arguments::{Cli, Command, RunArgs};
 use preview_agent::cli::config::{self, Config};
 use preview_agent::cli::exit::Exit;
+use preview_agent::cli::snapshot_command;
 use preview_agent::run;
-use preview_agent::sync::snapshot;
 use preview_agent::telemetry::logs::{self, Origin};
 use supervisor::init::Init;
 use supervisor::process::become_unreadable;
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
             Command::Dev(args) => preview_agent::dev::dev(args, started).await,
             #[cfg(feature = "local")]
             Command::Serve(args) => preview_agent::dev::serve(args, started).await,
-            Command::Snapshot(args) => snapshot::build::write(&args),
+            Command::Snapshot(args) => snapshot_command::run(&args),
         }
     });
     // A blocking task that hangs (a dead disk, say) must not keep the process.

@@ -14,7 +14,7 @@ use url::Url;
 pub use error::ConfigError;
 
 use crate::cli::arguments::{LocalChanges, RunArgs};
-use crate::sync::snapshot::Source;
+use crate::sync::snapshot::SnapshotSource;
 use crate::sync::token::{Token, service_key_in};
 use supervisor::dev_server::Bind;
 use supervisor::process::{ProjectUser, wipe_environment};
@@ -30,7 +30,7 @@ pub struct Config {
     /// Logged everywhere.
     pub session_id: String,
     /// Where the first state comes from; without one it is read from the database.
-    pub snapshot: Option<Source>,
+    pub snapshot: Option<SnapshotSource>,
     /// Without it: hydrate and serve, no live updates.
     pub supabase: Option<Supabase>,
     /// The renewal endpoint.
@@ -123,10 +123,10 @@ impl Config {
         }
 
         let snapshot = match (args.snapshot, environment.remove("SNAPSHOT_URL")) {
-            (Some(file), _) => Some(Source::File(absolute("--snapshot", file)?)),
+            (Some(file), _) => Some(SnapshotSource::File(absolute("--snapshot", file)?)),
             (None, Some(url)) => {
                 http_url("SNAPSHOT_URL", &url, Shown::No)?;
-                Some(Source::Url(url.into()))
+                Some(SnapshotSource::Url(url.into()))
             }
             (None, None) => None,
         };
