@@ -1,20 +1,18 @@
 //! The entrypoint: arguments, configuration, run, exit status.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use preview_agent::cli::arguments::{RunArgs, SnapshotArgs};
+use preview_agent::cli::arguments::RunArgs;
 use preview_agent::cli::config::{self, Config, LogConfig};
 use preview_agent::cli::exit::Exit;
+use preview_agent::cli::snapshot_command;
 use preview_agent::command_line::{Cli, Command};
 use preview_agent::run;
-use preview_agent::sync::snapshot::build::{BuildRequest, build};
 use supervisor::init::Init;
 use supervisor::process::become_unreadable;
-use sync_core::error_chain;
 
 fn main() -> ExitCode {
     let started = Instant::now();
@@ -37,7 +35,7 @@ fn main() -> ExitCode {
             Command::Dev(args) => preview_agent::dev::dev(args, started).await,
             #[cfg(feature = "local")]
             Command::Serve(args) => preview_agent::dev::serve(args, started).await,
-            Command::Snapshot(args) => write_snapshot(args),
+            Command::Snapshot(args) => snapshot_command::run(&args),
         }
     });
     // A blocking task that hangs (a dead disk, say) must not keep the process.
@@ -58,25 +56,5 @@ async fn run_agent(args: RunArgs, environment: BTreeMap<String, String>, started
     match Init::start() {
         Ok(init) => run::run(config, init, started).await,
         Err(error) => Exit::fault(format!("cannot watch for signals and children: {error}")),
-    }
-}
-
-fn write_snapshot(args: SnapshotArgs) -> Exit {
-    let request = BuildRequest {
-        dir: args.dir,
-        out: args.out,
-        project_id: args.project_id.to_string(),
-        revision: args.revision,
-        created_at: args.source_date_epoch,
-    };
-    match build(&request) {
-        Ok(built) => {
-            let (out, files, bytes, id) = (request.out.display(), built.files, built.bytes, built.snapshot_id);
-            // A reader that has closed the pipe does not make the snapshot any worse.
-            let _ = writeln!(std::io::stdout(), "wrote {out}: {files} files, {bytes} bytes, snapshot {id}");
-            Exit::fine()
-        }
-        Err(error) if error.is_disk() => Exit::disk(error_chain(&error)),
-        Err(error) => Exit::unavailable(error_chain(&error)),
     }
 }

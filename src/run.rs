@@ -179,7 +179,7 @@ impl Running {
                 Input::Written(batch, written)
             }
             Done::Looked(seen) => Input::Looked(seen),
-            Done::PutAside(result) => return self.put_aside(result),
+            Done::Quarantine(result) => return self.put_aside(result),
         };
         self.keeper.changed();
         self.agent.handle(Time(self.started.elapsed()), input);

@@ -17,7 +17,7 @@ pub use error::ConfigError;
 pub use log::{Colours, LogConfig};
 
 use crate::cli::arguments::{LocalChanges, RunArgs};
-use crate::sync::snapshot::Source;
+use crate::sync::snapshot::SnapshotSource;
 use crate::sync::token::{Token, service_key_in};
 use supervisor::dev_server::Bind;
 use supervisor::process::{ProjectUser, wipe_environment};
@@ -33,7 +33,7 @@ pub struct Config {
     /// Logged everywhere.
     pub session_id: String,
     /// Where the first state comes from; without one it is read from the database.
-    pub snapshot: Option<Source>,
+    pub snapshot: Option<SnapshotSource>,
     /// Without it: hydrate and serve, no live updates.
     pub supabase: Option<Supabase>,
     /// The renewal endpoint.
@@ -121,10 +121,10 @@ impl Config {
         }
 
         let snapshot = match (args.snapshot, environment.remove("SNAPSHOT_URL")) {
-            (Some(file), _) => Some(Source::File(absolute("--snapshot", file)?)),
+            (Some(file), _) => Some(SnapshotSource::File(absolute("--snapshot", file)?)),
             (None, Some(url)) => {
                 http_url("SNAPSHOT_URL", &url, Shown::No)?;
-                Some(Source::Url(url.into()))
+                Some(SnapshotSource::Url(url.into()))
             }
             (None, None) => None,
         };

@@ -76,9 +76,9 @@ const COMMANDS: &[(&str, Tried)] = &[
     ),
     (
         "psql -1 -f take_back.sql",
-        Not("`supabase/tests/run older` does it on a real server", &["supabase/take_back.sql"]),
+        Not("`supabase/tests/run legacy` does it on a real server", &["supabase/take_back.sql"]),
     ),
-    ("supabase/tests/run database older load", Not("minutes: `tests/run suites` does it", &["supabase/tests/run"])),
+    ("supabase/tests/run database legacy load", Not("minutes: `tests/run suites` does it", &["supabase/tests/run"])),
 ];
 
 /// Fenced shell commands, lines that go on joined, and the README's table of commands.

@@ -39,13 +39,13 @@ begin
     return code || ' ' || message;
   end;
 end $$;
-create function tests.act(who text, statement text) returns text language sql as $$
+create function tests.run_as(who text, statement text) returns text language sql as $$
   select tests.as_role(coalesce(tests.claims(who)->>'role', 'authenticated'), tests.claims(who), statement)
 $$;
 -- The SQLSTATE of a refusal, or `ok`.
 create function tests.code(who text, statement text) returns text language sql as $$
   select case when result ~ '^[0-9A-Z]{5} ' then left(result, 5) else 'ok' end
-    from (select tests.act(who, statement) as result) r
+    from (select tests.run_as(who, statement) as result) r
 $$;
 -- The details of a refusal.
 create function tests.details(who text, statement text) returns jsonb language plpgsql as $$
@@ -63,16 +63,16 @@ exception when others then
 end $$;
 -- A statement whose result is one row of project_files, as the parts that tests look at.
 create function tests.row_of(who text, call text) returns text language sql as $$
-  select tests.act(who, format('select concat_ws(''|'', f.file_path, f.version, f.revision, f.is_deleted, f.content) from %s f', call))
+  select tests.run_as(who, format('select concat_ws(''|'', f.file_path, f.version, f.revision, f.is_deleted, f.content) from %s f', call))
 $$;
 create function tests.head(name text) returns bigint language sql as
   $$ select coalesce((select revision from project_sync.counters where project_id = tests.project(name)), 0) $$;
-create function tests.digest_holds() returns boolean language sql as $$
+create function tests.digest_matches() returns boolean language sql as $$
   select coalesce(bool_and(c.digest = project_sync.recomputed_digest(c.project_id)), true) from project_sync.counters c
 $$;
 -- What holds of every table at every moment: one current row a path, the highest; revisions within the head; one event each.
-create function tests.table_is_sound() returns boolean language sql as $$
-  select tests.digest_holds()
+create function tests.table_is_consistent() returns boolean language sql as $$
+  select tests.digest_matches()
     and not exists (select from public.project_files group by project_id, file_path
       having count(*) filter (where is_current_version) <> 1
         or max(version) filter (where is_current_version) <> max(version))
@@ -89,7 +89,7 @@ create function tests.events_are_dense(name text) returns boolean language sql a
 $$;
 
 -- Two projects: `one` with its people, `two` of somebody else.
-create procedure tests.people_and_projects() language plpgsql as $$
+create procedure tests.create_people_and_projects() language plpgsql as $$
 begin
   insert into auth.users (id) select tests.person(who)
     from unnest(array['owner', 'editor', 'collaborator', 'stranger', 'other owner']) who on conflict do nothing;

@@ -40,7 +40,7 @@ fn a_local_snapshot_is_enough() {
     assert_eq!(config.project_dir, Path::new("/app/project"));
     assert_eq!(config.state_dir, Path::new("/app/.preview-agent"));
     assert!(config.supabase.is_none());
-    assert!(matches!(config.snapshot, Some(Source::File(file)) if file.is_absolute()));
+    assert!(matches!(config.snapshot, Some(SnapshotSource::File(file)) if file.is_absolute()));
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn a_secret_never_stands_in_an_error() {
 #[test]
 fn a_flag_wins_over_the_environment() {
     let config = resolve(&with(&["--snapshot", "/x.zip"]), &[("SNAPSHOT_URL", "https://x.test/y.zip")]).unwrap();
-    assert!(matches!(config.snapshot, Some(Source::File(_))));
+    assert!(matches!(config.snapshot, Some(SnapshotSource::File(_))));
 }
 
 #[test]

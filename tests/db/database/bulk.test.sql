@@ -1,12 +1,12 @@
 -- Bulks: all or nothing, one revision, the bad entry named.
-call tests.people_and_projects();
+call tests.create_people_and_projects();
 select no_plan();
 create function tests.bulk(entries text) returns text language sql as $$
   select format('select public.bulk_upsert_project_files(%L, %L)', tests.project('one'), entries)
 $$;
 create function tests.result(entries text) returns text language sql as $$
   select concat_ws(' ', answer->>'revision', (select string_agg(concat_ws(':', f->>'file_path', f->>'version', left(f->>'content_hash', 4)), ' ' order by n) from jsonb_array_elements(answer->'files') with ordinality e(f, n)))
-    from (select tests.act('editor', tests.bulk(entries))::jsonb as answer) a
+    from (select tests.run_as('editor', tests.bulk(entries))::jsonb as answer) a
 $$;
 select is(tests.result('[{"file_path": "b", "content": "B", "file_type": "text"}, {"file_path": "a", "content": "A", "expected_version": 0}]'), '1 b:1:df7e a:1:559a', 'two new files, in the order of the entries');
 select is(tests.result('[{"file_path": "b", "content": "B"}, {"file_path": "a", "content": "A", "expected_version": 9}]'), '1 b:1:df7e a:1:559a', 'equal content changes nothing');
@@ -14,7 +14,7 @@ select is(tests.result('[{"file_path": "b", "content": "B"}, {"file_path": "a", 
 select is(tests.result('[{"action": "delete", "file_path": "a", "expected_version": 2}, {"file_path": "renamed", "content": "A2"}]'), '3 a:3 renamed:1:c836', 'a rename is one bulk');
 select is(tests.result('[{"action": "delete", "file_path": "a", "expected_version": 1}]'), '3 a:3', 'deleted once more');
 select is((select string_agg(event || coalesce(':' || (payload->>'count'), ''), ' ' order by revision) from tests.events('one')), 'bulk:apply:2 bulk:apply:1 bulk:apply:2', 'a bulk''s event is a bulk event, however little it changes');
-select is(tests.act('editor', format('select public.bulk_delete_project_files(%L, ''{b,renamed}'')', tests.project('one')))::jsonb,
+select is(tests.run_as('editor', format('select public.bulk_delete_project_files(%L, ''{b,renamed}'')', tests.project('one')))::jsonb,
   '{"revision": 4, "files": [{"file_path": "b", "version": 2, "content_hash": null}, {"file_path": "renamed", "version": 2, "content_hash": null}]}', 'deletes in bulk');
 select is(tests.result('[{"file_path": "a", "content": "A3", "file_type": "text"}, {"file_path": "new/ü", "content": "", "expected_version": null}]'), '5 a:4:1398 new/ü:1:e3b0', 're-created');
 
@@ -63,7 +63,7 @@ select is(tests.result('[{"file_path": "logo.png", "file_type": "image", "conten
 select is(tests.code('editor', tests.many(10000)), 'ok', '10,000 entries');
 select is(tests.head('one'), 7::bigint, 'are one revision');
 select is((select payload - 'timestamp' - 'sender' - 'id' from tests.events('one') where revision = 7), '{"revision": 7, "count": 10000, "files": [], "files_omitted": true}', 'whose list is too long for an event');
-select is(tests.act('agent', format('select jsonb_array_length(public.list_project_changes(%L, 6, 100)->''files'')', tests.project('one'))), '10000', 'and is read whole');
+select is(tests.run_as('agent', format('select jsonb_array_length(public.list_project_changes(%L, 6, 100)->''files'')', tests.project('one'))), '10000', 'and is read whole');
 update project_sync.settings set rate_per_second = 0.001, rate_burst = 60 where one_row;
 delete from project_sync.rate_limits;
 create function tests.delete_many(n integer) returns text language sql as $$
@@ -72,5 +72,5 @@ $$;
 select is(tests.code('editor', tests.delete_many(10000)), 'ok', 'deleted in one bulk');
 select is(tests.code('editor', tests.delete_many(10000)), 'PT429', 'bulks cost by their size');
 select is(tests.code('editor', tests.delete_many(2000)), 'ok', 'a small one is still to be had');
-select ok(tests.table_is_sound() and tests.events_are_dense('one'), 'sound');
+select ok(tests.table_is_consistent() and tests.events_are_dense('one'), 'sound');
 select * from finish();

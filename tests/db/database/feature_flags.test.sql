@@ -1,9 +1,9 @@
 -- Flags: off, a percentage, targets.
-call tests.people_and_projects();
+call tests.create_people_and_projects();
 select no_plan();
 select set_eq('select flag_key from feature_flags', array['FSYNC_USE_RPC', 'FSYNC_SERVER_BROADCASTS', 'FSYNC_SNAPSHOT_HYDRATION', 'FSYNC_BULK_GENERATION', 'FSYNC_KEEP_CLIENT_BROADCAST'], 'the five flags');
 create function tests.enabled(flag text, who text default null, caller text default 'owner') returns text language sql as $$
-  select tests.act(caller, format('select public.is_feature_enabled(%L%s)', flag, coalesce(', ' || quote_literal(tests.person(who)), '')))
+  select tests.run_as(caller, format('select public.is_feature_enabled(%L%s)', flag, coalesce(', ' || quote_literal(tests.person(who)), '')))
 $$;
 select is(tests.enabled('FSYNC_USE_RPC'), 'true', 'on for everybody');
 select is(tests.enabled('FSYNC_KEEP_CLIENT_BROADCAST'), 'false', 'off for everybody');
@@ -22,5 +22,5 @@ update feature_flags set target_user_ids = array[tests.person('owner')], rollout
 select is(tests.enabled('HALF', null, who), (who = 'owner')::text, 'without a person it is the caller: ' || who) from unnest(array['owner', 'editor', 'service']) who;
 select throws_ok('update feature_flags set rollout_percentage = 101', '23514', null, 'no more than all');
 select throws_ok($$insert into feature_flags (flag_key) values ('HALF')$$, '23505', null, 'one flag of a name');
-select is(tests.act('owner', 'select count(*) from public.feature_flags'), '42501 permission denied for table feature_flags', 'people ask the function');
+select is(tests.run_as('owner', 'select count(*) from public.feature_flags'), '42501 permission denied for table feature_flags', 'people ask the function');
 select * from finish();

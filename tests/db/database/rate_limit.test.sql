@@ -1,5 +1,5 @@
 -- The token bucket of each user and project.
-call tests.people_and_projects();
+call tests.create_people_and_projects();
 select no_plan();
 update project_sync.settings set rate_per_second = 0.5, rate_burst = 50 where one_row;
 create function tests.saves(who text, n integer, project text default 'one') returns text language plpgsql as $$

@@ -1,5 +1,5 @@
 -- Who may join and send on the private topics, asked as Realtime asks: a row with topic and extension, under role and claims.
-call tests.people_and_projects();
+call tests.create_people_and_projects();
 select no_plan();
 create function tests.may_read(who text, topic text, extension text default 'broadcast') returns boolean language plpgsql as $$
 declare
@@ -7,7 +7,7 @@ declare
 begin
   insert into realtime.messages (topic, extension) values (topic, extension);
   perform set_config('realtime.topic', topic, true);
-  seen := tests.act(who, format('select count(*) from realtime.messages where topic = %L and extension = %L', topic, extension));
+  seen := tests.run_as(who, format('select count(*) from realtime.messages where topic = %L and extension = %L', topic, extension));
   delete from realtime.messages;
   return seen <> '0';
 end $$;

@@ -1,5 +1,5 @@
 -- Buckets and who reaches what in them.
-call tests.people_and_projects();
+call tests.create_people_and_projects();
 select no_plan();
 select is((select string_agg(concat_ws('|', id, public, file_size_limit, allowed_mime_types), ' ' order by id) from storage.buckets),
   'project-assets|f|52428800 project-snapshots|f|52428800|{application/zip,application/x-zip-compressed}', 'the buckets and their limits');
@@ -7,7 +7,7 @@ insert into storage.objects (bucket_id, name) select bucket, tests.project(proje
   from unnest(array['one', 'two']) project, (values ('project-assets', repeat('a', 64)), ('project-snapshots', '1-x.zip')) o(bucket, object);
 insert into storage.objects (bucket_id, name) values ('project-assets', 'stray'), ('project-assets', '../' || tests.project('one')), ('project-snapshots', '');
 create function tests.sees(who text, bucket text) returns text language sql as $$
-  select tests.act(who, format('select string_agg(p.name, '' '' order by p.name) from storage.objects o left join (values (%L, ''one''), (%L, ''two'')) p(id, name) on split_part(o.name, ''/'', 1) = p.id where bucket_id = %L', tests.project('one'), tests.project('two'), bucket))
+  select tests.run_as(who, format('select string_agg(p.name, '' '' order by p.name) from storage.objects o left join (values (%L, ''one''), (%L, ''two'')) p(id, name) on split_part(o.name, ''/'', 1) = p.id where bucket_id = %L', tests.project('one'), tests.project('two'), bucket))
 $$;
 select is(tests.sees(who, 'project-assets'), case when who in ('owner', 'editor', 'collaborator', 'agent') then 'one' when who in ('other agent', 'other owner') then 'two' end, who || ' sees assets')
   from unnest(array['owner', 'editor', 'collaborator', 'agent', 'stranger', 'anon', 'other agent', 'other owner', 'agent of nothing', 'nobody']) who;
@@ -21,8 +21,8 @@ select is(tests.uploads(who, 'project-assets', tests.project('one') || '/' || en
 select is(tests.uploads('owner', 'project-assets', tests.project('one') || '/' || name), '42501', 'not under the name ' || name) from unnest(array['logo.png', repeat('A', 64), repeat('a', 64) || '/x', '../' || repeat('a', 64)]) name;
 select is(tests.uploads(who, 'project-snapshots', tests.project('one') || '/2-y.zip'), case when who = 'service' then 'ok' else '42501' end, who || ' uploads a snapshot')
   from unnest(array['owner', 'editor', 'collaborator', 'agent', 'service', 'stranger', 'anon']) who;
-select is(tests.act(who, 'with gone as (delete from storage.objects returning 1) select count(*) from gone'), '0', who || ' deletes nothing')
+select is(tests.run_as(who, 'with gone as (delete from storage.objects returning 1) select count(*) from gone'), '0', who || ' deletes nothing')
   from unnest(array['owner', 'editor', 'collaborator', 'agent', 'stranger', 'anon']) who;
-select is(tests.act(who, 'with changed as (update storage.objects set name = ''x'' returning 1) select count(*) from changed'), '0', who || ' changes nothing')
+select is(tests.run_as(who, 'with changed as (update storage.objects set name = ''x'' returning 1) select count(*) from changed'), '0', who || ' changes nothing')
   from unnest(array['owner', 'editor', 'collaborator', 'agent', 'stranger', 'anon']) who;
 select * from finish();

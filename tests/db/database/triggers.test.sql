@@ -1,5 +1,5 @@
 -- Raw SQL and older code: whoever writes the rows, one transaction is one revision and one event.
-call tests.people_and_projects();
+call tests.create_people_and_projects();
 select no_plan();
 create function tests.listing() returns text language sql as $$
   select string_agg(concat_ws('|', file_path, version, revision, case when is_deleted then 'deleted' else content end), ' ' order by file_path)
@@ -129,7 +129,7 @@ select throws_ok(format('insert into project_files (project_id, file_path, conte
 select throws_ok(format('insert into project_files (project_id, file_path, content, content_hash, revision, size, version) values (%L, ''bin'', ''x'', %L, 1, 1, 9)', tests.project('one'), repeat('a', 64)), '23505', null, 'constraint: one current row a path');
 alter table project_files enable trigger user;
 
-select ok(tests.table_is_sound(), 'digest, current rows and revisions hold');
+select ok(tests.table_is_consistent(), 'digest, current rows and revisions hold');
 select ok(tests.events_are_dense('one') and tests.events_are_dense('two'), 'one event for each revision');
 select is((select string_agg(event, ' ' order by revision) from tests.events('one') where revision in (1, 6, 10, 17, 19)),
   'file:update bulk:apply file:update bulk:apply file:delete', 'of the kind that fits');
@@ -138,7 +138,7 @@ select is((select string_agg(event, ' ' order by revision) from tests.events('on
 delete from projects where id = tests.project('one');
 select is((select count(*) from project_files where project_id = tests.project('one')) + (select count(*) from project_sync.counters where project_id = tests.project('one')), 0::bigint, 'nothing left of a project');
 begin;
-call tests.people_and_projects(); call tests.insert_raw('a', 'a'); delete from projects where id = tests.project('one');
+call tests.create_people_and_projects(); call tests.insert_raw('a', 'a'); delete from projects where id = tests.project('one');
 commit;
 select ok(true, 'made, written and deleted in one transaction');
 select * from finish();

@@ -1,5 +1,5 @@
 -- The functions that write single files: what they return, refuse, and leave alone.
-call tests.people_and_projects();
+call tests.create_people_and_projects();
 select no_plan();
 
 create function tests.save(who text, path text, content text, expected text default 'null', type text default 'typescript')
@@ -73,10 +73,10 @@ select is(tests.code('owner', tests.register('owner', 'logo.png', repeat('a', 64
 select is(tests.code('owner', tests.register('owner', 'logo.png', 'abc', '10')), '22023', 'no sha256');
 select is(tests.code('owner', tests.register('owner', 'logo.png', repeat('a', 64), 'null')), '22023', 'no size');
 select is(tests.code('owner', tests.register('owner', '../logo.png', repeat('a', 64), '10')), '22023', 'an evil path');
-select is(tests.act('owner', tests.register('owner', 'logo.png', repeat('A', 64), '10')), 'logo.png|1|t|base64|10|f', 'a stored object');
-select is(tests.act('owner', tests.register('owner', 'logo.png', repeat('a', 64), '10', '5')), 'logo.png|1|t|base64|10|f', 'once more: nothing changes');
+select is(tests.run_as('owner', tests.register('owner', 'logo.png', repeat('A', 64), '10')), 'logo.png|1|t|base64|10|f', 'a stored object');
+select is(tests.run_as('owner', tests.register('owner', 'logo.png', repeat('a', 64), '10', '5')), 'logo.png|1|t|base64|10|f', 'once more: nothing changes');
 select is(tests.remove('owner', 'logo.png'), 'logo.png|2|10|t', 'and deleted');
 
-select ok(tests.table_is_sound(), 'digest, current rows and revisions hold');
+select ok(tests.table_is_consistent(), 'digest, current rows and revisions hold');
 select ok(tests.events_are_dense('one'), 'one event for each revision');
 select * from finish();

@@ -14,7 +14,7 @@ ask "select pg_create_logical_replication_slot('log', 'test_decoding')" >/dev/nu
 output=$(mode=simple bench -T "$seconds" -c 16 -f "$tests/load/mixed.pgbench"); status=$?
 ok "$([ $status = 0 ] && echo true)" "mixed: $(grep -m3 'error\|aborted' <<<"$output")"
 echo "16 writers, mixed, $seconds s: $(tps <<<"$output") a second; $(ask "select string_agg(outcome || ' ' || n, ', ' order by n desc) from (select outcome, count(*) n from tests.outcomes group by 1) o"); head $(ask "select tests.head('load 0')")"
-ok "$(ask 'select tests.table_is_sound()')" 'mixed: digest, current rows and revisions hold'
+ok "$(ask 'select tests.table_is_consistent()')" 'mixed: digest, current rows and revisions hold'
 ok "$(ask "select count(distinct outcome) = 4 from tests.outcomes where outcome in ('done', 'PT409', 'PT404', 'one state')")" 'mixed: saves, conflicts, what is gone, and reads of one state all happened'
 # The log of commits is what Realtime reads.
 ok "$(ask "with sent as (select row_number() over () as n, substring(data from '\"revision\": ([0-9]+)')::bigint as revision
@@ -38,11 +38,11 @@ for flush in on off; do
     "16 over 50 projects $(bench -T $measured -c 16 -f "$tests/load/spread.pgbench" | tps)"
 done
 ask "alter role $PGUSER reset synchronous_commit"
-ok "$(ask 'select tests.table_is_sound()')" 'fast: sound'
+ok "$(ask 'select tests.table_is_consistent()')" 'fast: sound'
 
 # Older code that updates rows in place locks the row before the project: it may lose to a writer of the same file, and tries again.
-output=$(mode=simple bench -T 3 -c 8 --max-tries=100 -f "$tests/load/older_updates.pgbench"); status=$?
-ok "$([ $status = 0 ] && ask 'select tests.table_is_sound()')" "older code beside the functions: $(grep -m3 'error\|aborted' <<<"$output")"
+output=$(mode=simple bench -T 3 -c 8 --max-tries=100 -f "$tests/load/legacy_updates.pgbench"); status=$?
+ok "$([ $status = 0 ] && ask 'select tests.table_is_consistent()')" "older code beside the functions: $(grep -m3 'error\|aborted' <<<"$output")"
 ok "$(ask "select tests.events_are_dense('load 60')")" 'older code beside the functions: events are dense'
 
 # A session that runs a statement and stays in its transaction until it is let go.
@@ -74,7 +74,7 @@ let_go
 # 5 MB, saved and read back.
 milliseconds() { local start; start=$(date +%s%N); "$@" >/dev/null; echo $((($(date +%s%N) - start) / 1000000)); }
 echo "a file of 5 MB: saved in $(milliseconds ask "$as_writer select version from upsert_project_file(tests.project('load 11'), 'five', (select string_agg(md5(n::text), '') from generate_series(1, 163840) n), 'text'); commit") ms"
-ok "$(ask "select tests.act('service', format('select encode(sha256(convert_to(f->>''content'', ''UTF8'')), ''hex'') = f->>''content_hash'' and length(f->>''content'') = 5242880 from public.get_project_file(%L, ''five'', 1) f', tests.project('load 11')))")" '5 MB: read back whole'
+ok "$(ask "select tests.run_as('service', format('select encode(sha256(convert_to(f->>''content'', ''UTF8'')), ''hex'') = f->>''content_hash'' and length(f->>''content'') = 5242880 from public.get_project_file(%L, ''five'', 1) f', tests.project('load 11')))")" '5 MB: read back whole'
 ok "$(ask "select payload->>'content_omitted' from tests.events('load 11') where payload->>'file_path' = 'five'")" '5 MB: the event leaves it out'
 
 # Bulks of 10,000 until there are 10,000 files and 100,000 versions.
@@ -85,7 +85,7 @@ for round in 1 2 3 4 5 6 7 8 9 10; do
 done
 ok "$(ask "select count(*) = 100000 and count(*) filter (where is_current_version) = 10000 from project_files where project_id = tests.project('large')")" '10,000 files, 100,000 versions'
 # Then 500 single saves, so that there are small numbers of changes to ask for.
-ask "do \$\$ begin for i in 1..500 loop perform tests.act('writer 1', format('select upsert_project_file(%L, %L, %L, ''text'')', tests.project('large'), 'src/' || i % 100 || '/file-' || i || '.ts', repeat(md5(i::text), 16))); commit; end loop; end \$\$"
+ask "do \$\$ begin for i in 1..500 loop perform tests.run_as('writer 1', format('select upsert_project_file(%L, %L, %L, ''text'')', tests.project('large'), 'src/' || i % 100 || '/file-' || i || '.ts', repeat(md5(i::text), 16))); commit; end loop; end \$\$"
 ask 'vacuum analyze'
 echo "project_head: median $(ask "select tests.median_ms(format('select public.project_head(%L)', tests.project('large')), 300)") ms"
 for changes in 0 10 50 500; do
@@ -106,4 +106,4 @@ SQL
 )
 grep -E 'Scan.* on (project_files|counters)' <<<"$plans" | sed 's/^ */  /; s/(cost[^)]*) //'
 ok "$(grep -qE 'project_files_sync_revision' <<<"$plans" && ! grep -qE 'Seq Scan on (project_files|counters)' <<<"$plans" && echo true)" 'plans: by the index of revisions, never the whole table'
-ok "$(ask 'select tests.table_is_sound()')" 'large: sound'
+ok "$(ask 'select tests.table_is_consistent()')" 'large: sound'

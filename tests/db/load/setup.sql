@@ -24,7 +24,7 @@ end $$;
 -- Whether a whole listing is one state: its digest is that of its files, and no file is above its head.
 create function tests.read_is_one_state(name text) returns void language plpgsql as $$
 declare
-  answer jsonb := tests.act('service', format('select public.list_project_changes(%L, 0, 10000, false)', tests.project(name)))::jsonb;
+  answer jsonb := tests.run_as('service', format('select public.list_project_changes(%L, 0, 10000, false)', tests.project(name)))::jsonb;
   digest text := (select project_sync.digest_hex(coalesce(bit_xor(project_sync.file_digest(f->>'file_path', (f->>'version')::integer, f->>'content_hash')), repeat('0', 256)::bit(256)))
     from jsonb_array_elements(answer->'files') f where not (f->>'is_deleted')::boolean);
 begin
