@@ -24,11 +24,23 @@ async function until(what, holds) {
   }
 }
 
-const answers = (url) => fetch(url).then((answer) => answer.ok, () => false)
+const answers = (url) =>
+  fetch(url).then(
+    (answer) => answer.ok,
+    () => false,
+  )
 
-const session = { PROJECT_ID: '00000000-0000-4000-8000-000000000000', SESSION_ID: 'prepare', PROJECT_DIR: project, STATE_DIR: state }
+const session = {
+  PROJECT_ID: '00000000-0000-4000-8000-000000000000',
+  SESSION_ID: 'prepare',
+  PROJECT_DIR: project,
+  STATE_DIR: state,
+}
 const env = { ...process.env, ...session }
-must('the snapshot', spawnSync('preview-agent', ['snapshot', template, '--out', '/tmp/template.zip'], { stdio: 'inherit', env }))
+must(
+  'the snapshot',
+  spawnSync('preview-agent', ['snapshot', template, '--out', '/tmp/template.zip'], { stdio: 'inherit', env }),
+)
 const args = ['run', '--snapshot', '/tmp/template.zip', '--log-format', 'pretty', '--status-addr', '127.0.0.1:9464']
 const agent = spawn('preview-agent', args, { stdio: 'inherit', env })
 await until('the preview answers', () => answers('http://127.0.0.1:9464/readyz'))

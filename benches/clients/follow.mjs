@@ -1,71 +1,71 @@
 // node follow.mjs DIR: joins the project's channel and writes what its events say, as they come and in parallel.
-import { mkdir, rm, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
-import { createClient } from "@supabase/supabase-js";
-import ws from "ws";
+import { mkdir, rm, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { createClient } from '@supabase/supabase-js'
+import ws from 'ws'
 
-const [dir] = process.argv.slice(2);
-const { SUPABASE_URL, SUPABASE_ANON_KEY, REALTIME_TOKEN, PROJECT_ID } = process.env;
+const [dir] = process.argv.slice(2)
+const { SUPABASE_URL, SUPABASE_ANON_KEY, REALTIME_TOKEN, PROJECT_ID } = process.env
 const client = createClient(SUPABASE_URL, SUPABASE_ANON_KEY, {
   auth: { persistSession: false },
   global: { headers: { Authorization: `Bearer ${REALTIME_TOKEN}` } },
   realtime: { transport: ws },
-});
-await client.realtime.setAuth(REALTIME_TOKEN);
+})
+await client.realtime.setAuth(REALTIME_TOKEN)
 
-const made = new Set();
+const made = new Set()
 const write = async ({ file_path, content }) => {
-  const path = join(dir, file_path);
-  const parent = dirname(path);
+  const path = join(dir, file_path)
+  const parent = dirname(path)
   if (!made.has(parent)) {
-    await mkdir(parent, { recursive: true });
-    made.add(parent);
+    await mkdir(parent, { recursive: true })
+    made.add(parent)
   }
-  await writeFile(path, content);
-};
+  await writeFile(path, content)
+}
 
 // More at once than these only wait for each other.
-const AT_ONCE = 32;
+const AT_ONCE = 32
 
 const call = async (name, args) => {
-  const { data, error } = await client.rpc(name, { project_uuid: PROJECT_ID, ...args });
-  if (error) throw error;
-  return data;
-};
+  const { data, error } = await client.rpc(name, { project_uuid: PROJECT_ID, ...args })
+  if (error) throw error
+  return data
+}
 
 // What a page had no room for.
 const fetched = async (files) => {
-  const queue = [...files];
+  const queue = [...files]
   const worker = async () => {
     for (let file = queue.pop(); file; file = queue.pop()) {
-      await write(await call("get_project_file", { p_file_path: file.file_path, p_version: file.version }));
+      await write(await call('get_project_file', { p_file_path: file.file_path, p_version: file.version }))
     }
-  };
-  await Promise.all(Array.from({ length: AT_ONCE }, worker));
-};
+  }
+  await Promise.all(Array.from({ length: AT_ONCE }, worker))
+}
 
 // What an event had no room for.
 const read = async (since) => {
   for (let complete = false; !complete; ) {
-    const data = await call("list_project_changes", { since_revision: since, with_content: true });
-    complete = data.complete;
-    since = data.files.at(-1)?.revision ?? data.head_revision;
+    const data = await call('list_project_changes', { since_revision: since, with_content: true })
+    complete = data.complete
+    since = data.files.at(-1)?.revision ?? data.head_revision
     await Promise.all([
       ...data.files.filter((file) => file.is_deleted).map((file) => rm(join(dir, file.file_path), { force: true })),
       ...data.files.filter((file) => file.content !== null).map(write),
       fetched(data.files.filter((file) => file.content_omitted)),
-    ]);
+    ])
   }
-};
+}
 
-const channel = client.channel(`project:${PROJECT_ID}`, { config: { private: true } });
-channel.on("broadcast", { event: "file:update" }, ({ payload }) => write(payload));
-channel.on("broadcast", { event: "bulk:apply" }, async ({ payload }) => {
-  const { files, files_omitted, revision } = payload;
-  if (files_omitted || files.some((file) => file.content_omitted)) await read(revision - 1);
-  else await Promise.all(files.map(write));
-});
+const channel = client.channel(`project:${PROJECT_ID}`, { config: { private: true } })
+channel.on('broadcast', { event: 'file:update' }, ({ payload }) => write(payload))
+channel.on('broadcast', { event: 'bulk:apply' }, async ({ payload }) => {
+  const { files, files_omitted, revision } = payload
+  if (files_omitted || files.some((file) => file.content_omitted)) await read(revision - 1)
+  else await Promise.all(files.map(write))
+})
 channel.subscribe((status) => {
-  if (status === "SUBSCRIBED") console.log("joined");
-  else if (status !== "CLOSED") console.error(status);
-});
+  if (status === 'SUBSCRIBED') console.log('joined')
+  else if (status !== 'CLOSED') console.error(status)
+})

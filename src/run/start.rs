@@ -16,7 +16,7 @@ use crate::cli::exit::Exit;
 use crate::sync::net::Net;
 use crate::sync::realtime::Realtime;
 use crate::sync::state::StateFile;
-use crate::sync::token::{Kind, TokenCell};
+use crate::sync::token::{TokenCell, TokenFormat};
 use crate::sync::workspace::Workspace;
 use crate::telemetry::status::{self, Board, Phase};
 use supervisor::init::Init;
@@ -126,7 +126,7 @@ fn options(config: &Config, started: Instant) -> Options {
         session_id: config.session_id.clone(),
         live: supabase.is_some(),
         protocol: supabase.map(|supabase| supabase.protocol).unwrap_or_default(),
-        private: supabase.is_some_and(|supabase| supabase.token.kind() == Kind::Jwt),
+        private: supabase.is_some_and(|supabase| supabase.token.format() == TokenFormat::Jwt),
         postgres_changes: supabase.is_some_and(|supabase| supabase.postgres_changes),
         publish_status: supabase.is_some_and(|supabase| supabase.publish_status),
         token_lifetime: supabase.and_then(|supabase| supabase.token.lifetime()),

@@ -31,7 +31,7 @@ pub(super) struct Writer {
 #[derive(Debug)]
 enum Task {
     Write(BatchId, Vec<Op>),
-    PutAside(BTreeSet<ProjectPath>),
+    Quarantine(BTreeSet<ProjectPath>),
 }
 
 /// What was done.
@@ -41,7 +41,7 @@ pub(super) enum Done {
     /// Files that hold something else than the agent put there.
     Looked(Vec<LocalChange>),
     /// So many files were put aside.
-    PutAside(Result<usize, WorkspaceError>),
+    Quarantine(Result<usize, WorkspaceError>),
 }
 
 #[derive(Debug, Default)]
@@ -76,8 +76,8 @@ impl Writer {
     }
 
     /// Puts everything aside that could be of the database and is not named.
-    pub(super) fn put_aside_all_but(&mut self, wanted: BTreeSet<ProjectPath>) {
-        self.queue.push_back(Task::PutAside(wanted));
+    pub(super) fn quarantine_all_except(&mut self, wanted: BTreeSet<ProjectPath>) {
+        self.queue.push_back(Task::Quarantine(wanted));
     }
 
     pub(super) fn busy(&self) -> bool {
@@ -134,7 +134,7 @@ impl Writer {
         self.state = State::Busy(tokio::task::spawn_blocking(move || {
             let done = match task {
                 Task::Write(batch, ops) => Done::Written(batch, workspace.apply(ops)),
-                Task::PutAside(wanted) => Done::PutAside(workspace.put_aside_all_but(&wanted)),
+                Task::Quarantine(wanted) => Done::Quarantine(workspace.quarantine_all_except(&wanted)),
             };
             (workspace, done)
         }));
@@ -145,13 +145,13 @@ impl Writer {
     fn look(&mut self) {
         self.look = Instant::now() + LOOK_EVERY;
         let State::Idle(workspace) = &mut self.state else { return };
-        let suspects = workspace.suspects();
+        let suspects = workspace.changed_stamps();
         if suspects.is_empty() {
             return;
         }
         let State::Idle(mut workspace) = std::mem::take(&mut self.state) else { unreachable!("it was idle") };
         self.state = State::Looking(tokio::task::spawn_blocking(move || {
-            let (changes, bytes) = workspace.examine(suspects);
+            let (changes, bytes) = workspace.read_changed(suspects);
             (workspace, changes, bytes)
         }));
     }

@@ -2,7 +2,8 @@
 
 mod asset;
 mod body;
-mod refusal;
+mod error_response;
+
 mod renewer;
 
 use std::sync::Arc;
@@ -160,7 +161,7 @@ impl Database {
             return Ok(response);
         }
         let secrets = [self.anon_key.clone(), token.secret().clone()];
-        Err(refusal::read(response).await.into_error(what, &secrets))
+        Err(error_response::read(response).await.into_error(what, &secrets))
     }
 
     fn url(&self, place: &[&str], query: &[(&str, String)]) -> Url {

@@ -4,17 +4,14 @@
 //! hashes and writes. Only when the archive was read to its end, and agrees with its central directory and its
 //! manifest, does what was extracted count.
 
-pub mod build;
-pub mod walk;
-
 mod batch;
-mod check;
 mod download;
 mod error;
 mod extract;
 mod feed;
 mod limits;
-mod meter;
+mod manifest_check;
+mod progress;
 mod staging;
 mod tree;
 
@@ -25,20 +22,20 @@ use std::time::{Duration, Instant};
 
 use cap_std::fs::Dir;
 use secrecy::SecretString;
-use sync_core::{ContentHash, ProjectPath, Revision, Version};
+use sync_core::Revision;
 
 pub use error::{ManifestFault, SnapshotError};
 pub use limits::Limits;
-pub use meter::Progress;
+pub use progress::Progress;
 
-use crate::sync::stamp::Stamp;
+use crate::sync::files::{ExtractDir, ExtractedFile};
 use download::{Download, Fetched};
-use meter::Meter;
+use progress::ProgressCounter;
 use supervisor::process::ProjectUser;
 
 /// Where a snapshot is.
 #[derive(Debug, Clone)]
-pub enum Source {
+pub enum SnapshotSource {
     /// A signed URL, `http` or `https`: who has it has the project.
     Url(SecretString),
     /// A file on this machine.
@@ -67,38 +64,6 @@ pub struct Extracted {
     pub waited: Duration,
 }
 
-/// A file that now lies in the stage.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExtractedFile {
-    /// Where it lies, and is to lie in the project.
-    pub path: ProjectPath,
-    /// From the manifest; none without one.
-    pub version: Option<Version>,
-    /// Taken while the bytes were written, and equal to the manifest's.
-    pub hash: ContentHash,
-    /// In bytes.
-    pub size: u64,
-    /// The archive says that it may be run; its mode is set.
-    pub executable: bool,
-    /// As it lies in the stage, where the system could be asked.
-    pub stamp: Option<Stamp>,
-}
-
-/// Where a snapshot is extracted into.
-#[derive(Debug)]
-pub struct Destination {
-    /// An empty directory, which nothing is written outside of.
-    pub dir: Dir,
-    /// Whose everything in it is to be, where that is not the agent.
-    pub owner: Option<ProjectUser>,
-}
-
-impl From<Dir> for Destination {
-    fn from(dir: Dir) -> Destination {
-        Destination { dir, owner: None }
-    }
-}
-
 /// Extracts the snapshot at `source` into `stage`.
 ///
 /// A broken download resumes or begins anew inside of this. `progress` hears of it every 100 ms, and once at the end.
@@ -108,25 +73,25 @@ impl From<Dir> for Destination {
 /// # Errors
 /// See [`SnapshotError`]. The URL stands in none of them.
 pub async fn hydrate(
-    source: &Source,
+    source: &SnapshotSource,
     project_id: &str,
     http: &reqwest::Client,
-    stage: impl Into<Destination>,
+    stage: impl Into<ExtractDir>,
     limits: &Limits,
     progress: impl Fn(Progress) + Send + 'static,
 ) -> Result<Extracted, SnapshotError> {
     let started = Instant::now();
-    let meter = Arc::new(Meter::default());
+    let meter = Arc::new(ProgressCounter::default());
     let _stop = meter.stop_on_drop();
-    let Destination { dir: stage, owner } = stage.into();
+    let ExtractDir { dir: stage, owner } = stage.into();
     let job = Job { project_id, stage, owner, limits, meter: meter.clone() };
     let mut work = pin!(async {
         match source {
-            Source::File(path) => job.file(path.clone()).await,
-            Source::Url(url) => job.url(Download::new(url, http, limits, meter.clone())?).await,
+            SnapshotSource::File(path) => job.file(path.clone()).await,
+            SnapshotSource::Url(url) => job.url(Download::new(url, http, limits, meter.clone())?).await,
         }
     });
-    let mut tick = tokio::time::interval(meter::EVERY);
+    let mut tick = tokio::time::interval(progress::REPORT_INTERVAL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let result = loop {
         tokio::select! {
@@ -145,7 +110,7 @@ struct Job<'a> {
     stage: Dir,
     owner: Option<ProjectUser>,
     limits: &'a Limits,
-    meter: Arc<Meter>,
+    meter: Arc<ProgressCounter>,
 }
 
 impl Job<'_> {
@@ -163,7 +128,7 @@ impl Job<'_> {
                 // The archive has an end of its own: a download may say less than it, but not more.
                 (_, Ok(extracted)) => return Ok(Extracted { attempts: download.attempts(), ..extracted }),
                 (Ok(Fetched::StartOver), Err(SnapshotError::Stopped)) => {}
-                (Ok(Fetched::Whole { length_told: false }), Err(error)) if error.is_truncated() => {
+                (Ok(Fetched::Whole { length_known: false }), Err(error)) if error.is_truncated() => {
                     download
                         .pause("the snapshot ended early, and the server had not said how long it is".into())
                         .await?;

@@ -15,7 +15,7 @@ pub const MAX_TOKEN: usize = 16 << 10;
 #[derive(Debug)]
 pub struct Token {
     secret: SecretString,
-    kind: Kind,
+    format: TokenFormat,
     project_id: String,
     role: Option<String>,
     issued: Option<Duration>,
@@ -24,7 +24,7 @@ pub struct Token {
 
 /// What was given as REALTIME_TOKEN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum TokenFormat {
     /// A JWT with a role and a project of its own: a private channel.
     Jwt,
     /// The older envelope around a token: a public channel.
@@ -97,7 +97,14 @@ impl Token {
         let project = claims.project_id.ok_or(TokenError::Missing("project_id"))?;
         for_project(&project, project_id)?;
         let (issued, expires) = times(claims.iat, claims.exp)?;
-        Ok(Token { secret: text.into(), kind: Kind::Jwt, project_id: project, role: Some(role), issued, expires })
+        Ok(Token {
+            secret: text.into(),
+            format: TokenFormat::Jwt,
+            project_id: project,
+            role: Some(role),
+            issued,
+            expires,
+        })
     }
 
     fn from_envelope(envelope: Envelope, project_id: &str) -> Result<Token, TokenError> {
@@ -113,12 +120,12 @@ impl Token {
         }
         let (issued, expires) = times(envelope.iat, envelope.exp)?;
         let role = inner.and_then(|claims| claims.role);
-        Ok(Token { secret: envelope.token, kind: Kind::Envelope, project_id: project, role, issued, expires })
+        Ok(Token { secret: envelope.token, format: TokenFormat::Envelope, project_id: project, role, issued, expires })
     }
 
     /// What it was given as.
-    pub fn kind(&self) -> Kind {
-        self.kind
+    pub fn format(&self) -> TokenFormat {
+        self.format
     }
 
     /// The project that it is for, as it spells it.

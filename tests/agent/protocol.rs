@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::CommandFactory;
-use preview_agent::cli::arguments::Cli;
 use preview_agent::cli::exit::Exit;
+use preview_agent::command_line::Cli;
 use preview_agent::sync::snapshot::Limits;
 use preview_agent::telemetry::logs::Origin;
 use preview_agent::telemetry::status::{Board, Phase};
@@ -91,7 +91,7 @@ fn settings_are_settings_and_exits_are_exits() {
     assert_eq!(said[..5], numbers);
     assert_eq!((said[5], Exit::signal(15).status()), ("128 + n", 143));
     // The variables that may not hold a service key, and what it begins with.
-    let source = read("src/token.rs");
+    let source = read("src/sync/token.rs");
     for name in quoted(&text).iter().filter(|name| name.starts_with("SUPABASE_SE") || name.starts_with("sb_")) {
         assert!(source.contains(name.as_str()), "{name} is not looked for");
     }
@@ -127,7 +127,7 @@ fn events_are_those_that_are_read_and_sent() {
 fn functions_are_those_of_the_database_with_their_arguments() {
     let migrations: String =
         sources(&root().join("supabase/migrations")).iter().map(|path| fs::read_to_string(path).unwrap()).collect();
-    let client = read("src/database.rs");
+    let client = read("src/sync/database.rs");
     for (heading, agents) in [("Reads", true), ("Writes", false)] {
         for row in table(&section(heading), "function") {
             let name = row[0].trim_matches('`');
@@ -179,7 +179,7 @@ fn status_holds_what_is_said() {
     assert_eq!(said, keys(board.status()));
     let readyz = rows(&text).into_iter().find(|row| row[0] == "`/readyz`").unwrap();
     assert_eq!(quoted(&readyz[2]), keys(board.readiness().1));
-    let source = read("src/status.rs");
+    let source = read("src/telemetry/status.rs");
     let routes: Names =
         source.split(".route(\"").skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned).collect();
     let places: Names =
@@ -194,7 +194,7 @@ fn status_holds_what_is_said() {
 #[test]
 fn metrics_are_those_that_are_exposed() {
     let text = section("Metrics");
-    let source = read("src/status/metrics.rs");
+    let source = read("src/telemetry/status/metrics.rs");
     let described: Names =
         source.split('"').filter(|text| text.starts_with("preview_agent_")).map(str::to_owned).collect();
     let listed = table(&text, "name");

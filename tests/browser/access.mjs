@@ -8,6 +8,15 @@ export async function violations(page) {
   // Whatever fades or turns is at its end.
   await page.waitForTimeout(200)
   await page.evaluate(axe.source)
-  const found = await page.evaluate((runOnly) => window.axe.run({ exclude: ['iframe'] }, { runOnly, resultTypes: ['violations'] }), RULES)
-  return found.violations.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map((node) => `${node.target} ${node.any[0]?.message ?? ''}`).join('; ')}`)
+  const found = await page.evaluate(
+    (runOnly) => window.axe.run({ exclude: ['iframe'] }, { runOnly, resultTypes: ['violations'] }),
+    RULES,
+  )
+  return found.violations.map(
+    ({ id, nodes }) =>
+      `${id}: ${nodes
+        .slice(0, 3)
+        .map((node) => `${node.target} ${node.any[0]?.message ?? ''}`)
+        .join('; ')}`,
+  )
 }

@@ -150,7 +150,10 @@ for (const fixture of fixtures) {
       const began = performance.now()
       await dev.start()
       console.log(`${fixture.name}: the second start took ${Math.round(performance.now() - began)} ms`)
-      assert.deepEqual(dev.events.filter((event) => event.event_type === 'deps_start'), [])
+      assert.deepEqual(
+        dev.events.filter((event) => event.event_type === 'deps_start'),
+        [],
+      )
       await page.goto(dev.url)
       await page.getByText('And by the developer again.').first().waitFor()
       assert.equal(await dev.interrupt(), 130)

@@ -36,13 +36,27 @@ describe('console', () => {
   })
 
   const copy = (name) => readFile(path.join(dev.projectDir, name))
-  const holds = (name, bytes) => until(`${name} on disk`, async () => (await copy(name).catch(() => null))?.equals(Buffer.from(bytes)), LONG)
-  const gone = (name) => until(`${name} gone`, async () => copy(name).then(() => false, () => true), LONG)
+  const holds = (name, bytes) =>
+    until(`${name} on disk`, async () => (await copy(name).catch(() => null))?.equals(Buffer.from(bytes)), LONG)
+  const gone = (name) =>
+    until(
+      `${name} gone`,
+      async () =>
+        copy(name).then(
+          () => false,
+          () => true,
+        ),
+      LONG,
+    )
   const rows = async () => (await dev.rpc('list_project_changes', { since_revision: 0, with_content: false })).files
   const saveElsewhere = (file, text) =>
     dev.rpc('upsert_project_file', { p_file_path: file, p_content: text, p_file_type: 'text', expected_version: null })
   const post = (place, body) =>
-    fetch(new URL(place, base), { method: 'POST', headers: { 'content-type': 'application/json', 'x-console-key': key, origin: new URL(base).origin }, body: JSON.stringify(body) })
+    fetch(new URL(place, base), {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', 'x-console-key': key, origin: new URL(base).origin },
+      body: JSON.stringify(body),
+    })
 
   test('the address is among the first lines', () => {
     const at = dev.events.findIndex((event) => event.event_type === 'console_listening')
@@ -73,7 +87,9 @@ describe('console', () => {
     await console_.page.locator('.facts', { hasText: '2 of 2, in sync' }).waitFor()
     for (const colorScheme of ['light', 'dark']) {
       await console_.page.emulateMedia({ colorScheme })
-      await console_.page.screenshot({ path: path.join(pictures, colorScheme === 'light' ? 'console.png' : 'console-dark.png') })
+      await console_.page.screenshot({
+        path: path.join(pictures, colorScheme === 'light' ? 'console.png' : 'console-dark.png'),
+      })
     }
     const small = await Console.open(browser, url, { viewport: { width: 390, height: 844 } })
     for (const view of ['files', 'editor', 'preview', 'activity']) {
@@ -91,15 +107,22 @@ describe('console', () => {
     await other.show(HEADLINE)
     await console_.show(HEADLINE)
     await console_.saved()
-    for (const [choice, wins] of [['Take theirs', 'By the other'], ['Keep mine', 'By me']]) {
+    for (const [choice, wins] of [
+      ['Take theirs', 'By the other'],
+      ['Keep mine', 'By me'],
+    ]) {
       // So that neither hears of the other before it saves.
       await post('_local/faults', { drop_broadcasts: { next: 0, probability: 1 } })
-      await console_.page.route('**/rpc/upsert_project_file', async (route) => {
-        await other.type(source.replace(SHOWN, `By the other ${choice}`))
-        await other.save()
-        await other.saved()
-        await route.continue()
-      }, { times: 1 })
+      await console_.page.route(
+        '**/rpc/upsert_project_file',
+        async (route) => {
+          await other.type(source.replace(SHOWN, `By the other ${choice}`))
+          await other.save()
+          await other.saved()
+          await route.continue()
+        },
+        { times: 1 },
+      )
       await console_.type(source.replace(SHOWN, `By me ${choice}`))
       await console_.save()
       await console_.page.locator('.banner').waitFor()
@@ -147,7 +170,9 @@ describe('console', () => {
 
   test('a binary is uploaded to the byte, and opened as a card', async () => {
     const picture = Buffer.concat([await copy('src/assets/harbour.png'), Buffer.from([0, 0xff, 0xfe, 0x80])])
-    await console_.page.locator('.files input[type=file]').setInputFiles({ name: 'new harbour.png', mimeType: 'image/png', buffer: picture })
+    await console_.page
+      .locator('.files input[type=file]')
+      .setInputFiles({ name: 'new harbour.png', mimeType: 'image/png', buffer: picture })
     await console_.answer('src/assets/new harbour.png')
     await holds('src/assets/new harbour.png', picture)
     await console_.page.getByText('A binary file').waitFor()
@@ -209,7 +234,10 @@ describe('console', () => {
     const { page } = console_
     const { keyboard } = page
     const name = 'src/by keyboard.txt'
-    const focused = () => page.evaluate(() => document.activeElement?.getAttribute('aria-label') ?? document.activeElement?.textContent ?? '')
+    const focused = () =>
+      page.evaluate(
+        () => document.activeElement?.getAttribute('aria-label') ?? document.activeElement?.textContent ?? '',
+      )
     /** Tab until this has the focus. */
     const tabTo = async (label) => {
       for (let presses = 0; presses < 80; presses++) {
@@ -221,7 +249,10 @@ describe('console', () => {
       }
       assert.fail(`Tab never came to ${label}`)
     }
-    await page.evaluate(() => (document.activeElement?.blur(), document.body.focus()))
+    await page.evaluate(() => {
+      document.activeElement?.blur()
+      document.body.focus()
+    })
     await tabTo('New file')
     await keyboard.press('Enter')
     await page.locator('dialog input').waitFor()
@@ -241,7 +272,11 @@ describe('console', () => {
     await keyboard.press('Tab')
     await page.locator('.row:focus').waitFor()
     await keyboard.press('Home')
-    for (let presses = 0; presses < 40 && !(await page.locator('.row.file:focus', { hasText: 'by keyboard.txt' }).count()); presses++) {
+    for (
+      let presses = 0;
+      presses < 40 && !(await page.locator('.row.file:focus', { hasText: 'by keyboard.txt' }).count());
+      presses++
+    ) {
       await keyboard.press('ArrowDown')
     }
     await keyboard.press('Delete')
@@ -267,7 +302,11 @@ describe('console', () => {
     try {
       await page.goto(`http://localhost:${site.address().port}/`)
       const outcome = await page.evaluate(async (base) => {
-        const tried = async (act) => act().then(() => 'answered', () => 'refused')
+        const tried = async (act) =>
+          act().then(
+            () => 'answered',
+            () => 'refused',
+          )
         const read = await tried(() => fetch(`${base}console/session`))
         const kill = await tried(() => fetch(`${base}console/dev-server/kill`, { method: 'POST' }))
         // Goes out without a question before it: what it did is looked at below.
@@ -286,7 +325,8 @@ describe('console', () => {
     }
     assert.equal(dev.events.filter((event) => event.event_type === 'dev_server_exit').length, exits)
     // Even with the key.
-    const kill = (headers) => statusFor(`${base}console/dev-server/kill`, { method: 'POST', headers: { 'x-console-key': key, ...headers } })
+    const kill = (headers) =>
+      statusFor(`${base}console/dev-server/kill`, { method: 'POST', headers: { 'x-console-key': key, ...headers } })
     for (const origin of [undefined, 'null', dev.url.slice(0, -1), 'https://evil.example']) {
       assert.equal(await kill(origin && { origin }), 403, origin)
     }
@@ -314,6 +354,8 @@ describe('console', () => {
 /** The answer to a request with headers that `fetch` does not let one give. */
 function statusFor(url, options) {
   return new Promise((resolve, reject) => {
-    request(url, options, (answer) => resolve(answer.resume().statusCode)).on('error', reject).end()
+    request(url, options, (answer) => resolve(answer.resume().statusCode))
+      .on('error', reject)
+      .end()
   })
 }

@@ -89,7 +89,17 @@ export class Dev {
   }
 
   launch() {
-    const args = ['dev', this.folder, '--port', String(this.port), '--env-file', this.envFile, '--log-format', 'json', ...(this.extra ?? [])]
+    const args = [
+      'dev',
+      this.folder,
+      '--port',
+      String(this.port),
+      '--env-file',
+      this.envFile,
+      '--log-format',
+      'json',
+      ...(this.extra ?? []),
+    ]
     this.events = []
     this.waiting = new Set()
     const env = { ...process.env, XDG_CACHE_HOME: path.join(this.home, 'cache') }
@@ -140,7 +150,10 @@ export class Dev {
   }
 
   last() {
-    return this.events.slice(-15).map((event) => JSON.stringify(event)).join('\n')
+    return this.events
+      .slice(-15)
+      .map((event) => JSON.stringify(event))
+      .join('\n')
   }
 
   /** Calls one of the database's functions as an editor does. */

@@ -5,8 +5,8 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { after, before, describe, test } from 'node:test'
 import { createInterface } from 'node:readline'
+import { after, before, describe, test } from 'node:test'
 import { launch } from './chromium.mjs'
 import { Console } from './console.mjs'
 import { binary, freePort } from './dev.mjs'
@@ -18,7 +18,10 @@ describe('the console of serve', () => {
 
   /** Runs the binary and takes its lines. */
   const start = (args, env, line) => {
-    const child = spawn(binary, args, { env: { ...process.env, LOG_FORMAT: 'json', ...env }, stdio: ['ignore', 'pipe', 'inherit'] })
+    const child = spawn(binary, args, {
+      env: { ...process.env, LOG_FORMAT: 'json', ...env },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
     createInterface({ input: child.stdout }).on('line', line)
     children.push(child)
     return child
@@ -33,7 +36,10 @@ describe('the console of serve', () => {
     url = await new Promise((resolve) =>
       start(serve, { XDG_CACHE_HOME: path.join(home, '.cache') }, (line) => {
         const setting = /^([A-Z_]+)=(.*)$/.exec(line)
-        if (setting) return (settings[setting[1]] = setting[2])
+        if (setting) {
+          settings[setting[1]] = setting[2]
+          return
+        }
         const event = JSON.parse(line)
         if (event.event_type === 'console_listening') resolve(event.url)
       }),
@@ -54,7 +60,13 @@ describe('the console of serve', () => {
       const own = { origin: new URL(base).origin, 'content-type': 'application/json' }
       return (await fetch(base + place, { method, body, headers: { ...own, ...headers } })).status
     }
-    const places = [['console/session'], ['console/feed'], ['console/dev-server/kill', 'POST'], ['_local/faults'], ['_local/faults', 'POST']]
+    const places = [
+      ['console/session'],
+      ['console/feed'],
+      ['console/dev-server/kill', 'POST'],
+      ['_local/faults'],
+      ['_local/faults', 'POST'],
+    ]
     for (const [place, method] of places) {
       assert.equal(await ask(place, {}, method), 403, place)
       assert.equal(await ask(place, { 'x-console-key': '0'.repeat(32) }, method), 403, place)
@@ -87,11 +99,16 @@ describe('the console of serve', () => {
 
   test('a page keeps its key from another that took the port', async () => {
     const heard = []
-    const other = createServer((request, answer) => (heard.push(request.url, JSON.stringify(request.headers)), answer.end('0'.repeat(64))))
+    const other = createServer((request, answer) => {
+      heard.push(request.url, JSON.stringify(request.headers))
+      answer.end('0'.repeat(64))
+    })
     await new Promise((resolve) => other.listen(0, '127.0.0.1', resolve))
     const { page } = await Console.open(browser, url)
     // As if the console had ended and somebody else listened there.
-    await page.route(`${base}console/**`, (route) => route.continue({ url: route.request().url().replace(base, `http://127.0.0.1:${other.address().port}/`) }))
+    await page.route(`${base}console/**`, (route) =>
+      route.continue({ url: route.request().url().replace(base, `http://127.0.0.1:${other.address().port}/`) }),
+    )
     await page.reload()
     await page.getByText('This address lacks its key').waitFor()
     assert.ok(heard.some((line) => line.startsWith('/console/proof')))
@@ -101,7 +118,12 @@ describe('the console of serve', () => {
   })
 
   test('an agent elsewhere that publishes its status is shown, also to a page that comes later', async () => {
-    const env = { ...settings, PUBLISH_STATUS: 'true', STATUS_ADDR: '127.0.0.1:0', PREVIEW_PORT: String(await freePort()) }
+    const env = {
+      ...settings,
+      PUBLISH_STATUS: 'true',
+      STATUS_ADDR: '127.0.0.1:0',
+      PREVIEW_PORT: String(await freePort()),
+    }
     const project = path.join(home, '.agent', 'project')
     await new Promise((resolve) => {
       start(['run', '--project-dir', project, '--', 'sleep', '600'], env, (line) => {

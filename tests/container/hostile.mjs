@@ -19,7 +19,8 @@ const readMemory = () => {
 }
 
 const spy = () => {
-  for (const name of ['environ', 'maps', 'syscall', 'auxv']) attempt(name, () => fs.readFileSync(`/proc/1/${name}`, 'latin1'))
+  for (const name of ['environ', 'maps', 'syscall', 'auxv'])
+    attempt(name, () => fs.readFileSync(`/proc/1/${name}`, 'latin1'))
   attempt('mem', readMemory)
   attempt('fd', () => fs.readdirSync('/proc/1/fd'))
   attempt('state', () => fs.readdirSync('/app/.preview-agent'))
@@ -64,9 +65,12 @@ setTimeout(() => {
   loops.forEach(clearInterval)
   for (let round = 0; round < 20; round++) quietly(() => process.kill(-bomb.pid, 'SIGKILL'))
 }, SECONDS * 1000)
-setTimeout(() => {
-  spy()
-  for (const path of ['fill.bin', 'src.away']) fs.rmSync(path, { recursive: true, force: true })
-  quietly(() => fs.lstatSync('src').isSymbolicLink() && fs.unlinkSync('src'))
-  fs.writeFileSync('/tmp/hostile.json', JSON.stringify(report))
-}, SECONDS * 1000 + 1000)
+setTimeout(
+  () => {
+    spy()
+    for (const path of ['fill.bin', 'src.away']) fs.rmSync(path, { recursive: true, force: true })
+    quietly(() => fs.lstatSync('src').isSymbolicLink() && fs.unlinkSync('src'))
+    fs.writeFileSync('/tmp/hostile.json', JSON.stringify(report))
+  },
+  SECONDS * 1000 + 1000,
+)

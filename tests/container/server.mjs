@@ -1,6 +1,6 @@
 // The dev server of the container tests: shows the project as its own code sees it, and misbehaves on request.
 import { spawn } from 'node:child_process'
-import { readFileSync, readdirSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 
 const files = () => {
@@ -27,7 +27,9 @@ createServer((request, response) => {
   }
   if (request.url === '/orphans') {
     // Every one outlives its parent, the subshell, and then ends.
-    const shell = spawn('sh', ['-c', 'i=0; while [ $i -lt 1000 ]; do (sleep 1 &); i=$((i+1)); done'], { stdio: 'ignore' })
+    const shell = spawn('sh', ['-c', 'i=0; while [ $i -lt 1000 ]; do (sleep 1 &); i=$((i+1)); done'], {
+      stdio: 'ignore',
+    })
     return shell.on('exit', () => response.end('1000'))
   }
   response.end('preview')

@@ -3,8 +3,18 @@ import WebSocket from 'ws'
 
 /** What the test's own process was given. */
 export const settings = Object.fromEntries(
-  ['SUPABASE_URL', 'SUPABASE_ANON_KEY', 'PUBLISHABLE_KEY', 'EDITOR_TOKEN', 'AGENT_TOKEN', 'OTHER_AGENT_TOKEN',
-    'STRANGER_TOKEN', 'EXPIRED_TOKEN', 'PROJECT_ID', 'JWT_SECRET'].map((name) => {
+  [
+    'SUPABASE_URL',
+    'SUPABASE_ANON_KEY',
+    'PUBLISHABLE_KEY',
+    'EDITOR_TOKEN',
+    'AGENT_TOKEN',
+    'OTHER_AGENT_TOKEN',
+    'STRANGER_TOKEN',
+    'EXPIRED_TOKEN',
+    'PROJECT_ID',
+    'JWT_SECRET',
+  ].map((name) => {
     const value = process.env[name]
     if (!value) throw new Error(`${name} is not set`)
     return [name, value]

@@ -9,7 +9,11 @@ const editor = () => client({ token: EDITOR_TOKEN })
 const agent = () => client({ token: AGENT_TOKEN })
 const upsert = async (made, p_file_path, p_content, expected_version = null) =>
   (await made).rpc('upsert_project_file', {
-    project_uuid: PROJECT_ID, p_file_path, p_content, p_file_type: 'text', expected_version,
+    project_uuid: PROJECT_ID,
+    p_file_path,
+    p_content,
+    p_file_type: 'text',
+    expected_version,
   })
 
 afterEach(closeAll)
@@ -24,11 +28,18 @@ test('what is written is read back', async () => {
   const { data: page } = await (await agent()).rpc('list_project_changes', since)
   assert.equal(page.complete, true)
   assert.equal(page.digest, head.digest)
-  assert.deepEqual(page.files.map((file) => [file.file_path, file.content]), [['read/back.txt', 'one']])
+  assert.deepEqual(
+    page.files.map((file) => [file.file_path, file.content]),
+    [['read/back.txt', 'one']],
+  )
   const file = { project_uuid: PROJECT_ID, p_file_path: 'read/back.txt', p_version: 1 }
   assert.equal((await (await agent()).rpc('get_project_file', file)).data.content, 'one')
-  const listed = await (await agent()).rpc('list_current_files', { project_uuid: PROJECT_ID })
-    .select('file_path,version').gt('file_path', 'read/').order('file_path').limit(1)
+  const listed = await (await agent())
+    .rpc('list_current_files', { project_uuid: PROJECT_ID })
+    .select('file_path,version')
+    .gt('file_path', 'read/')
+    .order('file_path')
+    .limit(1)
   assert.deepEqual(listed.data, [{ file_path: 'read/back.txt', version: 1 }])
 })
 
@@ -72,7 +83,10 @@ test('each refusal has its own code', async () => {
 test('one bad entry refuses the whole bulk and is named', async () => {
   const { error, status } = await (await editor()).rpc('bulk_upsert_project_files', {
     project_uuid: PROJECT_ID,
-    files: [{ file_path: 'bulk/good', file_type: 'text', content: 'x' }, { file_path: '../bad', content: 'y' }],
+    files: [
+      { file_path: 'bulk/good', file_type: 'text', content: 'x' },
+      { file_path: '../bad', content: 'y' },
+    ],
   })
   assert.equal(status, 400)
   assert.match(error.message, /entry 1/)
@@ -93,8 +107,12 @@ test('binary files go through storage', async () => {
     const again = await bucket.upload(object, body)
     assert.equal(again.error.message, 'The resource already exists')
     const row = await (await editor()).rpc('register_project_asset', {
-      project_uuid: PROJECT_ID, p_file_path: `logo-${raw.length}.png`, p_file_type: 'image', p_content_hash,
-      p_size: raw.length, expected_version: null,
+      project_uuid: PROJECT_ID,
+      p_file_path: `logo-${raw.length}.png`,
+      p_file_type: 'image',
+      p_content_hash,
+      p_size: raw.length,
+      expected_version: null,
     })
     assert.equal(row.error, null)
     assert.equal(row.data.content, null)

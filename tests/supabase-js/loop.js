@@ -27,7 +27,11 @@ const client = createClient(SUPABASE_URL, SUPABASE_ANON_KEY, {
 })
 const save = (content, expected_version, p_file_path = 'src/App.tsx') =>
   client.rpc('upsert_project_file', {
-    project_uuid: PROJECT_ID, p_file_path, p_content: content, p_file_type: 'typescript', expected_version,
+    project_uuid: PROJECT_ID,
+    p_file_path,
+    p_content: content,
+    p_file_type: 'typescript',
+    expected_version,
   })
 
 /** Resolves with the time at which `path` has what `holds` wants. */
@@ -56,7 +60,11 @@ function median(times) {
   return Math.round(sorted[Math.floor(sorted.length / 2)] * 100) / 100
 }
 
-const first = await client.rpc('get_project_file', { project_uuid: PROJECT_ID, p_file_path: 'src/App.tsx', p_version: 1 })
+const first = await client.rpc('get_project_file', {
+  project_uuid: PROJECT_ID,
+  p_file_path: 'src/App.tsx',
+  p_version: 1,
+})
 assert.equal(first.error, null)
 let version = 1
 const answered = []
@@ -89,8 +97,14 @@ const called = performance.now()
 assert.equal((await save(large, 0, 'src/large.txt')).error, null)
 const took = (await arrived) - called
 
-console.log(JSON.stringify({
-  saves: written.length, version, answered_ms: median(answered), on_disk_ms: median(written),
-  slowest_ms: Math.round(Math.max(...written)), five_megabytes_ms: Math.round(took),
-}))
+console.log(
+  JSON.stringify({
+    saves: written.length,
+    version,
+    answered_ms: median(answered),
+    on_disk_ms: median(written),
+    slowest_ms: Math.round(Math.max(...written)),
+    five_megabytes_ms: Math.round(took),
+  }),
+)
 process.exit(0)

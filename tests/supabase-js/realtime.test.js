@@ -21,9 +21,18 @@ async function listen(token, vsn, event, config = {}) {
   return { channel, events, statuses }
 }
 
-async function save(content, path = `src/${(names += 1)}-${process.pid}.ts`) {
+function newPath() {
+  names += 1
+  return `src/${names}-${process.pid}.ts`
+}
+
+async function save(content, path = newPath()) {
   const { data, error } = await (await client({ token: EDITOR_TOKEN })).rpc('upsert_project_file', {
-    project_uuid: PROJECT_ID, p_file_path: path, p_content: content, p_file_type: 'typescript', expected_version: null,
+    project_uuid: PROJECT_ID,
+    p_file_path: path,
+    p_content: content,
+    p_file_type: 'typescript',
+    expected_version: null,
   })
   assert.equal(error, null)
   return data
@@ -66,7 +75,10 @@ for (const vsn of ['1.0.0', '2.0.0']) {
       const config = { private: true, broadcast: { ack: true } }
       const agent = (await client({ token: AGENT_TOKEN, vsn })).channel(status, { config })
       assert.equal((await subscribe(agent).take()).status, 'SUBSCRIBED')
-      assert.equal(await agent.send({ type: 'broadcast', event: 'preview:status', payload: { phase: 'serving' } }), 'ok')
+      assert.equal(
+        await agent.send({ type: 'broadcast', event: 'preview:status', payload: { phase: 'serving' } }),
+        'ok',
+      )
       assert.deepEqual((await events.take()).payload, { phase: 'serving' })
       const { channel } = await listen(AGENT_TOKEN, vsn, 'nothing', { broadcast: { ack: true } })
       const forged = { type: 'broadcast', event: 'file:delete', payload: {} }
@@ -178,8 +190,11 @@ test('a bulk is one event with all its files', async () => {
   assert.equal(error, null)
   const { payload } = await events.take()
   assert.equal(payload.revision, data.revision)
-  assert.deepEqual(payload.files.map((file) => [file.action, file.file_path, file.content]), [
-    ['update', 'bulk/a.ts', 'a'],
-    ['update', 'bulk/b.ts', 'b'],
-  ])
+  assert.deepEqual(
+    payload.files.map((file) => [file.action, file.file_path, file.content]),
+    [
+      ['update', 'bulk/a.ts', 'a'],
+      ['update', 'bulk/b.ts', 'b'],
+    ],
+  )
 })

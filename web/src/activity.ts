@@ -8,44 +8,81 @@ const KEPT = 400
 /** The agent's state in words, one fact a line. */
 export class Facts {
   private readonly list = h('dl', {})
-  readonly element = h('section', { class: 'card facts', tabIndex: 0, 'aria-label': 'State' }, h('h2', {}, 'State'), this.list)
+  readonly element = h(
+    'section',
+    { class: 'card facts', tabIndex: 0, 'aria-label': 'State' },
+    h('h2', {}, 'State'),
+    this.list,
+  )
 
   /** `elsewhere`: there is no agent in this program; those that have told of themselves. */
   show(agent: AgentStatus | null, live: string, elsewhere: Told[] | null): void {
     const facts: [string, string, ('ok' | 'warn' | 'bad')?][] = [['Console', live, live === 'live' ? 'ok' : 'warn']]
     if (elsewhere) {
       facts.push(['Agent', 'none here: serve is the backend alone'])
-      if (!elsewhere.length) facts.push(['Elsewhere', 'none heard of; an agent started with --publish-status tells its state here'])
-      for (const told of elsewhere) facts.push([`Agent ${told.session_id.slice(0, 8)}`, inWords(told), told.status?.phase === 'serving' ? 'ok' : 'warn'])
+      if (!elsewhere.length)
+        facts.push(['Elsewhere', 'none heard of; an agent started with --publish-status tells its state here'])
+      for (const told of elsewhere)
+        facts.push([
+          `Agent ${told.session_id.slice(0, 8)}`,
+          inWords(told),
+          told.status?.phase === 'serving' ? 'ok' : 'warn',
+        ])
     }
     if (agent) {
       const server = agent.dev_server
       const state = agent.connection.state
       facts.push(
-        ['Phase', agent.degraded.length ? `${agent.phase}, degraded: ${agent.degraded.join(', ')}` : agent.phase, agent.degraded.length ? 'warn' : 'ok'],
+        [
+          'Phase',
+          agent.degraded.length ? `${agent.phase}, degraded: ${agent.degraded.join(', ')}` : agent.phase,
+          agent.degraded.length ? 'warn' : 'ok',
+        ],
         ['Channel', state, state === 'joined' ? 'ok' : 'warn'],
-        ['Revision', `${agent.revision} of ${agent.head ?? '?'}${agent.current ? ', in sync' : ''}`, agent.current ? 'ok' : 'warn'],
+        [
+          'Revision',
+          `${agent.revision} of ${agent.head ?? '?'}${agent.current ? ', in sync' : ''}`,
+          agent.current ? 'ok' : 'warn',
+        ],
         ['Files', `${agent.files}`],
-        ['Debts', agent.debts.count ? agent.debts.first.map((debt) => `${debt.file_path} (${debt.reason})`).join(', ') : 'none', agent.debts.count ? 'bad' : 'ok'],
+        [
+          'Debts',
+          agent.debts.count ? agent.debts.first.map((debt) => `${debt.file_path} (${debt.reason})`).join(', ') : 'none',
+          agent.debts.count ? 'bad' : 'ok',
+        ],
       )
       if (agent.local_changes !== undefined) facts.push(['Local changes', changes(agent.local_changes)])
       if (server) {
         const restarts = server.restarts ? `, ${server.restarts} restart${server.restarts > 1 ? 's' : ''}` : ''
         const why = server.reason ? `: ${server.detail ?? server.reason}` : ''
-        facts.push(['Dev server', `${server.state}${server.pid ? ` (pid ${server.pid})` : ''}${restarts}${why}`, server.state === 'serving' && !server.reason ? 'ok' : 'warn'])
+        facts.push([
+          'Dev server',
+          `${server.state}${server.pid ? ` (pid ${server.pid})` : ''}${restarts}${why}`,
+          server.state === 'serving' && !server.reason ? 'ok' : 'warn',
+        ])
       }
       if (agent.connection.token_left_ms !== null) facts.push(['Token', `${span(agent.connection.token_left_ms)} left`])
       facts.push(['Up', span(agent.uptime_ms)])
     }
     this.list.replaceChildren(
-      ...facts.map(([name, value, tone]) => h('div', {}, h('dt', {}, name), h('dd', {}, tone && h('i', { class: `lamp ${tone}`, 'aria-hidden': 'true' }), value))),
+      ...facts.map(([name, value, tone]) =>
+        h(
+          'div',
+          {},
+          h('dt', {}, name),
+          h('dd', {}, tone && h('i', { class: `lamp ${tone}`, 'aria-hidden': 'true' }), value),
+        ),
+      ),
     )
   }
 }
 
 function inWords({ status, applied, at_ms }: Told): string {
   const revision = Math.max(status?.revision ?? 0, applied?.revision ?? 0)
-  const parts = [status ? `${status.phase}, dev server ${status.dev_server.replace('_', ' ')}` : 'phase not told yet', `revision ${revision}`]
+  const parts = [
+    status ? `${status.phase}, dev server ${status.dev_server.replace('_', ' ')}` : 'phase not told yet',
+    `revision ${revision}`,
+  ]
   if (applied) parts.push(`last edit on disk in ${span(applied.lag_ms)}`)
   return `${parts.join(', ')}; heard at ${clock(at_ms)}`
 }
@@ -68,7 +105,14 @@ export class Log {
     const { list } = this
     const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40
     const kind = line.stream ? 'output' : line.level
-    list.append(h('div', { class: `line ${kind}` }, h('time', {}, clock(Date.parse(line.timestamp))), h('span', {}, line.message)))
+    list.append(
+      h(
+        'div',
+        { class: `line ${kind}` },
+        h('time', {}, clock(Date.parse(line.timestamp))),
+        h('span', {}, line.message),
+      ),
+    )
     while (list.childElementCount > KEPT) list.firstElementChild?.remove()
     if (atEnd) list.scrollTop = list.scrollHeight
   }
@@ -79,11 +123,27 @@ const NEVER = { next: 0, probability: 0 }
 
 /** The switches that let anyone watch it recover. */
 export class Trouble {
-  private readonly network = h('button', { type: 'button', class: 'switch', 'aria-pressed': false, onclick: () => this.cut() }, 'Cut the network')
-  private readonly events = h('button', { type: 'button', class: 'switch', 'aria-pressed': false, onclick: () => this.drop() }, 'Drop events')
+  private readonly network = h(
+    'button',
+    { type: 'button', class: 'switch', 'aria-pressed': false, onclick: () => this.cut() },
+    'Cut the network',
+  )
+  private readonly events = h(
+    'button',
+    { type: 'button', class: 'switch', 'aria-pressed': false, onclick: () => this.drop() },
+    'Drop events',
+  )
   private readonly server = h('button', { type: 'button', onclick: () => this.kill() }, 'Kill the dev server')
   private readonly note = h('span', { class: 'note', role: 'status' })
-  readonly element = h('section', { class: 'trouble', 'aria-label': 'Make trouble' }, h('h2', {}, 'Make trouble'), this.network, this.events, this.server, this.note)
+  readonly element = h(
+    'section',
+    { class: 'trouble', 'aria-label': 'Make trouble' },
+    h('h2', {}, 'Make trouble'),
+    this.network,
+    this.events,
+    this.server,
+    this.note,
+  )
 
   show(state: State): void {
     const cut = state.faults.refuse_connections !== null
@@ -91,7 +151,13 @@ export class Trouble {
     press(this.network, cut)
     press(this.events, dropped)
     this.server.disabled = !state.agent?.dev_server?.pid
-    this.say(cut ? 'Cut: the agent cannot reach the backend. Saves wait for it.' : dropped ? 'Events are lost; the agent finds out by asking for the head.' : '')
+    this.say(
+      cut
+        ? 'Cut: the agent cannot reach the backend. Saves wait for it.'
+        : dropped
+          ? 'Events are lost; the agent finds out by asking for the head.'
+          : '',
+    )
   }
 
   private say(words: string): void {
@@ -115,7 +181,11 @@ export class Trouble {
 
   private async post(place: string, body: object): Promise<void> {
     try {
-      const answer = await fetch(place, { method: 'POST', headers: { 'content-type': 'application/json', ...keyHeaders }, body: JSON.stringify(body) })
+      const answer = await fetch(place, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', ...keyHeaders },
+        body: JSON.stringify(body),
+      })
       if (!answer.ok) this.say(await answer.text())
       else if (place.startsWith('_local')) this.faults(await answer.json())
     } catch (error) {

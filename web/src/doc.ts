@@ -1,4 +1,4 @@
-import { Conflict, said, type Project, type Row } from './project'
+import { Conflict, type Project, type Row, said } from './project'
 
 /** What another saved while this was edited; null where it was deleted. */
 export interface Theirs {

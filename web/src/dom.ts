@@ -2,7 +2,11 @@ type Child = Node | string | null | undefined | false
 type Props = Record<string, unknown>
 
 /** An element: properties by name, `on…` as listeners, `aria-…`, `data-…` and `role` as attributes. Text is never markup. */
-export function h<K extends keyof HTMLElementTagNameMap>(tag: K, props: Props = {}, ...children: Child[]): HTMLElementTagNameMap[K] {
+export function h<K extends keyof HTMLElementTagNameMap>(
+  tag: K,
+  props: Props = {},
+  ...children: Child[]
+): HTMLElementTagNameMap[K] {
   const element = document.createElement(tag)
   for (const [name, value] of Object.entries(props)) {
     if (value === undefined || value === null) continue
@@ -16,7 +20,9 @@ export function h<K extends keyof HTMLElementTagNameMap>(tag: K, props: Props = 
       Object.assign(element, { [name]: value })
     }
   }
-  element.append(...children.filter((child): child is Node | string => child !== null && child !== undefined && child !== false))
+  element.append(
+    ...children.filter((child): child is Node | string => child !== null && child !== undefined && child !== false),
+  )
   return element
 }
 

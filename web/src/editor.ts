@@ -5,11 +5,26 @@ import { javascript } from '@codemirror/lang-javascript'
 import { json } from '@codemirror/lang-json'
 import { markdown } from '@codemirror/lang-markdown'
 import { vue } from '@codemirror/lang-vue'
-import { HighlightStyle, bracketMatching, foldGutter, foldKeymap, indentOnInput, syntaxHighlighting } from '@codemirror/language'
+import {
+  bracketMatching,
+  foldGutter,
+  foldKeymap,
+  HighlightStyle,
+  indentOnInput,
+  syntaxHighlighting,
+} from '@codemirror/language'
 import { unifiedMergeView } from '@codemirror/merge'
 import { highlightSelectionMatches, search, searchKeymap } from '@codemirror/search'
 import { Annotation, Compartment, EditorState, type Extension } from '@codemirror/state'
-import { EditorView, drawSelection, highlightActiveLine, highlightActiveLineGutter, highlightSpecialChars, keymap, lineNumbers } from '@codemirror/view'
+import {
+  drawSelection,
+  EditorView,
+  highlightActiveLine,
+  highlightActiveLineGutter,
+  highlightSpecialChars,
+  keymap,
+  lineNumbers,
+} from '@codemirror/view'
 import { tags as t } from '@lezer/highlight'
 
 /** Marks a change that another made, not the keyboard. */
@@ -38,7 +53,9 @@ const look = EditorView.theme({
   '.cm-gutters': { backgroundColor: 'var(--surface)', color: 'var(--faint)', border: 'none', paddingLeft: '6px' },
   '.cm-activeLine, .cm-activeLineGutter': { backgroundColor: 'var(--line-active)' },
   '.cm-activeLineGutter': { color: 'var(--muted)' },
-  '&.cm-focused > .cm-scroller > .cm-selectionLayer .cm-selectionBackground, .cm-selectionBackground': { backgroundColor: 'var(--selection)' },
+  '&.cm-focused > .cm-scroller > .cm-selectionLayer .cm-selectionBackground, .cm-selectionBackground': {
+    backgroundColor: 'var(--selection)',
+  },
   '.cm-selectionMatch, .cm-searchMatch': { backgroundColor: 'var(--match)' },
   '&.cm-focused .cm-matchingBracket': { backgroundColor: 'var(--match)', outline: 'none' },
   '.cm-panels': { backgroundColor: 'var(--raised)', color: 'var(--text)', borderColor: 'var(--line)' },
@@ -51,7 +68,8 @@ const look = EditorView.theme({
 
 function language(path: string): Extension {
   const ending = /\.([^./]+)$/.exec(path)?.[1]?.toLowerCase() ?? ''
-  if (/^[cm]?[jt]sx?$/.test(ending)) return javascript({ jsx: !ending.endsWith('ts'), typescript: ending.includes('t') })
+  if (/^[cm]?[jt]sx?$/.test(ending))
+    return javascript({ jsx: !ending.endsWith('ts'), typescript: ending.includes('t') })
   if (ending === 'css' || ending === 'scss' || ending === 'less') return css()
   if (ending === 'html' || ending === 'svg') return html()
   if (ending === 'json') return json()
@@ -99,7 +117,10 @@ export class Editor {
 
   /** Shows the difference to `original`, or with null no longer. */
   compare(original: string | null): void {
-    const shown = original === null ? [] : unifiedMergeView({ original, mergeControls: false, collapseUnchanged: { margin: 3, minSize: 6 } })
+    const shown =
+      original === null
+        ? []
+        : unifiedMergeView({ original, mergeControls: false, collapseUnchanged: { margin: 3, minSize: 6 } })
     this.view.dispatch({ effects: this.merge.reconfigure(shown) })
   }
 
@@ -137,9 +158,22 @@ export class Editor {
         this.merge.of([]),
         EditorView.contentAttributes.of({ 'aria-label': `Content of ${path}`, tabindex: '0' }),
         keymap.of([
-          { key: 'Mod-s', preventDefault: true, run: () => (this.save(), true) },
+          {
+            key: 'Mod-s',
+            preventDefault: true,
+            run: () => {
+              this.save()
+              return true
+            },
+          },
           // The keyboard's way out of the editor, which keeps Tab to itself.
-          { key: 'Escape', run: (view) => (view.contentDOM.blur(), true) },
+          {
+            key: 'Escape',
+            run: (view) => {
+              view.contentDOM.blur()
+              return true
+            },
+          },
           ...searchKeymap,
           ...historyKeymap,
           ...foldKeymap,

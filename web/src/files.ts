@@ -10,7 +10,12 @@ type Mark = 'dirty' | 'conflict' | undefined
 
 /** The files as a tree, for mouse and keyboard. */
 export class Tree {
-  readonly element = h('div', { class: 'tree', role: 'tree', 'aria-label': 'Files', onkeydown: (event: KeyboardEvent) => this.key(event) })
+  readonly element = h('div', {
+    class: 'tree',
+    role: 'tree',
+    'aria-label': 'Files',
+    onkeydown: (event: KeyboardEvent) => this.key(event),
+  })
   private paths: string[] = []
   private readonly closed = new Set<string>()
   private selected = ''
@@ -32,7 +37,9 @@ export class Tree {
   }
 
   private draw(): void {
-    const focused = this.element.contains(document.activeElement) ? (document.activeElement as HTMLElement).dataset.path : undefined
+    const focused = this.element.contains(document.activeElement)
+      ? (document.activeElement as HTMLElement).dataset.path
+      : undefined
     const rows: HTMLElement[] = []
     const seen = new Set<string>()
     // Directories before files, at every depth.
@@ -60,7 +67,20 @@ export class Tree {
       else this.closed.delete(path)
       this.draw()
     }
-    const row = h('div', { class: 'row directory', role: 'treeitem', tabIndex: -1, onclick, style: `--level:${level}`, 'aria-level': level, 'aria-expanded': open }, icon('chevron'), h('span', { class: 'name' }, name))
+    const row = h(
+      'div',
+      {
+        class: 'row directory',
+        role: 'treeitem',
+        tabIndex: -1,
+        onclick,
+        style: `--level:${level}`,
+        'aria-level': level,
+        'aria-expanded': open,
+      },
+      icon('chevron'),
+      h('span', { class: 'name' }, name),
+    )
     row.dataset.path = path
     return row
   }
@@ -71,7 +91,16 @@ export class Tree {
     const words = mark === 'conflict' ? 'conflict' : mark === 'dirty' ? 'not saved yet' : ''
     const row = h(
       'div',
-      { class: `row file ${mark ?? ''}`, role: 'treeitem', tabIndex: -1, title: path, onclick: () => this.watcher.open(path), style: `--level:${level}`, 'aria-level': level, 'aria-selected': selected },
+      {
+        class: `row file ${mark ?? ''}`,
+        role: 'treeitem',
+        tabIndex: -1,
+        title: path,
+        onclick: () => this.watcher.open(path),
+        style: `--level:${level}`,
+        'aria-level': level,
+        'aria-selected': selected,
+      },
       h('span', { class: 'name' }, name),
       words && h('span', { class: 'mark', role: 'img', 'aria-label': words, title: words }),
     )

@@ -2,12 +2,12 @@ import './styles.css'
 import { Facts, Log, Trouble } from './activity'
 import { askText, askYes } from './ask'
 import { Doc } from './doc'
-import { bytes, h, icon, iconButton, type Icon } from './dom'
+import { bytes, h, type Icon, icon, iconButton } from './dom'
 import { Editor } from './editor'
-import { follow, type AgentStatus, type Session, type Told } from './feed'
+import { type AgentStatus, follow, type Session, type Told } from './feed'
 import { Tree } from './files'
 import { Preview } from './preview'
-import { Project, said, type Live, type Row } from './project'
+import { type Live, Project, type Row, said } from './project'
 import { Timeline } from './timeline'
 
 /** Text above this is not opened: an editor of a page would crawl. */
@@ -16,7 +16,13 @@ const IMAGE = /\.(png|jpe?g|gif|webp|avif|ico|bmp)$/i
 
 type Stand = Live | 'ended' | 'locked'
 
-const WORDS: Record<Stand, string> = { connecting: 'Connecting', live: 'Live', lost: 'Reconnecting', ended: 'Ended', locked: 'Locked' }
+const WORDS: Record<Stand, string> = {
+  connecting: 'Connecting',
+  live: 'Live',
+  lost: 'Reconnecting',
+  ended: 'Ended',
+  locked: 'Locked',
+}
 
 class App {
   private project: Project | null = null
@@ -30,11 +36,20 @@ class App {
 
   private readonly name = h('span', { class: 'project' })
   private readonly pills = h('div', { class: 'pills', role: 'status', 'aria-label': 'State in short' })
-  private readonly tree = new Tree({ open: (path) => void this.open(path), rename: (path) => void this.rename(path), remove: (path) => void this.remove(path) })
+  private readonly tree = new Tree({
+    open: (path) => void this.open(path),
+    rename: (path) => void this.rename(path),
+    remove: (path) => void this.remove(path),
+  })
   private readonly treeNote = h('p', { class: 'hint' }, 'Reading the files …')
   private readonly path = h('span', { class: 'path' })
   private readonly saveState = h('span', { class: 'save-state', role: 'status' })
-  private readonly actions = h('div', { class: 'actions' }, iconButton('rename', 'Rename this file', () => void this.rename(this.selected)), iconButton('trash', 'Delete this file', () => void this.remove(this.selected)))
+  private readonly actions = h(
+    'div',
+    { class: 'actions' },
+    iconButton('rename', 'Rename this file', () => void this.rename(this.selected)),
+    iconButton('trash', 'Delete this file', () => void this.remove(this.selected)),
+  )
   private readonly banner = h('div', { class: 'banner', role: 'alert', hidden: true })
   private readonly editorHost = h('div', { class: 'editor-host', hidden: true })
   private readonly card = h('div', { class: 'empty' })
@@ -43,18 +58,35 @@ class App {
   private readonly facts = new Facts()
   private readonly log = new Log()
   private readonly trouble = new Trouble()
-  private readonly chosen = h('input', { type: 'file', multiple: true, hidden: true, tabIndex: -1, 'aria-label': 'Files to upload' })
+  private readonly chosen = h('input', {
+    type: 'file',
+    multiple: true,
+    hidden: true,
+    tabIndex: -1,
+    'aria-label': 'Files to upload',
+  })
   private readonly toast = h('div', { class: 'toast', role: 'alert', hidden: true })
   private readonly editor: Editor
   private shownCard: string | null = null
 
   constructor(root: HTMLElement) {
-    this.editor = new Editor(this.editorHost, (path, text) => this.docs.get(path)?.edit(text), () => void this.docs.get(this.selected)?.save())
+    this.editor = new Editor(
+      this.editorHost,
+      (path, text) => this.docs.get(path)?.edit(text),
+      () => void this.docs.get(this.selected)?.save(),
+    )
     this.chosen.addEventListener('change', () => void this.upload([...(this.chosen.files ?? [])]))
     const files = h(
       'section',
       { class: 'pane files', 'aria-label': 'Project files' },
-      h('header', { class: 'pane-head' }, h('h2', {}, 'Files'), h('span', { class: 'spacer' }), iconButton('plus', 'New file', () => void this.create()), iconButton('upload', 'Upload files', () => this.chosen.click())),
+      h(
+        'header',
+        { class: 'pane-head' },
+        h('h2', {}, 'Files'),
+        h('span', { class: 'spacer' }),
+        iconButton('plus', 'New file', () => void this.create()),
+        iconButton('upload', 'Upload files', () => this.chosen.click()),
+      ),
       h('div', { class: 'pane-body' }, this.treeNote, this.tree.element),
       this.chosen,
     )
@@ -65,11 +97,32 @@ class App {
       this.banner,
       h('div', { class: 'pane-body' }, this.editorHost, this.card),
     )
-    const activity = h('section', { class: 'activity', 'aria-label': 'Activity' }, this.trouble.element, this.timeline.element, this.facts.element, this.log.element)
+    const activity = h(
+      'section',
+      { class: 'activity', 'aria-label': 'Activity' },
+      this.trouble.element,
+      this.timeline.element,
+      this.facts.element,
+      this.log.element,
+    )
     root.append(
-      h('header', { class: 'top' }, h('img', { src: './assets/icon.svg', alt: '', width: 22, height: 22 }), h('h1', {}, 'preview-agent'), this.name, this.pills),
+      h(
+        'header',
+        { class: 'top' },
+        h('img', { src: './assets/icon.svg', alt: '', width: 22, height: 22 }),
+        h('h1', {}, 'preview-agent'),
+        this.name,
+        this.pills,
+      ),
       h('main', {}, files, editor, this.preview.element, activity),
-      h('nav', { class: 'views', 'aria-label': 'Views' }, view('files', 'Files', 'files'), view('editor', 'Editor', 'edit'), view('preview', 'Preview', 'eye'), view('activity', 'Activity', 'pulse')),
+      h(
+        'nav',
+        { class: 'views', 'aria-label': 'Views' },
+        view('files', 'Files', 'files'),
+        view('editor', 'Editor', 'edit'),
+        view('preview', 'Preview', 'eye'),
+        view('activity', 'Activity', 'pulse'),
+      ),
       this.toast,
     )
     files.addEventListener('dragover', (event) => event.preventDefault())
@@ -122,7 +175,15 @@ class App {
         this.project?.close()
         this.treeNote.textContent = 'Locked.'
         this.preview.locked()
-        this.showCard('locked', h('p', { class: 'title' }, 'This address lacks its key'), h('p', {}, 'Open the whole address that preview-agent printed, with what stands behind the #. The key keeps other users of this machine out.'))
+        this.showCard(
+          'locked',
+          h('p', { class: 'title' }, 'This address lacks its key'),
+          h(
+            'p',
+            {},
+            'Open the whole address that preview-agent printed, with what stands behind the #. The key keeps other users of this machine out.',
+          ),
+        )
         this.drawState()
       },
     })
@@ -144,7 +205,11 @@ class App {
       },
       told: (path, version, at) => this.timeline.told(path, version, at),
       reading: (error) => {
-        this.treeNote.textContent = error ? `The list cannot be read (${error}); trying again.` : this.project?.paths().length ? '' : 'No files yet.'
+        this.treeNote.textContent = error
+          ? `The list cannot be read (${error}); trying again.`
+          : this.project?.paths().length
+            ? ''
+            : 'No files yet.'
         this.treeNote.hidden = this.treeNote.textContent === ''
       },
     })
@@ -190,13 +255,25 @@ class App {
       try {
         this.saveState.textContent = 'Opening …'
         const text = await project.text(row)
-        doc = this.docs.get(path) ?? new Doc(project, path, { version: row.version, text }, {
-          changed: (doc) => this.drawDoc(doc),
-          replaced: (doc) => this.editor.replace(doc.path, doc.text),
-          saved: ({ path, version, began, saved }) => this.timeline.saved(path, version, began, saved),
-        })
+        doc =
+          this.docs.get(path) ??
+          new Doc(
+            project,
+            path,
+            { version: row.version, text },
+            {
+              changed: (doc) => this.drawDoc(doc),
+              replaced: (doc) => this.editor.replace(doc.path, doc.text),
+              saved: ({ path, version, began, saved }) => this.timeline.saved(path, version, began, saved),
+            },
+          )
       } catch (error) {
-        if (this.selected === path) this.showCard(`error ${path}`, h('p', {}, `${path} cannot be read: ${said(error)}`), h('button', { type: 'button', onclick: () => void this.open(path) }, 'Try again'))
+        if (this.selected === path)
+          this.showCard(
+            `error ${path}`,
+            h('p', {}, `${path} cannot be read: ${said(error)}`),
+            h('button', { type: 'button', onclick: () => void this.open(path) }, 'Try again'),
+          )
         return
       }
       this.docs.set(path, doc)
@@ -219,19 +296,33 @@ class App {
       `${path} ${row.version}`,
       picture,
       h('p', { class: 'title' }, large ? 'Too large for this editor' : 'A binary file'),
-      h('p', {}, large ? `${bytes(row.size)} of text; the editor opens up to ${bytes(MAX_EDIT)}. It is part of the preview all the same.` : `${bytes(row.size)}, kept in storage by its hash.`),
+      h(
+        'p',
+        {},
+        large
+          ? `${bytes(row.size)} of text; the editor opens up to ${bytes(MAX_EDIT)}. It is part of the preview all the same.`
+          : `${bytes(row.size)}, kept in storage by its hash.`,
+      ),
       h('code', { class: 'hash', title: 'SHA-256' }, row.content_hash ?? ''),
-      h('div', { class: 'buttons' }, h('button', { type: 'button', onclick: () => void this.download(row) }, icon('download'), 'Download'), h('button', { type: 'button', onclick: () => this.replaceBlob(path) }, icon('upload'), 'Replace')),
+      h(
+        'div',
+        { class: 'buttons' },
+        h('button', { type: 'button', onclick: () => void this.download(row) }, icon('download'), 'Download'),
+        h('button', { type: 'button', onclick: () => this.replaceBlob(path) }, icon('upload'), 'Replace'),
+      ),
     )
     this.path.textContent = path
     this.saveState.textContent = `v${row.version}`
     if (large || !IMAGE.test(path) || !this.project) return
-    this.project.blob(row).then((blob) => {
-      const image = h('img', { alt: `The picture ${path}`, src: URL.createObjectURL(blob) })
-      image.addEventListener('load', () => URL.revokeObjectURL(image.src))
-      picture.replaceChildren(image)
-      picture.hidden = false
-    }, (error) => this.say(`${path} cannot be read: ${said(error)}`))
+    this.project.blob(row).then(
+      (blob) => {
+        const image = h('img', { alt: `The picture ${path}`, src: URL.createObjectURL(blob) })
+        image.addEventListener('load', () => URL.revokeObjectURL(image.src))
+        picture.replaceChildren(image)
+        picture.hidden = false
+      },
+      (error) => this.say(`${path} cannot be read: ${said(error)}`),
+    )
   }
 
   private showCard(key: string, ...children: HTMLElement[]): void {
@@ -255,26 +346,37 @@ class App {
   private async create(): Promise<void> {
     const directory = this.selected.slice(0, this.selected.lastIndexOf('/') + 1)
     const path = await askText('New file', 'Path in the project', directory, 'Create', (text) => this.wrongName(text))
-    if (path) await this.attempt(`${path} was not created`, async (project) => {
-      await project.save(path, '', 0)
-      await project.catchUp()
-      await this.open(path)
-    })
+    if (path)
+      await this.attempt(`${path} was not created`, async (project) => {
+        await project.save(path, '', 0)
+        await project.catchUp()
+        await this.open(path)
+      })
   }
 
   private async rename(from: string): Promise<void> {
-    const to = await askText('Rename', 'New path', from, 'Rename', (text) => (text === from ? null : this.wrongName(text)))
-    if (to && to !== from) await this.attempt(`${from} was not renamed`, async (project) => {
-      await this.docs.get(from)?.save()
-      await project.rename(from, to)
-      this.drop(from)
-      await project.catchUp()
-      await this.open(to)
-    })
+    const to = await askText('Rename', 'New path', from, 'Rename', (text) =>
+      text === from ? null : this.wrongName(text),
+    )
+    if (to && to !== from)
+      await this.attempt(`${from} was not renamed`, async (project) => {
+        await this.docs.get(from)?.save()
+        await project.rename(from, to)
+        this.drop(from)
+        await project.catchUp()
+        await this.open(to)
+      })
   }
 
   private async remove(path: string): Promise<void> {
-    if (!(await askYes('Delete this file?', `${path} leaves the project, the preview and, where it is mirrored, the folder.`, 'Delete'))) return
+    if (
+      !(await askYes(
+        'Delete this file?',
+        `${path} leaves the project, the preview and, where it is mirrored, the folder.`,
+        'Delete',
+      ))
+    )
+      return
     await this.attempt(`${path} was not deleted`, async (project) => {
       await project.remove(path)
       this.drop(path)
@@ -286,7 +388,9 @@ class App {
     this.chosen.value = ''
     const directory = this.selected.slice(0, this.selected.lastIndexOf('/') + 1)
     for (const file of files) {
-      const path = await askText('Upload', 'Path in the project', directory + file.name, 'Upload', (text) => (text ? null : 'A path is needed.'))
+      const path = await askText('Upload', 'Path in the project', directory + file.name, 'Upload', (text) =>
+        text ? null : 'A path is needed.',
+      )
       if (path) await this.put(path, file)
     }
   }
@@ -307,7 +411,10 @@ class App {
 
   private async download(row: Row): Promise<void> {
     await this.attempt(`${row.file_path} cannot be read`, async (project) => {
-      const link = h('a', { href: URL.createObjectURL(await project.blob(row)), download: row.file_path.split('/').at(-1) })
+      const link = h('a', {
+        href: URL.createObjectURL(await project.blob(row)),
+        download: row.file_path.split('/').at(-1),
+      })
       link.click()
       URL.revokeObjectURL(link.href)
     })
@@ -329,7 +436,10 @@ class App {
   }
 
   private say(words: string): void {
-    this.toast.replaceChildren(h('span', {}, words), h('button', { type: 'button', onclick: () => (this.toast.hidden = true) }, 'Dismiss'))
+    this.toast.replaceChildren(
+      h('span', {}, words),
+      h('button', { type: 'button', onclick: () => (this.toast.hidden = true) }, 'Dismiss'),
+    )
     this.toast.hidden = false
   }
 
@@ -339,7 +449,15 @@ class App {
     this.path.textContent = doc.path
     this.path.title = doc.path
     this.actions.hidden = false
-    const [words, tone] = doc.theirs ? ['Conflict', 'bad'] : doc.error ? [`Not saved: ${doc.error}`, 'bad'] : doc.saving ? ['Saving …', ''] : doc.dirty ? ['Not saved yet', ''] : [`Saved · v${doc.base.version}`, 'ok']
+    const [words, tone] = doc.theirs
+      ? ['Conflict', 'bad']
+      : doc.error
+        ? [`Not saved: ${doc.error}`, 'bad']
+        : doc.saving
+          ? ['Saving …', '']
+          : doc.dirty
+            ? ['Not saved yet', '']
+            : [`Saved · v${doc.base.version}`, 'ok']
     this.saveState.textContent = words ?? ''
     this.saveState.className = `save-state ${tone}`
     this.drawConflict(doc)
@@ -355,20 +473,44 @@ class App {
       if (this.comparing) this.compare(null)
       return
     }
-    const compare = h('button', { type: 'button', 'aria-pressed': false, hidden: theirs.text === null, onclick: () => {
-      this.compare(this.comparing ? null : theirs.text)
-      compare.ariaPressed = String(this.comparing)
-    } }, 'Compare')
+    const compare = h(
+      'button',
+      {
+        type: 'button',
+        'aria-pressed': false,
+        hidden: theirs.text === null,
+        onclick: () => {
+          this.compare(this.comparing ? null : theirs.text)
+          compare.ariaPressed = String(this.comparing)
+        },
+      },
+      'Compare',
+    )
     this.banner.replaceChildren(
-      h('p', {}, theirs.text === null ? `This file was deleted elsewhere (version ${theirs.version}) while you were editing.` : `This file was changed elsewhere (version ${theirs.version}) while you were editing. Nothing of yours is saved until you choose.`),
-      h('div', { class: 'buttons' },
+      h(
+        'p',
+        {},
+        theirs.text === null
+          ? `This file was deleted elsewhere (version ${theirs.version}) while you were editing.`
+          : `This file was changed elsewhere (version ${theirs.version}) while you were editing. Nothing of yours is saved until you choose.`,
+      ),
+      h(
+        'div',
+        { class: 'buttons' },
         compare,
         h('button', { type: 'button', onclick: () => void doc.keepMine() }, 'Keep mine'),
-        h('button', { type: 'button', onclick: () => {
-          if (doc.takeTheirs()) return
-          this.drop(doc.path)
-          void this.open(doc.path)
-        } }, theirs.text === null ? 'Let it go' : 'Take theirs'),
+        h(
+          'button',
+          {
+            type: 'button',
+            onclick: () => {
+              if (doc.takeTheirs()) return
+              this.drop(doc.path)
+              void this.open(doc.path)
+            },
+          },
+          theirs.text === null ? 'Let it go' : 'Take theirs',
+        ),
       ),
     )
   }
@@ -392,18 +534,41 @@ class App {
 
   private drawHead(): void {
     const agent = this.agent
-    const pills: [string, string][] = [[WORDS[this.live], this.live === 'live' ? 'ok' : this.live === 'ended' || this.live === 'locked' ? 'bad' : 'warn']]
+    const pills: [string, string][] = [
+      [
+        WORDS[this.live],
+        this.live === 'live' ? 'ok' : this.live === 'ended' || this.live === 'locked' ? 'bad' : 'warn',
+      ],
+    ]
     if (agent) {
       const behind = (agent.head ?? agent.revision) - agent.revision
-      const sync = agent.current ? 'in sync' : behind > 0 ? `${behind} behind` : agent.debts.count ? `${agent.debts.count} not on disk` : agent.phase
+      const sync = agent.current
+        ? 'in sync'
+        : behind > 0
+          ? `${behind} behind`
+          : agent.debts.count
+            ? `${agent.debts.count} not on disk`
+            : agent.phase
       pills.push([`Revision ${agent.revision} · ${sync}`, agent.current ? 'ok' : 'warn'])
       const server = agent.dev_server?.state ?? 'waiting'
-      pills.push([`Dev server ${server.replace('_', ' ')}`, server === 'serving' ? 'ok' : server === 'gave_up' ? 'bad' : 'warn'])
+      pills.push([
+        `Dev server ${server.replace('_', ' ')}`,
+        server === 'serving' ? 'ok' : server === 'gave_up' ? 'bad' : 'warn',
+      ])
     }
     const key = JSON.stringify(pills)
     if (this.pills.dataset.key === key) return
     this.pills.dataset.key = key
-    this.pills.replaceChildren(...pills.map(([words, tone]) => h('span', { class: `pill ${tone}` }, h('i', { class: `lamp ${tone}`, 'aria-hidden': 'true' }), h('span', {}, words))))
+    this.pills.replaceChildren(
+      ...pills.map(([words, tone]) =>
+        h(
+          'span',
+          { class: `pill ${tone}` },
+          h('i', { class: `lamp ${tone}`, 'aria-hidden': 'true' }),
+          h('span', {}, words),
+        ),
+      ),
+    )
   }
 }
 

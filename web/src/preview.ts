@@ -15,15 +15,27 @@ export class Preview {
   private readonly frame = h('iframe', {
     title: 'Preview',
     // Without the right to navigate the window that it stands in.
-    'sandbox': 'allow-scripts allow-same-origin allow-forms allow-modals allow-popups allow-downloads',
+    sandbox: 'allow-scripts allow-same-origin allow-forms allow-modals allow-popups allow-downloads',
   })
   private readonly words = h('p', { role: 'status' })
-  private readonly veil = h('div', { class: 'empty' }, h('div', { class: 'spinner', 'aria-hidden': 'true' }), this.words)
+  private readonly veil = h(
+    'div',
+    { class: 'empty' },
+    h('div', { class: 'spinner', 'aria-hidden': 'true' }),
+    this.words,
+  )
   private readonly address = h('span', { class: 'path' })
   readonly element = h(
     'section',
     { class: 'pane preview', 'aria-label': 'Preview' },
-    h('header', { class: 'pane-head' }, h('h2', {}, 'Preview'), this.address, iconButton('reload', 'Reload the preview', () => this.load()), iconButton('open', 'Open the preview in a tab', () => window.open(this.url ?? '', '_blank', 'noopener'))),
+    h(
+      'header',
+      { class: 'pane-head' },
+      h('h2', {}, 'Preview'),
+      this.address,
+      iconButton('reload', 'Reload the preview', () => this.load()),
+      iconButton('open', 'Open the preview in a tab', () => window.open(this.url ?? '', '_blank', 'noopener')),
+    ),
     h('div', { class: 'pane-body' }, this.frame, this.veil),
   )
   private url: string | null = null
@@ -34,7 +46,8 @@ export class Preview {
   /** `painted` is told when the page has changed what it shows. */
   constructor(painted: (at: number) => void) {
     addEventListener('message', ({ origin, data }) => {
-      if (this.window && origin === new URL(this.window).origin && typeof data?.painted === 'number') painted(data.painted)
+      if (this.window && origin === new URL(this.window).origin && typeof data?.painted === 'number')
+        painted(data.painted)
     })
   }
 
@@ -43,7 +56,11 @@ export class Preview {
     this.window = window
     this.pid = null
     this.address.textContent = url ?? ''
-    if (!url) this.wait('There is no agent here, and so no preview: serve is the backend alone. Start an agent with the settings that it printed; with --publish-status its state is shown here.', false)
+    if (!url)
+      this.wait(
+        'There is no agent here, and so no preview: serve is the backend alone. Start an agent with the settings that it printed; with --publish-status its state is shown here.',
+        false,
+      )
   }
 
   show(agent: AgentStatus | null): void {
@@ -59,7 +76,14 @@ export class Preview {
     }
     const again = server && (server.state === 'restarting' || server.restarts > 0)
     const gaveUp = server?.state === 'gave_up'
-    this.wait(gaveUp ? `The dev server keeps ending: ${server.detail ?? server.reason}. The next edit tries again.` : again ? 'The dev server ended and is being started again.' : (WORDS[agent.phase] ?? agent.phase), !gaveUp)
+    this.wait(
+      gaveUp
+        ? `The dev server keeps ending: ${server.detail ?? server.reason}. The next edit tries again.`
+        : again
+          ? 'The dev server ended and is being started again.'
+          : (WORDS[agent.phase] ?? agent.phase),
+      !gaveUp,
+    )
   }
 
   locked(): void {

@@ -54,7 +54,10 @@ export class Project {
   closed = false
   private readonly timer: ReturnType<typeof setInterval>
 
-  constructor(private readonly session: Session, private readonly watcher: Watcher) {
+  constructor(
+    private readonly session: Session,
+    private readonly watcher: Watcher,
+  ) {
     this.client = createClient(location.origin, session.anon_key, {
       accessToken: async () => session.editor_token,
       realtime: { reconnectAfterMs: (tries: number) => Math.min(250 * 2 ** tries, 2000) },
@@ -91,7 +94,10 @@ export class Project {
 
   /** The live paths, sorted. */
   paths(): string[] {
-    return [...this.rows.values()].filter((row) => !row.is_deleted).map((row) => row.file_path).sort()
+    return [...this.rows.values()]
+      .filter((row) => !row.is_deleted)
+      .map((row) => row.file_path)
+      .sort()
   }
 
   private hear(told: Told): void {
@@ -179,7 +185,8 @@ export class Project {
   async rename(from: string, to: string): Promise<void> {
     const row = this.row(from)
     if (!row) throw new Error(`${from} is gone`)
-    const content = row.encoding === 'utf-8' ? { content: await this.text(row) } : { content_hash: row.content_hash, size: row.size }
+    const content =
+      row.encoding === 'utf-8' ? { content: await this.text(row) } : { content_hash: row.content_hash, size: row.size }
     const files = [
       { action: 'update', file_path: to, file_type: kind(to), expected_version: this.absent(to), ...content },
       { action: 'delete', file_path: from, expected_version: row.version },
@@ -210,6 +217,7 @@ export class Project {
   }
 
   // The functions have no generated types: their answers are the contract's.
+  // biome-ignore lint/suspicious/noExplicitAny: see above
   private async rpc(name: string, args: Record<string, unknown>): Promise<any> {
     const { data, error } = await this.client.rpc(name, { project_uuid: this.session.project_id, ...args })
     if (error?.code === 'PT409') throw new Conflict(JSON.parse(error.details).current_version)

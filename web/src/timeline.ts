@@ -40,7 +40,15 @@ export class Timeline {
   private readonly list = h('ol', { class: 'edits' })
   private readonly boot = h('ol', { class: 'boot' })
   private readonly none = h('p', { class: 'hint' }, 'Edit a file: its way to the page is measured here.')
-  readonly element = h('section', { class: 'card timeline', tabIndex: 0, 'aria-label': 'Timeline' }, h('h2', {}, 'Edits'), this.none, this.list, h('h2', {}, 'Start'), this.boot)
+  readonly element = h(
+    'section',
+    { class: 'card timeline', tabIndex: 0, 'aria-label': 'Timeline' },
+    h('h2', {}, 'Edits'),
+    this.none,
+    this.list,
+    h('h2', {}, 'Start'),
+    this.boot,
+  )
   private shownBoot = ''
   private lastPainted = 0
   private since = Date.now()
@@ -81,7 +89,8 @@ export class Timeline {
     this.lastPainted = at
     for (const edit of this.edits) {
       const { disk } = edit.at
-      if (disk !== undefined && edit.at.visible === undefined && at >= disk && at - disk < VISIBLE_WITHIN_MS) edit.at.visible = at
+      if (disk !== undefined && edit.at.visible === undefined && at >= disk && at - disk < VISIBLE_WITHIN_MS)
+        edit.at.visible = at
     }
     this.draw()
   }
@@ -101,7 +110,14 @@ export class Timeline {
           'li',
           {},
           h('span', { class: 'name' }, BOOT[step] ?? step),
-          h('span', { class: 'track', 'aria-hidden': 'true' }, h('span', { class: 'fill', style: `left:${(from / total) * 100}%;width:${Math.max(0.6, ((ms - from) / total) * 100)}%` })),
+          h(
+            'span',
+            { class: 'track', 'aria-hidden': 'true' },
+            h('span', {
+              class: 'fill',
+              style: `left:${(from / total) * 100}%;width:${Math.max(0.6, ((ms - from) / total) * 100)}%`,
+            }),
+          ),
           h('span', { class: 'ms' }, span(ms)),
         )
       }),
@@ -129,18 +145,36 @@ function row(edit: Edit): HTMLElement {
   return h(
     'li',
     {},
-    h('div', { class: 'what' }, h('time', {}, clock(edit.began)), h('span', { class: 'path', title: edit.path }, edit.path), h('span', { class: 'version' }, `v${edit.version}`)),
+    h(
+      'div',
+      { class: 'what' },
+      h('time', {}, clock(edit.began)),
+      h('span', { class: 'path', title: edit.path }, edit.path),
+      h('span', { class: 'version' }, `v${edit.version}`),
+    ),
     h(
       'div',
       { class: 'steps' },
       ...STEPS.map(([step, words]) => {
         const at = edit.at[step]
-        return h('span', { class: `step ${at === undefined ? 'open' : ''}` }, h('i', { class: `dot ${step}`, 'aria-hidden': 'true' }), `${words} `, h('b', {}, at === undefined ? '–' : span(at - edit.began)))
+        return h(
+          'span',
+          { class: `step ${at === undefined ? 'open' : ''}` },
+          h('i', { class: `dot ${step}`, 'aria-hidden': 'true' }),
+          `${words} `,
+          h('b', {}, at === undefined ? '–' : span(at - edit.began)),
+        )
       }),
     ),
-    h('div', { class: 'track', 'aria-hidden': 'true' }, ...STEPS.flatMap(([step]) => {
-      const at = edit.at[step]
-      return at === undefined ? [] : [h('i', { class: `dot ${step}`, style: `left:${(Math.max(0, at - edit.began) / last) * 100}%` })]
-    })),
+    h(
+      'div',
+      { class: 'track', 'aria-hidden': 'true' },
+      ...STEPS.flatMap(([step]) => {
+        const at = edit.at[step]
+        return at === undefined
+          ? []
+          : [h('i', { class: `dot ${step}`, style: `left:${(Math.max(0, at - edit.began) / last) * 100}%` })]
+      }),
+    ),
   )
 }

@@ -1,10 +1,11 @@
 import type { SupabaseClient } from '@supabase/supabase-js'
 import { sha256 } from './assets.js'
-import { ProjectFilesError, VersionConflict, understood } from './errors.js'
-import { retrying, type RetryPolicy } from './retry.js'
+import { ProjectFilesError, understood, VersionConflict } from './errors.js'
+import { type RetryPolicy, retrying } from './retry.js'
 import * as wire from './wire.js'
 
 /** What is used of the official client. */
+// biome-ignore lint/suspicious/noExplicitAny: a caller's client may be typed for any schema
 export type Client = Pick<SupabaseClient<any, any, any>, 'rpc' | 'storage' | 'channel' | 'removeChannel' | 'realtime'>
 
 /** What a write came to. `unsure`: an earlier try of it may have taken effect. */
@@ -36,7 +37,12 @@ export class Database {
   }
 
   /** Calls a function that writes. Refusals but conflicts are thrown. */
-  async write<T>(name: string, args: Record<string, unknown>, read: (answer: unknown) => T, signal?: AbortSignal): Promise<Written<T>> {
+  async write<T>(
+    name: string,
+    args: Record<string, unknown>,
+    read: (answer: unknown) => T,
+    signal?: AbortSignal,
+  ): Promise<Written<T>> {
     return this.retry(async (limit, unsure) => {
       try {
         return { kind: 'done', value: read(await this.once(name, args, limit)) }
@@ -53,7 +59,8 @@ export class Database {
       const { data, error } = await this.client.storage.from(BUCKET).download(this.object(hash), {}, { signal: limit })
       if (error) throw storageError(error, 'download')
       const bytes = new Uint8Array(await data.arrayBuffer())
-      if ((await sha256(bytes)) !== hash) throw new ProjectFilesError('unavailable', `the object ${hash} came with other bytes`)
+      if ((await sha256(bytes)) !== hash)
+        throw new ProjectFilesError('unavailable', `the object ${hash} came with other bytes`)
       return bytes
     }, signal)
   }
@@ -76,7 +83,9 @@ export class Database {
   }
 
   private async once(name: string, args: Record<string, unknown>, limit: AbortSignal): Promise<unknown> {
-    const { data, error, status } = await this.client.rpc(name, { project_uuid: this.projectId, ...args }).abortSignal(limit)
+    const { data, error, status } = await this.client
+      .rpc(name, { project_uuid: this.projectId, ...args })
+      .abortSignal(limit)
     if (error) throw understood({ status, code: error.code, message: error.message, details: error.details }, name)
     return data
   }

@@ -104,5 +104,7 @@ export class Follower {
 }
 
 function strange(error: unknown): ProjectFilesError {
-  return new ProjectFilesError('unexpected', error instanceof Error ? error.message : String(error), '', { cause: error })
+  return new ProjectFilesError('unexpected', error instanceof Error ? error.message : String(error), '', {
+    cause: error,
+  })
 }

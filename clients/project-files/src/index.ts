@@ -1,5 +1,5 @@
-export { ProjectFiles, type Options } from './project-files.js'
-export { ProjectFilesError, type Kind } from './errors.js'
 export type { Client } from './database.js'
+export { type Kind, ProjectFilesError } from './errors.js'
+export { type Options, ProjectFiles } from './project-files.js'
 export type { RetryPolicy } from './retry.js'
 export type * from './types.js'

@@ -1,14 +1,14 @@
 import { asText, sha256, utf8 } from './assets.js'
-import { Database, type Client, type Written as Sent } from './database.js'
+import { type Client, Database, type Written as Sent } from './database.js'
 import { ProjectFilesError } from './errors.js'
 import { Follower } from './follower.js'
 import { Queue } from './queue.js'
 import { Reader, ROUNDS } from './reader.js'
-import { RETRY, aborted, type RetryPolicy } from './retry.js'
-import { ProjectState, live, type Edit, type Wish } from './state.js'
+import { aborted, RETRY, type RetryPolicy } from './retry.js'
+import { type Edit, live, ProjectState, type Wish } from './state.js'
 import type * as api from './types.js'
 import * as wire from './wire.js'
-import { bulkEntry, tookEffect, wishOf, writtenRow, type Written } from './writes.js'
+import { bulkEntry, tookEffect, type Written, wishOf, writtenRow } from './writes.js'
 
 export interface Options {
   /** `keep` (default): every text is held here. `ask`: a text is read when [`ProjectFiles.read`] asks for it. */
@@ -93,7 +93,7 @@ export class ProjectFiles {
     for (let round = 1; ; round += 1) {
       const view = this.state.view(path)
       if (view?.content !== undefined) return view.content
-      if (!view?.saved || view.saved.encoding !== 'utf-8') throw missing(path, 'text')
+      if (view?.saved?.encoding !== 'utf-8') throw missing(path, 'text')
       const { version } = view.saved
       const text = await this.reader.text(path, version)
       if (typeof text === 'string') return text
@@ -112,7 +112,8 @@ export class ProjectFiles {
   /** The bytes that are shown at `path`, wherever they lie. */
   async bytes(path: string, options: { signal?: AbortSignal } = {}): Promise<Uint8Array> {
     const { saved, state } = this.state.view(path) ?? {}
-    if (saved?.encoding === 'base64' && state === 'saved') return this.database.download(saved.contentHash, options.signal)
+    if (saved?.encoding === 'base64' && state === 'saved')
+      return this.database.download(saved.contentHash, options.signal)
     return utf8(await this.read(path))
   }
 
@@ -143,28 +144,46 @@ export class ProjectFiles {
   }
 
   /** Up to 10,000 changes in one revision, all or nothing. Each path may stand in it once. */
-  async bulk(changes: readonly api.Change[], options: { signal?: AbortSignal | undefined } = {}): Promise<api.BulkResult> {
+  async bulk(
+    changes: readonly api.Change[],
+    options: { signal?: AbortSignal | undefined } = {},
+  ): Promise<api.BulkResult> {
     const wishes = new Map(changes.map((change) => [change.path, wishOf(change)]))
     const expected = new Map<string, number | null>()
     for (const { path, expectedVersion } of changes) {
       if (expectedVersion !== undefined) expected.set(path, expectedVersion)
     }
-    const done = await this.write(wishes, expected, options.signal, async (edit) => {
-      const files = changes.map((change) => bulkEntry(change, this.state.expected(edit, change.path)))
-      const written = await this.database.write('bulk_upsert_project_files', { files }, wire.bulk, options.signal)
-      return this.judged(edit, written, (files) => ({ revision: 0, files }))
-    }, ({ revision, files }) => files.map((file) => writtenRow(file, wishes.get(file.path), revision)))
+    const done = await this.write(
+      wishes,
+      expected,
+      options.signal,
+      async (edit) => {
+        const files = changes.map((change) => bulkEntry(change, this.state.expected(edit, change.path)))
+        const written = await this.database.write('bulk_upsert_project_files', { files }, wire.bulk, options.signal)
+        return this.judged(edit, written, (files) => ({ revision: 0, files }))
+      },
+      ({ revision, files }) => files.map((file) => writtenRow(file, wishes.get(file.path), revision)),
+    )
     if (done.kind === 'conflict') return done
     const files = done.value.files.map(({ path, version, hash }) => ({ path, version, contentHash: hash }))
     return { kind: 'saved', revision: done.value.revision, files }
   }
 
   /** Saves bytes: as text where they are text, else by [`ProjectFiles.store`]. */
-  async upload(path: string, bytes: Uint8Array, options: api.WriteOptions & { contentType?: string } = {}): Promise<api.SaveResult> {
+  async upload(
+    path: string,
+    bytes: Uint8Array,
+    options: api.WriteOptions & { contentType?: string } = {},
+  ): Promise<api.SaveResult> {
     const text = asText(bytes)
     if (text !== null) return this.save(path, text, options)
     const { contentHash, size } = await this.store(bytes, options)
-    const args = { p_file_path: path, p_file_type: options.fileType ?? 'binary', p_content_hash: contentHash, p_size: size }
+    const args = {
+      p_file_path: path,
+      p_file_type: options.fileType ?? 'binary',
+      p_content_hash: contentHash,
+      p_size: size,
+    }
     return saved(await this.one('register_project_asset', path, { kind: 'asset', contentHash, size }, args, options))
   }
 
@@ -222,7 +241,8 @@ export class ProjectFiles {
       const content = view?.content ?? (await this.read(path))
       const now = this.state.view(path)
       // While it was read another version may have come.
-      if (now?.saved?.version === saved?.version && (now?.content ?? content) === content) return { action: 'save' as const, content }
+      if (now?.saved?.version === saved?.version && (now?.content ?? content) === content)
+        return { action: 'save' as const, content }
     }
   }
 
@@ -230,7 +250,17 @@ export class ProjectFiles {
     const { client, database, state, reader, random } = this
     const often = this.options.headCheckMs ?? HEAD_CHECK_MS
     const changed = (paths: Set<string>) => this.changed(paths)
-    return new Follower(client, database, state, reader, often, random, (notice) => this.tell(notice), changed, this.left)
+    return new Follower(
+      client,
+      database,
+      state,
+      reader,
+      often,
+      random,
+      (notice) => this.tell(notice),
+      changed,
+      this.left,
+    )
   }
 
   private async unfollow(): Promise<void> {
@@ -241,14 +271,26 @@ export class ProjectFiles {
   }
 
   /** A write of a single path. */
-  private async one(name: string, path: string, wish: Wish, args: Record<string, unknown>, options: api.WriteOptions): Promise<{ kind: 'done'; row: wire.Row } | api.Conflict> {
+  private async one(
+    name: string,
+    path: string,
+    wish: Wish,
+    args: Record<string, unknown>,
+    options: api.WriteOptions,
+  ): Promise<{ kind: 'done'; row: wire.Row } | api.Conflict> {
     const { expectedVersion, signal } = options
     const expected = new Map(expectedVersion === undefined ? [] : [[path, expectedVersion]])
-    const done = await this.write(new Map([[path, wish]]), expected, signal, async (edit) => {
-      const base = this.state.expected(edit, path)
-      const written = await this.database.write(name, { ...args, expected_version: base }, wire.row, signal)
-      return this.judged(edit, written, (files) => writtenRow({ path, version: 0, hash: null, ...files[0] }, wish, 0))
-    }, (row) => [row])
+    const done = await this.write(
+      new Map([[path, wish]]),
+      expected,
+      signal,
+      async (edit) => {
+        const base = this.state.expected(edit, path)
+        const written = await this.database.write(name, { ...args, expected_version: base }, wire.row, signal)
+        return this.judged(edit, written, (files) => writtenRow({ path, version: 0, hash: null, ...files[0] }, wish, 0))
+      },
+      (row) => [row],
+    )
     return done.kind === 'conflict' ? done : { kind: 'done', row: done.value }
   }
 
@@ -266,10 +308,14 @@ export class ProjectFiles {
     const settled = new Set<string>()
     let current = false
     try {
-      const written = await this.queue.run(wishes.keys(), () => {
-        if (signal?.aborted) throw aborted(signal)
-        return send(edit)
-      }, signal)
+      const written = await this.queue.run(
+        wishes.keys(),
+        () => {
+          if (signal?.aborted) throw aborted(signal)
+          return send(edit)
+        },
+        signal,
+      )
       if (written.kind === 'conflict') {
         const { path, expectedVersion, currentVersion } = written.conflict
         this.state.conflict(edit, path, expectedVersion, currentVersion, settled)
@@ -316,7 +362,8 @@ export class ProjectFiles {
 function saved(written: { kind: 'done'; row: wire.Row } | api.Conflict): api.SaveResult {
   if (written.kind === 'conflict') return written
   const file = live(written.row)
-  if (!file) throw new ProjectFilesError('unexpected', `the database gives a deleted row for the save of ${written.row.path}`)
+  if (!file)
+    throw new ProjectFilesError('unexpected', `the database gives a deleted row for the save of ${written.row.path}`)
   return { kind: 'saved', file }
 }
 

@@ -1,9 +1,12 @@
-import { Table, type Listing } from './table.js'
+import { type Listing, Table } from './table.js'
 import type { FileView, ProjectFile } from './types.js'
 import type { Heard, Row } from './wire.js'
 
 /** What an edit makes of a path: text, a stored object, or nothing. */
-export type Wish = { kind: 'text'; content: string } | { kind: 'asset'; contentHash: string; size: number } | { kind: 'removed' }
+export type Wish =
+  | { kind: 'text'; content: string }
+  | { kind: 'asset'; contentHash: string; size: number }
+  | { kind: 'removed' }
 
 /** The version that an edit builds on: a number, whatever is there, or what an earlier edit comes to. */
 export type Base = number | null | { after: Edit; path: string }
@@ -94,14 +97,14 @@ export class ProjectState {
   /** Takes in an event; see [`Table.hear`]. */
   hear(heard: Heard, changed: Set<string>): 'taken' | 'old' | 'behind' {
     const taken = this.table.hear(heard, changed)
-    changed.forEach((path) => this.settle(path))
+    for (const path of changed) this.settle(path)
     return taken
   }
 
   /** Takes in a whole listing; see [`Table.take`]. */
   take(listing: Listing, changed: Set<string>): boolean {
     const taken = this.table.take(listing, changed)
-    changed.forEach((path) => this.settle(path))
+    for (const path of changed) this.settle(path)
     return taken
   }
 

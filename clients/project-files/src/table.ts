@@ -35,14 +35,17 @@ export class Table {
   /** Puts the text to a row that came without. */
   fill(path: string, version: number, content: string): boolean {
     const row = this.rows.get(path)
-    if (!row || row.version !== version || row.deleted || row.content !== undefined || row.encoding !== 'utf-8') return false
+    if (!row || row.version !== version || row.deleted || row.content !== undefined || row.encoding !== 'utf-8')
+      return false
     this.rows.set(path, { ...row, content })
     return true
   }
 
   /** Live texts without their content. */
   missing(): Row[] {
-    return [...this.rows.values()].filter((row) => !row.deleted && row.encoding === 'utf-8' && row.content === undefined)
+    return [...this.rows.values()].filter(
+      (row) => !row.deleted && row.encoding === 'utf-8' && row.content === undefined,
+    )
   }
 
   /**

@@ -51,7 +51,11 @@ export type BulkResult =
   | {
       readonly kind: 'saved'
       readonly revision: number
-      readonly files: readonly { readonly path: string; readonly version: number; readonly contentHash: string | null }[]
+      readonly files: readonly {
+        readonly path: string
+        readonly version: number
+        readonly contentHash: string | null
+      }[]
     }
   | Conflict
 

@@ -52,7 +52,10 @@ export function page(value: unknown): Page {
 }
 
 /** `{revision, files}` of a bulk. */
-export function bulk(value: unknown): { revision: number; files: { path: string; version: number; hash: string | null }[] } {
+export function bulk(value: unknown): {
+  revision: number
+  files: { path: string; version: number; hash: string | null }[]
+} {
   const fields = object(value, 'the answer to a bulk')
   if (!Array.isArray(fields.files)) throw strange('files is no list')
   const files = fields.files.map((file) => {
@@ -137,7 +140,8 @@ function text(value: unknown, name: string): string {
 }
 
 function count(value: unknown, name: string): number {
-  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) throw strange(`${name} is no number from 0 up`)
+  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0)
+    throw strange(`${name} is no number from 0 up`)
   return value
 }
 

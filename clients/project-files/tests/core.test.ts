@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { ProjectState, type Edit, type Wish } from '../dist/state.js'
+import { type Edit, ProjectState, type Wish } from '../dist/state.js'
 import type { Listing } from '../dist/table.js'
 import * as wire from '../dist/wire.js'
 import { Model, type Wanted } from './model.js'
@@ -52,7 +52,10 @@ function readPage(client: Client, model: Model, most: number): void {
   if (!client.listing) return
   const { listing, next } = client.listing
   const after = listing.add(wire.page(model.list(next, most)))
-  if (after !== null) return void (client.listing.next = after)
+  if (after !== null) {
+    client.listing.next = after
+    return
+  }
   client.listing = null
   const taken = client.state.take(listing, new Set())
   if (!taken || client.again) {
@@ -66,9 +69,15 @@ function hear(client: Client, event: unknown): void {
 }
 
 function begin(client: Client, wishes: [string, string | null][]): void {
-  const given = new Map(wishes.map(([path, content]): [string, Wish] => [path, content === null ? { kind: 'removed' } : { kind: 'text', content }]))
+  const given = new Map(
+    wishes.map(([path, content]): [string, Wish] => [
+      path,
+      content === null ? { kind: 'removed' } : { kind: 'text', content },
+    ]),
+  )
   const edit = client.state.begin(given, new Map(), new Set())
-  for (const [path, content] of wishes) assert.equal(client.state.view(path)?.content, content ?? undefined, 'shown at once')
+  for (const [path, content] of wishes)
+    assert.equal(client.state.view(path)?.content, content ?? undefined, 'shown at once')
   const wanted = wishes.map(([path, content]) => ({ path, content, expected: client.state.expected(edit, path) }))
   client.sent = { edit, wanted, answer: null }
 }
@@ -121,7 +130,10 @@ function live(seed: number): { resets: number; conflicts: number } {
     const kind = roll(100)
     if (kind < 20 && !client.sent) {
       const paths = roll(4) === 0 ? [...new Set([path(), path()])] : [path()]
-      begin(client, paths.map((one) => [one, content()]))
+      begin(
+        client,
+        paths.map((one) => [one, content()]),
+      )
     } else if (kind < 38) {
       arrive(client, model, clients)
     } else if (kind < 52) {
@@ -173,7 +185,9 @@ function live(seed: number): { resets: number; conflicts: number } {
     if (restored) behind(client, true)
     while (client.listing) readPage(client, model, 2)
     for (const one of PATHS) client.state.discard(one, new Set())
-    const shown = client.state.paths().map((one) => [one, client.state.view(one)?.state, client.state.view(one)?.content])
+    const shown = client.state
+      .paths()
+      .map((one) => [one, client.state.view(one)?.state, client.state.view(one)?.content])
     const rows = [...model.rows.values()].filter((row) => !row.is_deleted)
     const there = rows.map((row) => [row.file_path, 'saved', row.content]).sort((a, b) => (a[0]! < b[0]! ? -1 : 1))
     assert.deepEqual(shown, there)
@@ -199,8 +213,14 @@ test('however answers, events and losses fall, the state ends as the database is
 
 const row = (path: string, version: number, revision: number, content: string | null = 'x') =>
   wire.row({
-    file_path: path, version, revision, content, content_hash: content === null ? null : `hash of ${content}`,
-    size: 1, encoding: 'utf-8', is_deleted: content === null,
+    file_path: path,
+    version,
+    revision,
+    content,
+    content_hash: content === null ? null : `hash of ${content}`,
+    size: 1,
+    encoding: 'utf-8',
+    is_deleted: content === null,
   })
 
 test('a late answer undoes nothing', () => {

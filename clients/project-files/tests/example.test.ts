@@ -12,7 +12,10 @@ test("the README's example does what it says", async () => {
   assert(blocks.length >= 2)
   const script = new URL('built/example.mjs', folder)
   // Node before 22 has no WebSocket of its own; a browser has.
-  await writeFile(script, `globalThis.WebSocket ??= (await import('ws')).default\n${blocks.join('\n')}\nprocess.exit(0)\n`)
+  await writeFile(
+    script,
+    `globalThis.WebSocket ??= (await import('ws')).default\n${blocks.join('\n')}\nprocess.exit(0)\n`,
+  )
   const { stdout } = await promisify(execFile)(process.execPath, [script.pathname], { timeout: 60_000 })
   const said = stdout.trim().split('\n')
   assert.match(said[0] ?? '', /^\d+ files at revision \d+$/)

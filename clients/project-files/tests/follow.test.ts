@@ -53,7 +53,12 @@ test("another's newer version under an edit that waits is a conflict, not overwr
   await until('heard', () => one.files.get('follow/pending.txt')?.saved?.content === 'theirs')
   assert.equal(one.files.get('follow/pending.txt')?.content, 'mine')
   one.network.away = false
-  assert.deepEqual(await saving, { kind: 'conflict', path: 'follow/pending.txt', expectedVersion: 1, currentVersion: 2 })
+  assert.deepEqual(await saving, {
+    kind: 'conflict',
+    path: 'follow/pending.txt',
+    expectedVersion: 1,
+    currentVersion: 2,
+  })
   assert.equal(one.files.get('follow/pending.txt')?.state, 'conflict')
 })
 
@@ -68,7 +73,10 @@ test('a lost answer is not a conflict with oneself', async () => {
   await files.save('lost/from.txt', 'moved')
   network.lose.set('bulk_upsert_project_files', 1)
   assert.equal((await files.rename('lost/from.txt', 'lost/to.txt')).kind, 'saved')
-  assert.deepEqual(files.paths().filter((path) => path.startsWith('lost/')), ['lost/to.txt'])
+  assert.deepEqual(
+    files.paths().filter((path) => path.startsWith('lost/')),
+    ['lost/to.txt'],
+  )
 })
 
 test('a lost answer whose save was overtaken was a save all the same', async () => {
@@ -163,7 +171,11 @@ test('what was missed while the network was cut is read afterwards', async () =>
 test('dropped, doubled and overtaken events, and a channel that is deaf', async () => {
   const [one, other] = [editor().files, editor().files]
   await following(one)
-  await faults({ drop_broadcasts: { probability: 0.3 }, double_broadcasts: { probability: 0.3 }, reorder_broadcasts: { probability: 0.3 } })
+  await faults({
+    drop_broadcasts: { probability: 0.3 },
+    double_broadcasts: { probability: 0.3 },
+    reorder_broadcasts: { probability: 0.3 },
+  })
   for (let turn = 0; turn < 20; turn += 1) await other.save('faults/a.txt', `turn ${turn}`, { expectedVersion: null })
   await until('the last is there', () => one.get('faults/a.txt')?.content === 'turn 19')
   await faults({ clear: true, deafen_joined: true })
@@ -191,10 +203,17 @@ test('a large text comes without its content, which is read', async () => {
   await other.save('omitted/large.txt', large)
   await until('read', () => one.get('omitted/large.txt')?.content === large)
   // Three at once are above what a page carries.
-  const changes = [1, 2, 3, 4].map((n) => ({ action: 'save' as const, path: `omitted/${n}.txt`, content: `${n}${large}` }))
+  const changes = [1, 2, 3, 4].map((n) => ({
+    action: 'save' as const,
+    path: `omitted/${n}.txt`,
+    content: `${n}${large}`,
+  }))
   await other.bulk(changes)
   const loaded = await editor().files.load()
-  assert.deepEqual(loaded.files.filter((file) => file.saved?.encoding === 'utf-8' && file.content === undefined), [])
+  assert.deepEqual(
+    loaded.files.filter((file) => file.saved?.encoding === 'utf-8' && file.content === undefined),
+    [],
+  )
   await until('heard', () => one.get('omitted/4.txt')?.content === `4${large}`)
   const asking = editor({ texts: 'ask' }).files
   await asking.load()
@@ -213,7 +232,9 @@ test('10,000 files are loaded page by page', async () => {
   other.network.calls.length = 0
   const began = performance.now()
   const loaded = await other.files.load()
-  console.log(`# 10,000 files loaded in ${Math.round(performance.now() - began)} ms, ${other.network.calls.length} pages`)
+  console.log(
+    `# 10,000 files loaded in ${Math.round(performance.now() - began)} ms, ${other.network.calls.length} pages`,
+  )
   assert.equal(loaded.files.length - before, 10_000)
   assert(other.network.calls.length >= 20)
   assert.equal(loaded.files.find((file) => file.path === 'many/19/499.txt')?.content, 'many/19/499.txt')

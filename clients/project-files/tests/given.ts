@@ -1,6 +1,6 @@
-import { createClient } from '@supabase/supabase-js'
-import { ProjectFiles, type Options } from '@preview-agent/project-files'
 import type { Notice } from '@preview-agent/project-files'
+import { type Options, ProjectFiles } from '@preview-agent/project-files'
+import { createClient } from '@supabase/supabase-js'
 import WebSocket from 'ws'
 
 /** What the test's process was given by whoever started it. */
@@ -70,7 +70,11 @@ export async function closeAll(): Promise<void> {
 /** The backend's switchboard. */
 export async function faults(change: Record<string, unknown>): Promise<void> {
   const headers = { 'content-type': 'application/json' }
-  const answer = await fetch(`${URL_OF_BACKEND}/_local/faults`, { method: 'POST', headers, body: JSON.stringify(change) })
+  const answer = await fetch(`${URL_OF_BACKEND}/_local/faults`, {
+    method: 'POST',
+    headers,
+    body: JSON.stringify(change),
+  })
   if (!answer.ok) throw new Error(await answer.text())
 }
 

@@ -25,7 +25,11 @@ export class Model {
   private floor = 0
 
   /** The rows after it, in order, or the path in conflict. `event` is what it sends; none where nothing changed. */
-  write(wanted: Wanted[]): { conflict?: { path: string; current: number }; rows: Stored[]; event?: Record<string, unknown> } {
+  write(wanted: Wanted[]): {
+    conflict?: { path: string; current: number }
+    rows: Stored[]
+    event?: Record<string, unknown>
+  } {
     const same = ({ path, content }: Wanted) => {
       const row = this.rows.get(path)
       return row !== undefined && (content === null ? row.is_deleted : !row.is_deleted && row.content === content)
@@ -70,11 +74,23 @@ export class Model {
     const version = (this.rows.get(path)?.version ?? 0) + 1
     const content_hash = content === null ? null : createHash('sha256').update(content).digest('hex')
     const size = Buffer.byteLength(content ?? '')
-    return { file_path: path, version, revision: this.head, content, content_hash, size, encoding: 'utf-8', is_deleted: content === null }
+    return {
+      file_path: path,
+      version,
+      revision: this.head,
+      content,
+      content_hash,
+      size,
+      encoding: 'utf-8',
+      is_deleted: content === null,
+    }
   }
 
   private event(rows: Stored[]): Record<string, unknown> {
-    const files = rows.map(({ is_deleted, revision: _, ...row }) => ({ ...row, action: is_deleted ? 'delete' : 'update' }))
+    const files = rows.map(({ is_deleted, revision: _, ...row }) => ({
+      ...row,
+      action: is_deleted ? 'delete' : 'update',
+    }))
     return { revision: this.head, count: files.length, files }
   }
 }

@@ -1,16 +1,18 @@
 import assert from 'node:assert/strict'
 import { afterEach, test } from 'node:test'
-import { ProjectFilesError, type Kind } from '@preview-agent/project-files'
+import { type Kind, ProjectFilesError } from '@preview-agent/project-files'
 import { closeAll, editor, faults, setting } from './given.js'
 
 afterEach(closeAll)
 
-const fails = (kind: Kind, message = /./) => (error: unknown) => {
-  assert(error instanceof ProjectFilesError, String(error))
-  assert.equal(error.kind, kind, error.message)
-  assert.match(error.message, message)
-  return true
-}
+const fails =
+  (kind: Kind, message = /./) =>
+  (error: unknown) => {
+    assert(error instanceof ProjectFilesError, String(error))
+    assert.equal(error.kind, kind, error.message)
+    assert.match(error.message, message)
+    return true
+  }
 
 test('what one saves, another loads', async () => {
   const [one, other] = [editor().files, editor().files]
@@ -74,7 +76,10 @@ test('a conflict that is let go shows what the database has', async () => {
 test('saves as one types build on each other, without a conflict with oneself', async () => {
   const { files } = editor()
   const results = await Promise.all(['a', 'ab', 'abc', 'abcd'].map((text) => files.save('write/typed.txt', text)))
-  assert.deepEqual(results.map((result) => result.kind === 'saved' && result.file.version), [1, 2, 3, 4])
+  assert.deepEqual(
+    results.map((result) => result.kind === 'saved' && result.file.version),
+    [1, 2, 3, 4],
+  )
   assert.equal(files.get('write/typed.txt')?.content, 'abcd')
 })
 
@@ -135,12 +140,22 @@ test('a bulk is all or nothing, and names what is in its way', async () => {
     { action: 'save', path: 'bulk/b.txt', content: 'b' },
   ])
   assert(done.kind === 'saved')
-  assert.deepEqual(done.files.map((file) => [file.path, file.version]), [['bulk/new.txt', 1], ['bulk/a.txt', 2], ['bulk/b.txt', 1]])
+  assert.deepEqual(
+    done.files.map((file) => [file.path, file.version]),
+    [
+      ['bulk/new.txt', 1],
+      ['bulk/a.txt', 2],
+      ['bulk/b.txt', 1],
+    ],
+  )
   const bad = other.bulk([
     { action: 'save', path: 'bulk/good.txt', content: 'x' },
     { action: 'save', path: '../bad', content: 'y' },
   ])
-  await assert.rejects(bad, (error) => fails('refused', /entry 1/)(error) && (error as ProjectFilesError).path === '../bad')
+  await assert.rejects(
+    bad,
+    (error) => fails('refused', /entry 1/)(error) && (error as ProjectFilesError).path === '../bad',
+  )
   assert.equal(other.get('bulk/good.txt'), undefined)
   await assert.rejects(other.bulk([]), fails('refused', /without entries/))
 })

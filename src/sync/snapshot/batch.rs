@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use sync_core::ProjectPath;
 use zip_stream::{Entry, ZipError};
 
-use super::check::Expected;
+use super::manifest_check::Expected;
 use super::{ManifestFault, SnapshotError};
 
 /// Content of one batch, in bytes. Some ten files of usual size, and small enough for the processor's cache.
@@ -41,9 +41,9 @@ pub(super) struct Batch {
 }
 
 /// Why the reading ends before the archive does.
-pub(super) enum Halt {
+pub(super) enum StopReason {
     /// The staging thread is gone, and says itself why.
-    HungUp,
+    ReceiverClosed,
     Fault(SnapshotError),
 }
 
@@ -77,13 +77,13 @@ impl Batch {
 }
 
 impl Filling {
-    pub fn push(&mut self, part: Part) -> Result<(), Halt> {
+    pub fn push(&mut self, part: Part) -> Result<(), StopReason> {
         self.batch.parts.push(part);
         if self.batch.parts.len() < PARTS { Ok(()) } else { self.flush() }
     }
 
     /// Reads an entry to its end, after [`Part::File`] or [`Part::Skipped`].
-    pub fn copy<R: BufRead>(&mut self, entry: &mut Entry<'_, R>) -> Result<(), Halt> {
+    pub fn copy<R: BufRead>(&mut self, entry: &mut Entry<'_, R>) -> Result<(), StopReason> {
         loop {
             if BYTES - self.filled < LEAST_ROOM {
                 self.flush()?;
@@ -99,11 +99,11 @@ impl Filling {
     }
 
     /// Hands on what there is.
-    pub fn flush(&mut self) -> Result<(), Halt> {
+    pub fn flush(&mut self) -> Result<(), StopReason> {
         // Where none came back yet, another is made: no more than can be under way at once.
         let empty = self.emptied.try_recv().unwrap_or_else(|_| Batch::new());
         self.filled = 0;
-        self.full.send(mem::replace(&mut self.batch, empty)).map_err(|_| Halt::HungUp)
+        self.full.send(mem::replace(&mut self.batch, empty)).map_err(|_| StopReason::ReceiverClosed)
     }
 }
 
@@ -121,20 +121,20 @@ impl Batches {
     }
 }
 
-impl From<SnapshotError> for Halt {
-    fn from(error: SnapshotError) -> Halt {
-        Halt::Fault(error)
+impl From<SnapshotError> for StopReason {
+    fn from(error: SnapshotError) -> StopReason {
+        StopReason::Fault(error)
     }
 }
 
-impl From<ZipError> for Halt {
-    fn from(error: ZipError) -> Halt {
-        Halt::Fault(error.into())
+impl From<ZipError> for StopReason {
+    fn from(error: ZipError) -> StopReason {
+        StopReason::Fault(error.into())
     }
 }
 
-impl From<ManifestFault> for Halt {
-    fn from(fault: ManifestFault) -> Halt {
-        Halt::Fault(fault.into())
+impl From<ManifestFault> for StopReason {
+    fn from(fault: ManifestFault) -> StopReason {
+        StopReason::Fault(fault.into())
     }
 }

@@ -13,7 +13,7 @@ use url::Url;
 use zip_stream::{Fault, Rejected};
 
 use super::feed::Piece;
-use super::meter::Meter;
+use super::progress::ProgressCounter;
 use super::{Limits, SnapshotError};
 
 /// What is kept of an answer's body, in characters: storage says there why it refuses.
@@ -28,11 +28,11 @@ pub(super) struct Download<'a> {
     url: Url,
     http: &'a Client,
     limits: &'a Limits,
-    meter: Arc<Meter>,
+    meter: Arc<ProgressCounter>,
     deadline: Instant,
     attempts: u32,
     /// Requests since one brought something new.
-    fruitless: u32,
+    attempts_without_progress: u32,
     /// The most bytes that ever arrived.
     best: u64,
     /// Bytes that the extraction was given.
@@ -62,7 +62,7 @@ impl Known {
 /// How a download ended well.
 pub(super) enum Fetched {
     /// Every byte was handed on.
-    Whole { length_told: bool },
+    Whole { length_known: bool },
     /// It cannot go on where it broke off: the extraction begins anew.
     StartOver,
     /// The extraction wants no more.
@@ -80,7 +80,7 @@ impl<'a> Download<'a> {
         url: &SecretString,
         http: &'a Client,
         limits: &'a Limits,
-        meter: Arc<Meter>,
+        meter: Arc<ProgressCounter>,
     ) -> Result<Self, SnapshotError> {
         let url = Url::parse(url.expose_secret()).map_err(|_| SnapshotError::Url)?;
         if !matches!(url.scheme(), "http" | "https") {
@@ -93,7 +93,7 @@ impl<'a> Download<'a> {
             meter,
             deadline: Instant::now() + limits.deadline,
             attempts: 0,
-            fruitless: 0,
+            attempts_without_progress: 0,
             best: 0,
             received: 0,
             known: Known::default(),
@@ -111,12 +111,12 @@ impl<'a> Download<'a> {
         self.received = 0;
         tokio::select! {
             biased;
-            fetched = self.insist(&pieces) => fetched,
+            fetched = self.fetch_with_retries(&pieces) => fetched,
             () = pieces.closed() => Ok(Fetched::Unwanted),
         }
     }
 
-    async fn insist(&mut self, pieces: &mpsc::Sender<Piece>) -> Result<Fetched, SnapshotError> {
+    async fn fetch_with_retries(&mut self, pieces: &mpsc::Sender<Piece>) -> Result<Fetched, SnapshotError> {
         loop {
             let attempt = timeout_at(self.deadline, self.attempt(pieces)).await;
             match attempt.map_err(|_| SnapshotError::Deadline(self.limits.deadline))? {
@@ -136,14 +136,14 @@ impl<'a> Download<'a> {
     pub async fn pause(&mut self, last: String) -> Result<(), SnapshotError> {
         if self.received > self.best {
             self.best = self.received;
-            self.fruitless = 0;
+            self.attempts_without_progress = 0;
         } else {
-            self.fruitless += 1;
+            self.attempts_without_progress += 1;
         }
-        if self.fruitless >= self.limits.attempts {
+        if self.attempts_without_progress >= self.limits.attempts {
             return Err(SnapshotError::GaveUp { attempts: self.attempts, last });
         }
-        let doubled = self.limits.backoff.saturating_mul(1 << self.fruitless.min(16));
+        let doubled = self.limits.backoff.saturating_mul(1 << self.attempts_without_progress.min(16));
         let most = doubled.min(self.limits.longest_backoff);
         let pause = most.mul_f64(chance()).max(self.retry_after.take().unwrap_or_default());
         if Instant::now() + pause >= self.deadline {
@@ -217,7 +217,7 @@ impl<'a> Download<'a> {
         }
         // An extraction that failed says so itself.
         let _ = pieces.send(Piece::End).await;
-        Ok(Fetched::Whole { length_told: self.known.length.is_some() })
+        Ok(Fetched::Whole { length_known: self.known.length.is_some() })
     }
 
     /// An answer with content.

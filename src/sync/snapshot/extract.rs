@@ -8,9 +8,9 @@ use cap_std::fs::Dir;
 use sync_core::{PathError, ProjectPath};
 use zip_stream::{Archive, Entry, Listed, MANIFEST};
 
-use super::batch::{self, Filling, Halt, Part};
-use super::check::Expected;
-use super::meter::Meter;
+use super::batch::{self, Filling, Part, StopReason};
+use super::manifest_check::Expected;
+use super::progress::ProgressCounter;
 use super::staging::Staging;
 use super::tree::{self, Tree};
 use super::{Extracted, ManifestFault, SnapshotError};
@@ -25,7 +25,7 @@ pub(super) struct Extraction {
     pub owner: Option<ProjectUser>,
     pub project_id: String,
     pub limits: zip_stream::Limits,
-    pub meter: Arc<Meter>,
+    pub meter: Arc<ProgressCounter>,
 }
 
 /// An archive that was read to its end.
@@ -55,15 +55,15 @@ impl Extraction {
         })?;
         let whole = match whole {
             Ok(whole) => whole,
-            Err(Halt::Fault(error)) => return Err(error),
-            Err(Halt::HungUp) => return Err(SnapshotError::Stopped),
+            Err(StopReason::Fault(error)) => return Err(error),
+            Err(StopReason::ReceiverClosed) => return Err(SnapshotError::Stopped),
         };
         finish(whole, staging)
     }
 }
 
 /// Reads the archive to its end, and hands on what is in it.
-fn read(mut archive: Archive<impl BufRead>, project: &str, filling: &mut Filling) -> Result<Whole, Halt> {
+fn read(mut archive: Archive<impl BufRead>, project: &str, filling: &mut Filling) -> Result<Whole, StopReason> {
     let (mut staged, mut files) = (Vec::new(), 0_u64);
     for place in 0.. {
         let Some(entry) = archive.next_entry()? else { break };
@@ -83,7 +83,7 @@ fn read(mut archive: Archive<impl BufRead>, project: &str, filling: &mut Filling
 }
 
 /// Whether it is staged.
-fn file<R: BufRead>(mut entry: Entry<'_, R>, filling: &mut Filling) -> Result<bool, Halt> {
+fn file<R: BufRead>(mut entry: Entry<'_, R>, filling: &mut Filling) -> Result<bool, StopReason> {
     let name = plain(entry.name());
     let path = place(name)?;
     let staged = path.is_some();

@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes};
 use tokio::sync::mpsc;
 
 use super::SnapshotError;
-use super::meter::Meter;
+use super::progress::ProgressCounter;
 
 /// Pieces between the download and the extraction. One is what the HTTP client reads at a time, up to some 400 KB, so
 /// that this bounds the memory.
@@ -29,15 +29,15 @@ pub(super) struct Feed {
     pieces: mpsc::Receiver<Piece>,
     current: Bytes,
     ended: bool,
-    meter: Arc<Meter>,
+    meter: Arc<ProgressCounter>,
 }
 
-pub(super) fn channel(meter: Arc<Meter>) -> (mpsc::Sender<Piece>, Feed) {
+pub(super) fn channel(meter: Arc<ProgressCounter>) -> (mpsc::Sender<Piece>, Feed) {
     let (sender, pieces) = mpsc::channel(QUEUE);
     (sender, Feed { pieces, current: Bytes::new(), ended: false, meter })
 }
 
-pub(super) fn file(path: &Path, meter: Arc<Meter>) -> Result<BufReader<LocalFile>, SnapshotError> {
+pub(super) fn file(path: &Path, meter: Arc<ProgressCounter>) -> Result<BufReader<LocalFile>, SnapshotError> {
     let failed = |error| SnapshotError::Read(path.to_owned(), error);
     let file = File::open(path).map_err(failed)?;
     meter.set_total(file.metadata().map_err(failed)?.len());
@@ -47,7 +47,7 @@ pub(super) fn file(path: &Path, meter: Arc<Meter>) -> Result<BufReader<LocalFile
 pub(super) struct LocalFile {
     file: File,
     path: PathBuf,
-    meter: Arc<Meter>,
+    meter: Arc<ProgressCounter>,
 }
 
 impl Read for LocalFile {

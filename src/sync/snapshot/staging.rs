@@ -7,12 +7,12 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use sync_core::{ContentHash, ProjectPath};
 
+use super::SnapshotError;
 use super::batch::{Batch, Batches, Part};
-use super::check::Expected;
-use super::meter::Meter;
+use super::manifest_check::Expected;
+use super::progress::ProgressCounter;
 use super::tree::Tree;
-use super::{ExtractedFile, SnapshotError};
-use crate::sync::stamp::Stamp;
+use crate::sync::files::{ExtractedFile, FileStamp};
 
 /// What lies in the stage so far.
 pub(super) struct Staging {
@@ -21,7 +21,7 @@ pub(super) struct Staging {
     pub files: Vec<ExtractedFile>,
     pub skipped: u64,
     current: Option<Current>,
-    meter: Arc<Meter>,
+    meter: Arc<ProgressCounter>,
 }
 
 /// The file that is being read.
@@ -38,7 +38,7 @@ enum Target {
 }
 
 impl Staging {
-    pub fn new(tree: Tree, meter: Arc<Meter>) -> Staging {
+    pub fn new(tree: Tree, meter: Arc<ProgressCounter>) -> Staging {
         Staging { tree, expected: None, files: Vec::new(), skipped: 0, current: None, meter }
     }
 
@@ -89,7 +89,7 @@ impl Staging {
         let hash = ContentHash::from_bytes(hash.finalize().into());
         match target {
             Target::Staged(path, file) => {
-                let stamp = rustix::fs::fstat(&file).ok().map(|stat| Stamp::of(&stat));
+                let stamp = rustix::fs::fstat(&file).ok().map(|stat| FileStamp::of(&stat));
                 let expected = self.expected.as_mut();
                 let version = expected.map(|expected| expected.take(path.as_str(), size, hash)).transpose()?;
                 self.files.push(ExtractedFile { path, version, hash, size, executable: false, stamp });

@@ -21,7 +21,7 @@ fn reads_a_jwt_and_does_not_print_it() {
     let text =
         jwt(&format!(r#"{{"role":"preview_agent","project_id":"{PROJECT}","session_id":"s","iat":10.5,"exp":70}}"#));
     let token = Token::parse(&format!(" {text}\n"), &PROJECT.to_uppercase()).unwrap();
-    assert_eq!((token.kind(), token.expose(), token.role()), (Kind::Jwt, &*text, Some("preview_agent")));
+    assert_eq!((token.format(), token.expose(), token.role()), (TokenFormat::Jwt, &*text, Some("preview_agent")));
     assert_eq!((token.lifetime(), token.project_id()), (Some(Duration::from_millis(59_500)), PROJECT));
     assert_eq!(token.expiry(), Some(UNIX_EPOCH + Duration::from_secs(70)));
     assert!(!format!("{token:?}").contains("c2ln"), "a token must not print");
@@ -33,7 +33,7 @@ fn reads_a_jwt_and_does_not_print_it() {
 fn reads_the_older_envelope_padded_or_not() {
     for padding in ["", "=", "=="] {
         let token = Token::parse(&format!("{}{padding}", own("anon-key")), PROJECT).unwrap();
-        assert_eq!((token.kind(), token.expose(), token.role()), (Kind::Envelope, "anon-key", None));
+        assert_eq!((token.format(), token.expose(), token.role()), (TokenFormat::Envelope, "anon-key", None));
         assert_eq!(token.lifetime(), Some(Duration::from_secs(3600)));
         assert!(!format!("{token:?}").contains("anon-key"), "a token must not print");
     }

@@ -1,37 +1,37 @@
 /** A value that shows itself to nobody: not in a log line, not in JSON, not in an error. */
 export class Secret {
-  readonly #value: string;
+  readonly #value: string
 
   constructor(value: string) {
-    this.#value = value;
+    this.#value = value
   }
 
   /** The value itself, for the one place that sends it. */
   reveal(): string {
-    return this.#value;
+    return this.#value
   }
 
   /** Whether `other` is the same, in a time that does not tell where they differ. */
   async equals(other: string): Promise<boolean> {
-    const [a, b] = await Promise.all([digest(this.#value), digest(other)]);
-    let difference = 0;
-    for (let at = 0; at < a.length; at++) difference |= a[at]! ^ b[at]!;
-    return difference === 0;
+    const [a, b] = await Promise.all([digest(this.#value), digest(other)])
+    let difference = 0
+    for (let at = 0; at < a.length; at++) difference |= a[at]! ^ b[at]!
+    return difference === 0
   }
 
   toString(): string {
-    return "[secret]";
+    return '[secret]'
   }
 
   toJSON(): string {
-    return "[secret]";
+    return '[secret]'
   }
 
-  [Symbol.for("Deno.customInspect")](): string {
-    return "[secret]";
+  [Symbol.for('Deno.customInspect')](): string {
+    return '[secret]'
   }
 }
 
 async function digest(text: string): Promise<Uint8Array> {
-  return new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text)));
+  return new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text)))
 }

@@ -1,87 +1,87 @@
-import { Refusal } from "./refusal.ts";
+import { Refusal } from './refusal.ts'
 
 /** Editors call from a page of another origin. Tokens travel in a header, never in a cookie, so any origin may ask. */
 const CORS = {
-  "access-control-allow-origin": "*",
-  "access-control-allow-headers": "authorization, apikey, content-type, x-client-info",
-  "access-control-allow-methods": "GET, POST, DELETE, OPTIONS",
-  "access-control-max-age": "86400",
-};
+  'access-control-allow-origin': '*',
+  'access-control-allow-headers': 'authorization, apikey, content-type, x-client-info',
+  'access-control-allow-methods': 'GET, POST, DELETE, OPTIONS',
+  'access-control-max-age': '86400',
+}
 /** Bytes of a request's body; no request here needs more. */
-const MAX_BODY = 64 << 10;
+const MAX_BODY = 64 << 10
 
 /** Wraps what a function does: preflight, refusals as JSON, and a fault of our own as 500 without its insides. */
 export function answering(handle: (request: Request) => Promise<Response>): (request: Request) => Promise<Response> {
   return async (request) => {
-    if (request.method === "OPTIONS") return new Response(null, { status: 204, headers: CORS });
-    let response: Response;
+    if (request.method === 'OPTIONS') return new Response(null, { status: 204, headers: CORS })
+    let response: Response
     try {
-      response = await handle(request);
+      response = await handle(request)
     } catch (error) {
-      response = refused(error);
+      response = refused(error)
     }
-    for (const [name, value] of Object.entries(CORS)) response.headers.set(name, value);
-    return response;
-  };
+    for (const [name, value] of Object.entries(CORS)) response.headers.set(name, value)
+    return response
+  }
 }
 
 function refused(error: unknown): Response {
   if (!(error instanceof Refusal)) {
-    console.error("a fault of the function:", error instanceof Error ? error.stack : String(error));
-    return json(500, { code: "internal", message: "a fault of the function; its log says more" });
+    console.error('a fault of the function:', error instanceof Error ? error.stack : String(error))
+    return json(500, { code: 'internal', message: 'a fault of the function; its log says more' })
   }
-  const { status, code, message, details, cause } = error;
+  const { status, code, message, details, cause } = error
   if (status >= 500) {
-    const why = cause instanceof Error && !message.includes(cause.message) ? `: ${cause.message}` : "";
-    console.error(`${status} ${code}: ${message}${why}`);
+    const why = cause instanceof Error && !message.includes(cause.message) ? `: ${cause.message}` : ''
+    console.error(`${status} ${code}: ${message}${why}`)
   }
-  const response = json(status, { code, message, ...(details ? { details } : {}) });
-  if (status === 401) response.headers.set("www-authenticate", "Bearer");
-  if (status === 429 || status === 503) response.headers.set("retry-after", "2");
-  return response;
+  const response = json(status, { code, message, ...(details ? { details } : {}) })
+  if (status === 401) response.headers.set('www-authenticate', 'Bearer')
+  if (status === 429 || status === 503) response.headers.set('retry-after', '2')
+  return response
 }
 
 /** An answer that nobody may keep: most hold a token or a signed URL. */
 export function json(status: number, body: unknown): Response {
-  return Response.json(body, { status, headers: { "cache-control": "no-store" } });
+  return Response.json(body, { status, headers: { 'cache-control': 'no-store' } })
 }
 
 /** The request's body as an object; an empty body is an empty one. Refused: larger than 64 KiB, no JSON, no object. */
 export async function body(request: Request): Promise<Record<string, unknown>> {
-  const text = await boundedText(request);
-  if (text === "") return {};
-  let value: unknown;
+  const text = await boundedText(request)
+  if (text === '') return {}
+  let value: unknown
   try {
-    value = JSON.parse(text);
+    value = JSON.parse(text)
   } catch {
-    throw new Refusal(400, "invalid_request", "the body is no JSON");
+    throw new Refusal(400, 'invalid_request', 'the body is no JSON')
   }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new Refusal(400, "invalid_request", "the body is no JSON object");
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new Refusal(400, 'invalid_request', 'the body is no JSON object')
   }
-  return value as Record<string, unknown>;
+  return value as Record<string, unknown>
 }
 
 async function boundedText(request: Request): Promise<string> {
-  const decoder = new TextDecoder();
-  let text = "";
-  let read = 0;
+  const decoder = new TextDecoder()
+  let text = ''
+  let read = 0
   for await (const piece of request.body ?? []) {
-    read += piece.byteLength;
-    if (read > MAX_BODY) throw new Refusal(413, "too_large", `the body is larger than ${MAX_BODY} bytes`);
-    text += decoder.decode(piece, { stream: true });
+    read += piece.byteLength
+    if (read > MAX_BODY) throw new Refusal(413, 'too_large', `the body is larger than ${MAX_BODY} bytes`)
+    text += decoder.decode(piece, { stream: true })
   }
-  return text + decoder.decode();
+  return text + decoder.decode()
 }
 
 /** The bearer token of the request, or null. */
 export function bearer(request: Request): string | null {
-  const header = request.headers.get("authorization");
-  return header?.startsWith("Bearer ") ? header.slice("Bearer ".length).trim() || null : null;
+  const header = request.headers.get('authorization')
+  return header?.startsWith('Bearer ') ? header.slice('Bearer '.length).trim() || null : null
 }
 
 /** The parts of the path after the function's own name: the gateway may or may not have taken its prefix away. */
 export function pathBelow(request: Request, name: string): string[] {
-  const parts = new URL(request.url).pathname.split("/").filter((part) => part !== "");
-  return parts.slice(parts.indexOf(name) + 1);
+  const parts = new URL(request.url).pathname.split('/').filter((part) => part !== '')
+  return parts.slice(parts.indexOf(name) + 1)
 }

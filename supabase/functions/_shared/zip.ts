@@ -1,164 +1,168 @@
-import * as zlib from "node:zlib";
+import * as zlib from 'node:zlib'
 
 /** One entry, compressed whole: its sizes and checksum stand before its bytes, so that any reader can go forwards. */
 export interface Entry {
-  name: Uint8Array;
-  method: 0 | 8;
-  crc: number;
-  size: number;
-  data: Uint8Array;
+  name: Uint8Array
+  method: 0 | 8
+  crc: number
+  size: number
+  data: Uint8Array
 }
 
 /** From so many bytes on, a part is tried first: images and fonts, which are large, do not get smaller. */
-const TRIED_FROM = 256 << 10;
-const TRIED = 64 << 10;
+const TRIED_FROM = 256 << 10
+const TRIED = 64 << 10
 
 /** Four tables: a table for each byte of a word, so that a word is one step. */
-const CRC_TABLES = [new Uint32Array(256), new Uint32Array(256), new Uint32Array(256), new Uint32Array(256)] as const;
+const CRC_TABLES = [new Uint32Array(256), new Uint32Array(256), new Uint32Array(256), new Uint32Array(256)] as const
 for (let at = 0; at < 256; at++) {
-  let crc = at;
-  for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? 0xedb88320 ^ (crc >>> 1) : crc >>> 1;
-  CRC_TABLES[0][at] = crc;
+  let crc = at
+  for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? 0xedb88320 ^ (crc >>> 1) : crc >>> 1
+  CRC_TABLES[0][at] = crc
 }
 for (let byte = 1; byte < 4; byte++) {
   for (let at = 0; at < 256; at++) {
-    const crc = CRC_TABLES[byte - 1]![at]!;
-    CRC_TABLES[byte]![at] = CRC_TABLES[0][crc & 0xff]! ^ (crc >>> 8);
+    const crc = CRC_TABLES[byte - 1]![at]!
+    CRC_TABLES[byte]![at] = CRC_TABLES[0][crc & 0xff]! ^ (crc >>> 8)
   }
 }
 
 /** Zip's checksum, where the runtime has none. */
 export function crc32ByTable(bytes: Uint8Array): number {
-  const [first, second, third, fourth] = CRC_TABLES;
-  let crc = 0xffffffff;
-  let at = 0;
+  const [first, second, third, fourth] = CRC_TABLES
+  let crc = 0xffffffff
+  let at = 0
   for (const words = bytes.length & ~3; at < words; at += 4) {
-    crc ^= bytes[at]! | bytes[at + 1]! << 8 | bytes[at + 2]! << 16 | bytes[at + 3]! << 24;
-    crc = fourth[crc & 0xff]! ^ third[(crc >>> 8) & 0xff]! ^ second[(crc >>> 16) & 0xff]! ^ first[crc >>> 24]!;
+    crc ^= bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)
+    crc = fourth[crc & 0xff]! ^ third[(crc >>> 8) & 0xff]! ^ second[(crc >>> 16) & 0xff]! ^ first[crc >>> 24]!
   }
-  for (; at < bytes.length; at++) crc = first[(crc ^ bytes[at]!) & 0xff]! ^ (crc >>> 8);
-  return (crc ^ 0xffffffff) >>> 0;
+  for (; at < bytes.length; at++) crc = first[(crc ^ bytes[at]!) & 0xff]! ^ (crc >>> 8)
+  return (crc ^ 0xffffffff) >>> 0
 }
 
 /** Zip's checksum. Deno before 2.1 lacks the runtime's own, and in the first of 2.1 it throws when it is called. */
 export const crc32: (bytes: Uint8Array) => number = (() => {
   try {
-    const probed = zlib.crc32(Uint8Array.of(97)) === 0xe8b7be43;
-    return probed ? (bytes: Uint8Array) => zlib.crc32(bytes) : crc32ByTable;
+    const probed = zlib.crc32(Uint8Array.of(97)) === 0xe8b7be43
+    return probed ? (bytes: Uint8Array) => zlib.crc32(bytes) : crc32ByTable
   } catch {
-    return crc32ByTable;
+    return crc32ByTable
   }
-})();
+})()
 
 /** Level 1: a fifth of level 6's time for half as much again in bytes. Stored where that would not be smaller. */
 export function entry(path: string, bytes: Uint8Array): Entry {
-  const packed = packable(bytes) ? deflated(bytes) : bytes;
-  const smaller = packed.byteLength < bytes.byteLength;
+  const packed = packable(bytes) ? deflated(bytes) : bytes
+  const smaller = packed.byteLength < bytes.byteLength
   return {
     name: new TextEncoder().encode(path),
     method: smaller ? 8 : 0,
     crc: crc32(bytes),
     size: bytes.byteLength,
     data: smaller ? packed : bytes,
-  };
+  }
 }
 
 function packable(bytes: Uint8Array): boolean {
-  if (bytes.byteLength < TRIED_FROM) return true;
+  if (bytes.byteLength < TRIED_FROM) return true
   // From the middle: a header may be all text.
-  const middle = (bytes.byteLength - TRIED) >> 1;
-  return deflated(bytes.subarray(middle, middle + TRIED)).byteLength < TRIED * 0.97;
+  const middle = (bytes.byteLength - TRIED) >> 1
+  return deflated(bytes.subarray(middle, middle + TRIED)).byteLength < TRIED * 0.97
 }
 
 function deflated(bytes: Uint8Array): Uint8Array {
-  const packed = zlib.deflateRawSync(bytes, { level: 1 });
+  const packed = zlib.deflateRawSync(bytes, { level: 1 })
   // A copy of its own size where the compressor hands out a view of a larger buffer, which would stay as well.
-  return packed.buffer.byteLength > packed.byteLength ? new Uint8Array(packed) : packed;
+  return packed.buffer.byteLength > packed.byteLength ? new Uint8Array(packed) : packed
 }
 
 /** Bytes that an entry takes in the zip, its place in the directory included. */
 export function entrySize(entry: Entry): number {
-  return 30 + 46 + 2 * entry.name.length + entry.data.length;
+  return 30 + 46 + 2 * entry.name.length + entry.data.length
 }
 
 /** Bytes of the end record. */
-export const END_SIZE = 22;
+export const END_SIZE = 22
 /** Zip counts entries in 16 bits; 65,535 means zip64, which no project needs. */
-export const MAX_ENTRIES = 65_534;
+export const MAX_ENTRIES = 65_534
 
 /** Bytes of a piece at most, but for an entry that is larger itself. */
-const PIECE = 256 << 10;
+const PIECE = 256 << 10
 
 /** The zip in pieces that are sent one after the other. Joined, since each costs time, and only when it is their turn. */
 export function* zipPieces(entries: Entry[]): Generator<Uint8Array> {
-  let waiting: Uint8Array[] = [];
-  let bytes = 0;
+  let waiting: Uint8Array[] = []
+  let bytes = 0
   for (const part of zipParts(entries)) {
     if (bytes + part.length > PIECE && bytes > 0) {
-      yield joined(waiting, bytes);
-      [waiting, bytes] = [[], 0];
+      yield joined(waiting, bytes)
+      ;[waiting, bytes] = [[], 0]
     }
-    waiting.push(part);
-    bytes += part.length;
+    waiting.push(part)
+    bytes += part.length
   }
-  yield joined(waiting, bytes);
+  yield joined(waiting, bytes)
 }
 
 function joined(parts: Uint8Array[], bytes: number): Uint8Array {
-  if (parts.length === 1) return parts[0]!;
-  const whole = new Uint8Array(bytes);
-  let at = 0;
+  if (parts.length === 1) return parts[0]!
+  const whole = new Uint8Array(bytes)
+  let at = 0
   for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
+    whole.set(part, at)
+    at += part.length
   }
-  return whole;
+  return whole
 }
 
 function* zipParts(entries: Entry[]): Generator<Uint8Array> {
   if (entries.length > MAX_ENTRIES) {
-    throw new RangeError(`${entries.length} entries are more than a zip without zip64 holds`);
+    throw new RangeError(`${entries.length} entries are more than a zip without zip64 holds`)
   }
-  const directory: Uint8Array[] = [];
-  let offset = 0;
+  const directory: Uint8Array[] = []
+  let offset = 0
   for (const made of entries) {
-    const local = new Uint8Array(30 + made.name.length);
-    const head = new DataView(local.buffer);
-    head.setUint32(0, 0x04034b50, true);
-    common(head, 4, made);
-    local.set(made.name, 30);
-    yield local;
-    yield made.data;
+    const local = new Uint8Array(30 + made.name.length)
+    const head = new DataView(local.buffer)
+    head.setUint32(0, 0x04034b50, true)
+    common(head, 4, made)
+    local.set(made.name, 30)
+    yield local
+    yield made.data
 
-    const listed = new Uint8Array(46 + made.name.length);
-    const view = new DataView(listed.buffer);
-    view.setUint32(0, 0x02014b50, true);
-    view.setUint16(4, (3 << 8) | 20, true); // made by Unix
-    common(view, 6, made);
-    view.setUint32(38, 0o100644 << 16, true); // a regular file
-    view.setUint32(42, offset, true);
-    listed.set(made.name, 46);
-    directory.push(listed);
-    offset += local.length + made.data.length;
+    const listed = new Uint8Array(46 + made.name.length)
+    const view = new DataView(listed.buffer)
+    view.setUint32(0, 0x02014b50, true)
+    view.setUint16(4, (3 << 8) | 20, true) // made by Unix
+    common(view, 6, made)
+    view.setUint32(38, 0o100644 << 16, true) // a regular file
+    view.setUint32(42, offset, true)
+    listed.set(made.name, 46)
+    directory.push(listed)
+    offset += local.length + made.data.length
   }
-  yield* directory;
-  const end = new DataView(new ArrayBuffer(END_SIZE));
-  end.setUint32(0, 0x06054b50, true);
-  end.setUint16(8, entries.length, true);
-  end.setUint16(10, entries.length, true);
-  end.setUint32(12, directory.reduce((sum, piece) => sum + piece.length, 0), true);
-  end.setUint32(16, offset, true);
-  yield new Uint8Array(end.buffer);
+  yield* directory
+  const end = new DataView(new ArrayBuffer(END_SIZE))
+  end.setUint32(0, 0x06054b50, true)
+  end.setUint16(8, entries.length, true)
+  end.setUint16(10, entries.length, true)
+  end.setUint32(
+    12,
+    directory.reduce((sum, piece) => sum + piece.length, 0),
+    true,
+  )
+  end.setUint32(16, offset, true)
+  yield new Uint8Array(end.buffer)
 }
 
 /** What a local header and the directory have in common: version, flags, method, time, checksum, sizes, length of the name. */
 function common(view: DataView, at: number, made: Entry): void {
-  view.setUint16(at, 20, true);
-  view.setUint16(at + 2, 1 << 11, true); // names are UTF-8
-  view.setUint16(at + 4, made.method, true);
-  view.setUint16(at + 8, (1 << 5) | 1, true); // 1980-01-01 00:00
-  view.setUint32(at + 10, made.crc, true);
-  view.setUint32(at + 14, made.data.length, true);
-  view.setUint32(at + 18, made.size, true);
-  view.setUint16(at + 22, made.name.length, true);
+  view.setUint16(at, 20, true)
+  view.setUint16(at + 2, 1 << 11, true) // names are UTF-8
+  view.setUint16(at + 4, made.method, true)
+  view.setUint16(at + 8, (1 << 5) | 1, true) // 1980-01-01 00:00
+  view.setUint32(at + 10, made.crc, true)
+  view.setUint32(at + 14, made.data.length, true)
+  view.setUint32(at + 18, made.size, true)
+  view.setUint16(at + 22, made.name.length, true)
 }

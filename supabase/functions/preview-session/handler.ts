@@ -1,46 +1,46 @@
-import { Database } from "../_shared/database.ts";
-import type { Machines } from "../_shared/machines.ts";
-import { invalid, Refusal, unauthenticated } from "../_shared/refusal.ts";
-import { answering, bearer, body, json, pathBelow } from "../_shared/serve.ts";
-import { Sessions } from "../_shared/session.ts";
-import type { Settings } from "../_shared/settings.ts";
-import { Tokens } from "../_shared/token.ts";
+import { Database } from '../_shared/database.ts'
+import type { Machines } from '../_shared/machines.ts'
+import { invalid, Refusal, unauthenticated } from '../_shared/refusal.ts'
+import { answering, bearer, body, json, pathBelow } from '../_shared/serve.ts'
+import { Sessions } from '../_shared/session.ts'
+import type { Settings } from '../_shared/settings.ts'
+import { Tokens } from '../_shared/token.ts'
 
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 
 /**
  * `POST {project_id, another?}` opens a session, `GET …/<id>` tells how it is, `DELETE …/<id>` ends it: with a person's token.
  * `POST …/renew` with an agent's token; `POST …/sweep` with the service key.
  */
 export function previewSession(settings: Settings, machines: Machines): (request: Request) => Promise<Response> {
-  const tokens = new Tokens(settings);
-  const sessions = new Sessions(settings, new Database(settings), tokens, machines);
+  const tokens = new Tokens(settings)
+  const sessions = new Sessions(settings, new Database(settings), tokens, machines)
   return answering(async (request) => {
-    const path = pathBelow(request, "preview-session");
-    const at = `${request.method} ${path.join("/")}`;
-    if (at === "POST ") {
-      const person = await tokens.person(bearer(request));
-      const { project_id: projectId, another = false } = await body(request);
-      if (typeof projectId !== "string" || !UUID.test(projectId)) throw invalid("project_id is no UUID");
-      if (typeof another !== "boolean") throw invalid("another is neither true nor false");
-      const session = await sessions.create(person, projectId, another);
-      return json(session.state === "running" ? 200 : 202, session);
+    const path = pathBelow(request, 'preview-session')
+    const at = `${request.method} ${path.join('/')}`
+    if (at === 'POST ') {
+      const person = await tokens.person(bearer(request))
+      const { project_id: projectId, another = false } = await body(request)
+      if (typeof projectId !== 'string' || !UUID.test(projectId)) throw invalid('project_id is no UUID')
+      if (typeof another !== 'boolean') throw invalid('another is neither true nor false')
+      const session = await sessions.create(person, projectId, another)
+      return json(session.state === 'running' ? 200 : 202, session)
     }
-    if (at === "POST renew") {
-      const scope = await tokens.agent(bearer(request));
-      return json(200, await sessions.renew(scope, await body(request)));
+    if (at === 'POST renew') {
+      const scope = await tokens.agent(bearer(request))
+      return json(200, await sessions.renew(scope, await body(request)))
     }
-    if (at === "POST sweep") {
-      const key = bearer(request) ?? request.headers.get("apikey");
-      if (!key || !await settings.serviceKey.equals(key)) throw unauthenticated("the service's own key is needed");
-      return json(200, await sessions.sweep());
+    if (at === 'POST sweep') {
+      const key = bearer(request) ?? request.headers.get('apikey')
+      if (!key || !(await settings.serviceKey.equals(key))) throw unauthenticated("the service's own key is needed")
+      return json(200, await sessions.sweep())
     }
-    const [id] = path;
-    if (path.length === 1 && id && UUID.test(id) && (request.method === "GET" || request.method === "DELETE")) {
-      const person = await tokens.person(bearer(request));
-      const session = request.method === "GET" ? await sessions.status(person, id) : await sessions.end(person, id);
-      return json(session.state === "ending" ? 202 : 200, session);
+    const [id] = path
+    if (path.length === 1 && id && UUID.test(id) && (request.method === 'GET' || request.method === 'DELETE')) {
+      const person = await tokens.person(bearer(request))
+      const session = request.method === 'GET' ? await sessions.status(person, id) : await sessions.end(person, id)
+      return json(session.state === 'ending' ? 202 : 200, session)
     }
-    throw new Refusal(404, "not_found", "there is no such place");
-  });
+    throw new Refusal(404, 'not_found', 'there is no such place')
+  })
 }

@@ -1,24 +1,24 @@
-import { Faults } from "./faults.ts";
-import { wrongOfCreate, wrongOfStop } from "./fly_shapes.ts";
+import { Faults } from './faults.ts'
+import { wrongOfCreate, wrongOfStop } from './fly_shapes.ts'
 
-const TOKEN = "fo1_of-the-double";
+const TOKEN = 'fo1_of-the-double'
 /** Requests a second and how many may come at once: for each action of each machine, or of the app where there is none yet. */
-const LIMITS = { get: [5, 10], other: [1, 3] } as const;
-const WAITED_FOR = ["started", "stopped", "suspended", "destroyed", "failed", "settled"];
+const LIMITS = { get: [5, 10], other: [1, 3] } as const
+const WAITED_FOR = ['started', 'stopped', 'suspended', 'destroyed', 'failed', 'settled']
 
 export interface DoubleMachine {
-  id: string;
-  name: string;
-  state: string;
-  region: string;
-  instance_id: string;
-  // deno-lint-ignore no-explicit-any -- its shape was checked when it was made
-  config: any;
+  id: string
+  name: string
+  state: string
+  region: string
+  instance_id: string
+  // biome-ignore lint/suspicious/noExplicitAny: its shape was checked when it was made
+  config: any
 }
 
 interface Lease {
-  nonce: string;
-  until: number;
+  nonce: string
+  until: number
 }
 
 /**
@@ -26,246 +26,247 @@ interface Lease {
  * one where it is told a field that it does not know. What it cannot show: how long real machines take, and what they run.
  */
 export class FlyDouble {
-  readonly faults = new Faults();
-  readonly machines: Map<string, DoubleMachine>;
-  readonly url: string;
+  readonly faults = new Faults()
+  readonly machines: Map<string, DoubleMachine>
+  readonly url: string
   /** Strings that may stand in no request's body, and the bodies that had one. */
-  readonly forbidden: string[] = [];
-  readonly leaks: string[] = [];
+  readonly forbidden: string[] = []
+  readonly leaks: string[] = []
   /** What the next machines end their start in, where not `started`. */
-  readonly ends: string[] = [];
+  readonly ends: string[] = []
   /** Milliseconds from one state to the next. */
-  stepMs = 2;
+  stepMs = 2
   /** Multiplies the rate limits: a test of many sessions is not one of those. */
-  rate = 1000;
-  readonly #leases = new Map<string, Lease>();
-  readonly #buckets = new Map<string, { left: number; at: number }>();
-  readonly #timers = new Set<ReturnType<typeof setTimeout>>();
-  readonly #server: Deno.HttpServer;
-  readonly app = "previews-test";
+  rate = 1000
+  readonly #leases = new Map<string, Lease>()
+  readonly #buckets = new Map<string, { left: number; at: number }>()
+  readonly #timers = new Set<ReturnType<typeof setTimeout>>()
+  readonly #server: Deno.HttpServer
+  readonly app = 'previews-test'
 
   /** With `other`, another door to its machines, with faults and limits of its own. */
   constructor(other?: FlyDouble) {
-    this.machines = other?.machines ?? new Map();
-    const options = { hostname: "127.0.0.1", port: 0, onListen: () => {} };
-    const server = Deno.serve(options, (request) => this.#answer(request));
-    this.#server = server;
-    this.url = `http://127.0.0.1:${server.addr.port}`;
+    this.machines = other?.machines ?? new Map()
+    const options = { hostname: '127.0.0.1', port: 0, onListen: () => {} }
+    const server = Deno.serve(options, (request) => this.#answer(request))
+    this.#server = server
+    this.url = `http://127.0.0.1:${server.addr.port}`
   }
 
   /** What the functions are told to use it. */
   environment(): Record<string, string> {
     return {
-      MACHINES_PROVIDER: "fly",
+      MACHINES_PROVIDER: 'fly',
       FLY_API_URL: `${this.url}/v1`,
       FLY_APP: this.app,
       FLY_API_TOKEN: TOKEN,
-      FLY_IMAGE: "registry.fly.io/previews-test:latest",
-      FLY_REGION_WANTED: "fra",
-      FLY_PREVIEW_URL: "https://{machine}.previews.example/",
-    };
+      FLY_IMAGE: 'registry.fly.io/previews-test:latest',
+      FLY_REGION_WANTED: 'fra',
+      FLY_PREVIEW_URL: 'https://{machine}.previews.example/',
+    }
   }
 
   /** Those that are not destroyed, for these sessions or for all. */
   alive(sessions?: string[]): DoubleMachine[] {
-    return [...this.machines.values()].filter((one) => one.state !== "destroyed" && one.state !== "destroying")
-      .filter((one) => !sessions || sessions.includes(one.config.metadata?.session_id));
+    return [...this.machines.values()]
+      .filter((one) => one.state !== 'destroyed' && one.state !== 'destroying')
+      .filter((one) => !sessions || sessions.includes(one.config.metadata?.session_id))
   }
 
   /** Somebody else, such as a deployment, holds the machine from now on. */
   lease(id: string, milliseconds = 60_000): void {
-    this.#leases.set(id, { nonce: crypto.randomUUID(), until: Date.now() + milliseconds });
+    this.#leases.set(id, { nonce: crypto.randomUUID(), until: Date.now() + milliseconds })
   }
 
   release(id: string): void {
-    this.#leases.delete(id);
+    this.#leases.delete(id)
   }
 
   async stop(): Promise<void> {
-    await this.faults.mend();
-    for (const timer of this.#timers) clearTimeout(timer);
-    await this.#server.shutdown();
+    await this.faults.mend()
+    for (const timer of this.#timers) clearTimeout(timer)
+    await this.#server.shutdown()
   }
 
   async #answer(request: Request): Promise<Response> {
-    const url = new URL(request.url);
-    const [version, apps, app, machines, id, action] = url.pathname.split("/").slice(1);
-    if (version !== "v1" || apps !== "apps" || machines !== "machines") return refuse(404, "not found");
-    const operation = operationOf(request.method, id, action);
-    if (!operation) return refuse(405, "method not allowed");
+    const url = new URL(request.url)
+    const [version, apps, app, machines, id, action] = url.pathname.split('/').slice(1)
+    if (version !== 'v1' || apps !== 'apps' || machines !== 'machines') return refuse(404, 'not found')
+    const operation = operationOf(request.method, id, action)
+    if (!operation) return refuse(405, 'method not allowed')
     // Read first: what comes late is done after whoever asked has gone.
-    const body = await request.text();
+    const body = await request.text()
     return await this.faults.meet(operation, async () => {
-      if (request.headers.get("authorization") !== `Bearer ${TOKEN}`) {
-        return refuse(401, "Authenticate: token validation error");
+      if (request.headers.get('authorization') !== `Bearer ${TOKEN}`) {
+        return refuse(401, 'Authenticate: token validation error')
       }
-      if (app !== this.app) return refuse(404, `app not found: ${app}`);
-      if (this.#isTooMuch(operation, id ?? this.app)) return refuse(429, "rate limit exceeded");
-      const leak = this.forbidden.some((one) => body.includes(one));
-      if (leak) this.leaks.push(`${operation}: ${body}`);
-      if (operation === "create") return this.#create(body);
-      if (operation === "list") return this.#list(url.searchParams);
-      const machine = this.machines.get(id ?? "");
-      if (!machine) return refuse(404, "machine not found");
-      const lease = this.#leases.get(machine.id);
-      const held = lease && lease.until > Date.now() &&
-        lease.nonce !== request.headers.get("fly-machine-lease-nonce");
-      if (held && ["start", "stop", "suspend", "destroy"].includes(operation)) {
-        return refuse(409, `machine ID ${machine.id} lease currently held by somebody@else, expires later`);
+      if (app !== this.app) return refuse(404, `app not found: ${app}`)
+      if (this.#isTooMuch(operation, id ?? this.app)) return refuse(429, 'rate limit exceeded')
+      const leak = this.forbidden.some((one) => body.includes(one))
+      if (leak) this.leaks.push(`${operation}: ${body}`)
+      if (operation === 'create') return this.#create(body)
+      if (operation === 'list') return this.#list(url.searchParams)
+      const machine = this.machines.get(id ?? '')
+      if (!machine) return refuse(404, 'machine not found')
+      const lease = this.#leases.get(machine.id)
+      const held = lease && lease.until > Date.now() && lease.nonce !== request.headers.get('fly-machine-lease-nonce')
+      if (held && ['start', 'stop', 'suspend', 'destroy'].includes(operation)) {
+        return refuse(409, `machine ID ${machine.id} lease currently held by somebody@else, expires later`)
       }
       switch (operation) {
-        case "get":
-          return Response.json(shown(machine));
-        case "wait":
-          return await this.#wait(machine, url.searchParams);
-        case "start":
-          return this.#start(machine);
-        case "stop":
-          return this.#stop(machine, body);
-        case "suspend":
-          return this.#suspend(machine);
+        case 'get':
+          return Response.json(shown(machine))
+        case 'wait':
+          return await this.#wait(machine, url.searchParams)
+        case 'start':
+          return this.#start(machine)
+        case 'stop':
+          return this.#stop(machine, body)
+        case 'suspend':
+          return this.#suspend(machine)
         default:
-          return this.#destroy(machine, url.searchParams);
+          return this.#destroy(machine, url.searchParams)
       }
-    });
+    })
   }
 
   #create(body: string): Response {
-    const asked = parsed(body);
-    const wrong = wrongOfCreate(asked);
-    if (wrong.length > 0) return refuse(400, `invalid request: ${wrong.join("; ")}`);
-    const { name, region = "fra", config, skip_launch: unstarted } = asked as DoubleMachine & { skip_launch?: boolean };
-    const other = [...this.machines.values()].find((one) => one.name === name && one.state !== "destroyed");
+    const asked = parsed(body)
+    const wrong = wrongOfCreate(asked)
+    if (wrong.length > 0) return refuse(400, `invalid request: ${wrong.join('; ')}`)
+    const { name, region = 'fra', config, skip_launch: unstarted } = asked as DoubleMachine & { skip_launch?: boolean }
+    const other = [...this.machines.values()].find((one) => one.name === name && one.state !== 'destroyed')
     if (other) {
-      const message = `unique machine name violation, machine ID ${other.id} already exists with name "${name}"`;
-      return refuse(409, `already_exists: ${message}`);
+      const message = `unique machine name violation, machine ID ${other.id} already exists with name "${name}"`
+      return refuse(409, `already_exists: ${message}`)
     }
-    const made = this.machines.size + 1;
-    const id = (0xd0000000000000n + BigInt(made)).toString(16);
-    const instance_id = `01H${String(made).padStart(23, "0")}`;
-    const machine = { id, name: name ?? `aged-wind-${made}`, state: "created", region, instance_id, config };
-    this.machines.set(id, machine);
-    if (!unstarted) this.#go(machine, "starting", this.ends.shift() ?? "started");
-    return Response.json(shown(machine));
+    const made = this.machines.size + 1
+    const id = (0xd0000000000000n + BigInt(made)).toString(16)
+    const instance_id = `01H${String(made).padStart(23, '0')}`
+    const machine = { id, name: name ?? `aged-wind-${made}`, state: 'created', region, instance_id, config }
+    this.machines.set(id, machine)
+    if (!unstarted) this.#go(machine, 'starting', this.ends.shift() ?? 'started')
+    return Response.json(shown(machine))
   }
 
   #list(query: URLSearchParams): Response {
-    const wanted = [...query].filter(([name]) => name.startsWith("metadata."));
-    const all = [...this.machines.values()].filter((one) =>
-      (one.state !== "destroyed" || query.get("include_deleted") === "true") &&
-      wanted.every(([name, value]) => one.config.metadata?.[name.slice("metadata.".length)] === value)
-    );
-    return Response.json(all.map(shown));
+    const wanted = [...query].filter(([name]) => name.startsWith('metadata.'))
+    const all = [...this.machines.values()].filter(
+      (one) =>
+        (one.state !== 'destroyed' || query.get('include_deleted') === 'true') &&
+        wanted.every(([name, value]) => one.config.metadata?.[name.slice('metadata.'.length)] === value),
+    )
+    return Response.json(all.map(shown))
   }
 
   async #wait(machine: DoubleMachine, query: URLSearchParams): Promise<Response> {
-    const state = query.get("state") ?? "started";
-    const timeout = Number(query.get("timeout") ?? 60);
-    const instance = query.get("instance_id");
-    if (!WAITED_FOR.includes(state)) return refuse(400, `invalid_argument: unknown state ${state}`);
-    if (!Number.isInteger(timeout) || timeout < 1 || timeout > 60) return refuse(400, "invalid_argument: timeout");
-    if (state === "stopped" && !instance) return refuse(400, "invalid_argument: instance_id is required");
-    if (instance && instance !== machine.instance_id) return refuse(400, "invalid_argument: machine version replaced");
-    for (const until = Date.now() + timeout * 1000; Date.now() < until;) {
-      if (machine.state === state) return Response.json({ ok: true });
-      await new Promise((done) => setTimeout(done, 2));
+    const state = query.get('state') ?? 'started'
+    const timeout = Number(query.get('timeout') ?? 60)
+    const instance = query.get('instance_id')
+    if (!WAITED_FOR.includes(state)) return refuse(400, `invalid_argument: unknown state ${state}`)
+    if (!Number.isInteger(timeout) || timeout < 1 || timeout > 60) return refuse(400, 'invalid_argument: timeout')
+    if (state === 'stopped' && !instance) return refuse(400, 'invalid_argument: instance_id is required')
+    if (instance && instance !== machine.instance_id) return refuse(400, 'invalid_argument: machine version replaced')
+    for (const until = Date.now() + timeout * 1000; Date.now() < until; ) {
+      if (machine.state === state) return Response.json({ ok: true })
+      await new Promise((done) => setTimeout(done, 2))
     }
-    return refuse(408, `deadline_exceeded: machine did not reach ${state} in ${timeout}s`);
+    return refuse(408, `deadline_exceeded: machine did not reach ${state} in ${timeout}s`)
   }
 
   #start(machine: DoubleMachine): Response {
-    const { state } = machine;
-    if (state === "replacing") return refuse(412, "failed_precondition: machine getting replaced, refusing to start");
-    if (!["stopped", "suspended", "failed"].includes(state)) {
-      return refuse(412, `failed_precondition: unable to start machine from current state: '${state}'`);
+    const { state } = machine
+    if (state === 'replacing') return refuse(412, 'failed_precondition: machine getting replaced, refusing to start')
+    if (!['stopped', 'suspended', 'failed'].includes(state)) {
+      return refuse(412, `failed_precondition: unable to start machine from current state: '${state}'`)
     }
-    machine.state = "starting";
-    this.#go(machine, this.ends.shift() ?? "started");
-    return Response.json({ previous_state: state, migrated: false, new_host: "" });
+    machine.state = 'starting'
+    this.#go(machine, this.ends.shift() ?? 'started')
+    return Response.json({ previous_state: state, migrated: false, new_host: '' })
   }
 
   #stop(machine: DoubleMachine, body: string): Response {
-    const wrong = body === "" ? [] : wrongOfStop(parsed(body));
-    if (wrong.length > 0) return refuse(400, `invalid request: ${wrong.join("; ")}`);
-    if (!["started", "stopped", "suspended"].includes(machine.state)) {
-      return refuse(412, `failed_precondition: unable to stop machine from current state: '${machine.state}'`);
+    const wrong = body === '' ? [] : wrongOfStop(parsed(body))
+    if (wrong.length > 0) return refuse(400, `invalid request: ${wrong.join('; ')}`)
+    if (!['started', 'stopped', 'suspended'].includes(machine.state)) {
+      return refuse(412, `failed_precondition: unable to stop machine from current state: '${machine.state}'`)
     }
-    machine.state = "stopping";
-    this.#go(machine, "stopped");
-    return Response.json({ ok: true });
+    machine.state = 'stopping'
+    this.#go(machine, 'stopped')
+    return Response.json({ ok: true })
   }
 
   #suspend(machine: DoubleMachine): Response {
-    if (machine.state !== "started" || machine.config.guest.memory_mb > 2048) {
-      return refuse(412, `failed_precondition: unable to suspend machine from current state: '${machine.state}'`);
+    if (machine.state !== 'started' || machine.config.guest.memory_mb > 2048) {
+      return refuse(412, `failed_precondition: unable to suspend machine from current state: '${machine.state}'`)
     }
-    machine.state = "suspending";
-    this.#go(machine, "suspended");
-    return Response.json({ ok: true });
+    machine.state = 'suspending'
+    this.#go(machine, 'suspended')
+    return Response.json({ ok: true })
   }
 
   #destroy(machine: DoubleMachine, query: URLSearchParams): Response {
-    if (machine.state === "destroyed") return refuse(404, "machine not found");
-    if (query.get("force") !== "true" && machine.state !== "stopped") {
-      return refuse(412, `failed_precondition: unable to destroy machine from current state: '${machine.state}'`);
+    if (machine.state === 'destroyed') return refuse(404, 'machine not found')
+    if (query.get('force') !== 'true' && machine.state !== 'stopped') {
+      return refuse(412, `failed_precondition: unable to destroy machine from current state: '${machine.state}'`)
     }
-    machine.state = "destroying";
-    this.#go(machine, "destroyed");
-    return Response.json({ ok: true });
+    machine.state = 'destroying'
+    this.#go(machine, 'destroyed')
+    return Response.json({ ok: true })
   }
 
   /** Through these states, one after the other; a destroyed machine stays where it is. */
   #go(machine: DoubleMachine, ...states: string[]): void {
-    const [next, ...rest] = states;
-    if (!next) return;
+    const [next, ...rest] = states
+    if (!next) return
     const timer = setTimeout(() => {
-      this.#timers.delete(timer);
-      const isOver = machine.state.startsWith("destroy") && next !== "destroyed";
-      if (isOver || machine.state === "destroyed") return;
-      machine.state = next;
-      this.#go(machine, ...rest);
-    }, this.stepMs);
-    this.#timers.add(timer);
+      this.#timers.delete(timer)
+      const isOver = machine.state.startsWith('destroy') && next !== 'destroyed'
+      if (isOver || machine.state === 'destroyed') return
+      machine.state = next
+      this.#go(machine, ...rest)
+    }, this.stepMs)
+    this.#timers.add(timer)
   }
 
   #isTooMuch(operation: string, id: string): boolean {
-    const [persecond, burst] = operation === "get" ? LIMITS.get : LIMITS.other;
-    const now = performance.now();
-    const bucket = this.#buckets.get(`${operation} ${id}`) ?? { left: burst * this.rate, at: now };
-    const left = Math.min(burst * this.rate, bucket.left + (now - bucket.at) / 1000 * persecond * this.rate);
-    const isTooMuch = left < 1;
-    this.#buckets.set(`${operation} ${id}`, { left: isTooMuch ? left : left - 1, at: now });
-    return isTooMuch;
+    const [persecond, burst] = operation === 'get' ? LIMITS.get : LIMITS.other
+    const now = performance.now()
+    const bucket = this.#buckets.get(`${operation} ${id}`) ?? { left: burst * this.rate, at: now }
+    const left = Math.min(burst * this.rate, bucket.left + ((now - bucket.at) / 1000) * persecond * this.rate)
+    const isTooMuch = left < 1
+    this.#buckets.set(`${operation} ${id}`, { left: isTooMuch ? left : left - 1, at: now })
+    return isTooMuch
   }
 }
 
 function operationOf(method: string, id?: string, action?: string): string | null {
-  const place = `${method}${id ? "" : " app"}${action ? ` ${action}` : ""}`;
+  const place = `${method}${id ? '' : ' app'}${action ? ` ${action}` : ''}`
   const operations: Record<string, string> = {
-    "POST app": "create",
-    "GET app": "list",
-    "GET": "get",
-    "GET wait": "wait",
-    "POST start": "start",
-    "POST stop": "stop",
-    "POST suspend": "suspend",
-    "DELETE": "destroy",
-  };
-  return operations[place] ?? null;
+    'POST app': 'create',
+    'GET app': 'list',
+    GET: 'get',
+    'GET wait': 'wait',
+    'POST start': 'start',
+    'POST stop': 'stop',
+    'POST suspend': 'suspend',
+    DELETE: 'destroy',
+  }
+  return operations[place] ?? null
 }
 
 function shown(machine: DoubleMachine): DoubleMachine & { created_at: string } {
-  return { ...machine, created_at: "2026-01-01T00:00:00Z" };
+  return { ...machine, created_at: '2026-01-01T00:00:00Z' }
 }
 
 function refuse(status: number, error: string): Response {
-  return Response.json({ error }, { status });
+  return Response.json({ error }, { status })
 }
 
 function parsed(body: string): unknown {
   try {
-    return JSON.parse(body);
+    return JSON.parse(body)
   } catch {
-    return null;
+    return null
   }
 }

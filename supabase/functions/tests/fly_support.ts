@@ -1,14 +1,14 @@
-import { buildProjectSnapshot } from "../build-project-snapshot/handler.ts";
-import type { Patience } from "../_shared/ask.ts";
-import { FlyMachines } from "../_shared/fly.ts";
-import { readSettings } from "../_shared/settings.ts";
-import { previewSession } from "../preview-session/handler.ts";
-import { Faults } from "./faults.ts";
-import { FlyDouble } from "./fly_double.ts";
-import { SignJWT } from "npm:jose@6.2.17";
-import { type Answer, assertEquals, post, settings } from "./support.ts";
+import { SignJWT } from 'npm:jose@6.2.17'
+import type { Patience } from '../_shared/ask.ts'
+import { FlyMachines } from '../_shared/fly.ts'
+import { readSettings } from '../_shared/settings.ts'
+import { buildProjectSnapshot } from '../build-project-snapshot/handler.ts'
+import { previewSession } from '../preview-session/handler.ts'
+import { Faults } from './faults.ts'
+import { FlyDouble } from './fly_double.ts'
+import { type Answer, assertEquals, post, settings } from './support.ts'
 
-export const { PROJECT_ID: project, SUPABASE_SERVICE_ROLE_KEY: service } = settings;
+export const { PROJECT_ID: project, SUPABASE_SERVICE_ROLE_KEY: service } = settings
 
 /** The waits of days in milliseconds: a failure that lasts is found out within two seconds. */
 export const QUICK: Patience = {
@@ -18,65 +18,67 @@ export const QUICK: Patience = {
   tryMs: 250,
   longTryMs: 500,
   totalMs: 1_500,
-};
+}
 /** For what is not about failing: nothing here fails because the machine is busy. */
-export const PATIENT: Patience = { ...QUICK, tryMs: 30_000, longTryMs: 30_000, totalMs: 60_000 };
+export const PATIENT: Patience = { ...QUICK, tryMs: 30_000, longTryMs: 30_000, totalMs: 60_000 }
 
-const gateways: Gateway[] = [];
+const gateways: Gateway[] = []
 /** One server for all of them, each below a path of its own: it is the address's host that says whose machines are whose. */
-const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, async (request) => {
-  const { pathname, search } = new URL(request.url);
-  const [, number, ...rest] = pathname.split("/");
-  return await gateways[Number(number)]!.answer(request, `/${rest.join("/")}`, search);
-});
+const server = Deno.serve({ hostname: '127.0.0.1', port: 0, onListen: () => {} }, async (request) => {
+  const { pathname, search } = new URL(request.url)
+  const [, number, ...rest] = pathname.split('/')
+  return await gateways[Number(number)]!.answer(request, `/${rest.join('/')}`, search)
+})
 
 /** The backend behind a gateway of its own, whose every place can fail: `rpc NAME` and `storage VERB`. */
 class Gateway {
-  readonly faults = new Faults();
-  readonly url = `http://127.0.0.1:${server.addr.port}/${gateways.push(this) - 1}`;
+  readonly faults = new Faults()
+  readonly url = `http://127.0.0.1:${server.addr.port}/${gateways.push(this) - 1}`
 
   async answer(request: Request, pathname: string, search: string): Promise<Response> {
     // Read first: what comes late is done after whoever asked has gone.
-    const body = request.method === "GET" ? undefined : await request.arrayBuffer();
-    const { method, headers } = request;
-    return await this.faults.meet(
-      operationOf(method, pathname),
-      () => fetch(settings.SUPABASE_URL + pathname + search, { method, headers, body }),
-    );
+    const body = request.method === 'GET' ? undefined : await request.arrayBuffer()
+    const { method, headers } = request
+    return await this.faults.meet(operationOf(method, pathname), () =>
+      fetch(settings.SUPABASE_URL + pathname + search, { method, headers, body }),
+    )
   }
 }
 
 function operationOf(method: string, path: string): string {
-  const [, , , name] = path.split("/").slice(1);
-  if (path.startsWith("/rest/v1/rpc/")) return `rpc ${name}`;
-  if (!path.startsWith("/storage/v1/object/")) return "other";
-  const verb = ["list", "sign", "authenticated"].find((one) => one === name);
-  return `storage ${verb ?? (method === "DELETE" ? "remove" : "upload")}`;
+  const [, , , name] = path.split('/').slice(1)
+  if (path.startsWith('/rest/v1/rpc/')) return `rpc ${name}`
+  if (!path.startsWith('/storage/v1/object/')) return 'other'
+  const verb = ['list', 'sign', 'authenticated'].find((one) => one === name)
+  return `storage ${verb ?? (method === 'DELETE' ? 'remove' : 'upload')}`
 }
 
 /** Both functions with Fly's double for machines, behind one address; everything that they use can fail. */
 export class World {
-  readonly fly: FlyDouble;
-  readonly gateway = new Gateway();
-  readonly url: string;
-  readonly #server: Deno.HttpServer;
-  #calm: World | undefined;
+  readonly fly: FlyDouble
+  readonly gateway = new Gateway()
+  readonly url: string
+  readonly #server: Deno.HttpServer
+  #calm: World | undefined
 
   /** With `other`, on the same machines, failing apart from it. */
   constructor(patience = PATIENT, environment: Record<string, string> = {}, other?: World) {
-    this.fly = new FlyDouble(other?.fly);
-    const options = { hostname: "127.0.0.1", port: 0, onListen: () => {} };
+    this.fly = new FlyDouble(other?.fly)
+    const options = { hostname: '127.0.0.1', port: 0, onListen: () => {} }
     // They are told their own address, and are made once it is known.
-    const functions = Deno.serve(options, (request) => handle(request));
-    this.#server = functions;
-    this.url = `http://127.0.0.1:${functions.addr.port}/functions/v1`;
-    const all: Record<string, string> = { ...this.environment(), ...environment };
-    const read = readSettings((name) => all[name], patience);
-    const build = buildProjectSnapshot(read);
-    const preview = previewSession(read, FlyMachines.fromEnvironment((name) => all[name], patience));
+    const functions = Deno.serve(options, (request) => handle(request))
+    this.#server = functions
+    this.url = `http://127.0.0.1:${functions.addr.port}/functions/v1`
+    const all: Record<string, string> = { ...this.environment(), ...environment }
+    const read = readSettings((name) => all[name], patience)
+    const build = buildProjectSnapshot(read)
+    const preview = previewSession(
+      read,
+      FlyMachines.fromEnvironment((name) => all[name], patience),
+    )
     const handle = (request: Request) =>
-      request.url.includes("/build-project-snapshot") ? build(request) : preview(request);
-    this.fly.forbidden.push(service, settings.PREVIEW_JWT_SECRET, all.FLY_API_TOKEN!);
+      request.url.includes('/build-project-snapshot') ? build(request) : preview(request)
+    this.fly.forbidden.push(service, settings.PREVIEW_JWT_SECRET, all.FLY_API_TOKEN!)
   }
 
   /** What a function of this world is told. */
@@ -86,41 +88,42 @@ export class World {
       ...this.fly.environment(),
       SUPABASE_URL: this.gateway.url,
       FUNCTIONS_URL: this.url,
-    };
+    }
   }
 
   /** Everything works again. */
   async mend(): Promise<void> {
-    await Promise.all([this.fly.faults.mend(), this.gateway.faults.mend()]);
+    await Promise.all([this.fly.faults.mend(), this.gateway.faults.mend()])
   }
 
   /** The same machines and sessions, where nothing fails and nothing is hurried. */
   calmly(): World {
-    return this.#calm ??= new World(PATIENT, {}, this);
+    this.#calm ??= new World(PATIENT, {}, this)
+    return this.#calm
   }
 
   async open(token: string, more: Record<string, unknown> = {}): Promise<Answer> {
-    return await post(`${this.url}/preview-session`, token, { project_id: project, ...more });
+    return await post(`${this.url}/preview-session`, token, { project_id: project, ...more })
   }
 
   async status(token: string, id: string): Promise<Answer> {
-    return await post(`${this.url}/preview-session/${id}`, token, undefined, "GET");
+    return await post(`${this.url}/preview-session/${id}`, token, undefined, 'GET')
   }
 
   async end(token: string, id: string): Promise<Answer> {
-    return await post(`${this.url}/preview-session/${id}`, token, undefined, "DELETE");
+    return await post(`${this.url}/preview-session/${id}`, token, undefined, 'DELETE')
   }
 
   async sweep(): Promise<Answer> {
-    return await post(`${this.url}/preview-session/sweep`, service, {});
+    return await post(`${this.url}/preview-session/sweep`, service, {})
   }
 
   async stop(): Promise<void> {
-    await this.#calm?.stop();
-    await this.gateway.faults.mend();
-    await this.#server.shutdown();
-    await this.fly.stop();
-    assertEquals(this.fly.leaks, [], "secrets in what Fly was told");
+    await this.#calm?.stop()
+    await this.gateway.faults.mend()
+    await this.#server.shutdown()
+    await this.fly.stop()
+    assertEquals(this.fly.leaks, [], 'secrets in what Fly was told')
   }
 }
 
@@ -130,64 +133,61 @@ export async function inWorld(
   patience = PATIENT,
   environment: Record<string, string> = {},
 ): Promise<void> {
-  const world = new World(patience, environment);
+  const world = new World(patience, environment)
   try {
-    await test(world);
+    await test(world)
   } finally {
-    await world.stop();
+    await world.stop()
     // The next test's sweeps are not to find them.
-    await rows("preview_sessions", "state=neq.ended", { state: "ended", ended_at: new Date().toISOString() });
+    await rows('preview_sessions', 'state=neq.ended', { state: 'ended', ended_at: new Date().toISOString() })
   }
 }
 
 export interface Person {
-  id: string;
-  token: string;
+  id: string
+  token: string
 }
 
 /** A person who may write the project and has no session yet. Counted in the environment, which all test files share. */
 export async function person(): Promise<Person> {
-  const number = Number(Deno.env.get("PEOPLE_TAKEN") ?? 0) + 1;
-  Deno.env.set("PEOPLE_TAKEN", String(number));
-  const id = `00000000-0000-4000-8000-${String(number).padStart(12, "0")}`;
-  const secret = new TextEncoder().encode(settings.PREVIEW_JWT_SECRET);
-  const claims = new SignJWT({ role: "authenticated", sub: id }).setProtectedHeader({ alg: "HS256" });
-  return { id, token: await claims.setExpirationTime("1h").sign(secret) };
+  const number = Number(Deno.env.get('PEOPLE_TAKEN') ?? 0) + 1
+  Deno.env.set('PEOPLE_TAKEN', String(number))
+  const id = `00000000-0000-4000-8000-${String(number).padStart(12, '0')}`
+  const secret = new TextEncoder().encode(settings.PREVIEW_JWT_SECRET)
+  const claims = new SignJWT({ role: 'authenticated', sub: id }).setProtectedHeader({ alg: 'HS256' })
+  return { id, token: await claims.setExpirationTime('1h').sign(secret) }
 }
 
-// deno-lint-ignore no-explicit-any -- rows of whatever was asked for
-export type Row = any;
+// biome-ignore lint/suspicious/noExplicitAny: rows of whatever was asked for
+export type Row = any
 
 /** Rows of a table, past all rights; with `change`, changed or deleted first. */
-export async function rows(table: string, filter: string, change?: Record<string, unknown> | "delete"): Promise<Row[]> {
-  const key = { apikey: service, authorization: `Bearer ${service}` };
-  const headers = { ...key, "content-type": "application/json", prefer: "return=representation" };
-  const init = change === "delete"
-    ? { method: "DELETE" }
-    : change
-    ? { method: "PATCH", body: JSON.stringify(change) }
-    : {};
-  const response = await fetch(`${settings.SUPABASE_URL}/rest/v1/${table}?${filter}`, { ...init, headers });
-  const body = await response.json();
-  if (!response.ok) throw new Error(`${table}?${filter}: ${response.status} ${JSON.stringify(body)}`);
-  return body;
+export async function rows(table: string, filter: string, change?: Record<string, unknown> | 'delete'): Promise<Row[]> {
+  const key = { apikey: service, authorization: `Bearer ${service}` }
+  const headers = { ...key, 'content-type': 'application/json', prefer: 'return=representation' }
+  const init =
+    change === 'delete' ? { method: 'DELETE' } : change ? { method: 'PATCH', body: JSON.stringify(change) } : {}
+  const response = await fetch(`${settings.SUPABASE_URL}/rest/v1/${table}?${filter}`, { ...init, headers })
+  const body = await response.json()
+  if (!response.ok) throw new Error(`${table}?${filter}: ${response.status} ${JSON.stringify(body)}`)
+  return body
 }
 
 /** From now on the person has no right to the project. */
 export async function excluded(id: string): Promise<void> {
-  assertEquals((await rows("project_members", `project_id=eq.${project}&user_id=eq.${id}`, "delete")).length, 1);
+  assertEquals((await rows('project_members', `project_id=eq.${project}&user_id=eq.${id}`, 'delete')).length, 1)
 }
 
 /** The person's sessions, the oldest first. */
 export async function sessionsOf(id: string): Promise<Row[]> {
-  const all = await rows("preview_sessions", `owner_id=eq.${id}`);
-  return all.sort((a, b) => a.created_at < b.created_at ? -1 : 1);
+  const all = await rows('preview_sessions', `owner_id=eq.${id}`)
+  return all.sort((a, b) => (a.created_at < b.created_at ? -1 : 1))
 }
 
 /** As if so many seconds had passed for the session. */
 export async function later(id: string, seconds: number): Promise<void> {
-  const [session] = await rows("preview_sessions", `id=eq.${id}`);
-  const earlier = (at: string) => new Date(Date.parse(at) - seconds * 1000).toISOString();
-  const change = { lease_until: earlier(session.lease_until), used_at: earlier(session.used_at) };
-  await rows("preview_sessions", `id=eq.${id}`, change);
+  const [session] = await rows('preview_sessions', `id=eq.${id}`)
+  const earlier = (at: string) => new Date(Date.parse(at) - seconds * 1000).toISOString()
+  const change = { lease_until: earlier(session.lease_until), used_at: earlier(session.used_at) }
+  await rows('preview_sessions', `id=eq.${id}`, change)
 }

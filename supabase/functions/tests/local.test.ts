@@ -1,49 +1,49 @@
-import { Deadline } from "../_shared/ask.ts";
-import { LocalMachines } from "../_shared/local.ts";
-import { assert, assertEquals } from "./support.ts";
+import { Deadline } from '../_shared/ask.ts'
+import { LocalMachines } from '../_shared/local.ts'
+import { assert, assertEquals } from './support.ts'
 
-const SOON = () => Deadline.in(60_000);
+const SOON = () => Deadline.in(60_000)
 /** Says that it is well at the address that it is given, as the agent does. */
 const STAND_IN = `#!/bin/sh
 exec "${Deno.execPath()}" eval 'const address = Deno.args.at(-1); const port = Number(address.split(":").at(-1));
   Deno.serve({ hostname: "127.0.0.1", port, onListen() {} }, () => new Response("well"));' -- "$@"
-`;
+`
 
-Deno.test("machines that are processes: none yet, suspended, dead, and ended at once", async () => {
-  const home = await Deno.makeTempDir();
-  const binary = `${home}/agent`;
-  await Deno.writeTextFile(binary, STAND_IN, { mode: 0o755 });
-  const machines = new LocalMachines(binary, `${home}/machines`, Deno.env.get("PATH") ?? "/usr/bin:/bin");
-  const config = { sessionId: "s-1", env: {} };
+Deno.test('machines that are processes: none yet, suspended, dead, and ended at once', async () => {
+  const home = await Deno.makeTempDir()
+  const binary = `${home}/agent`
+  await Deno.writeTextFile(binary, STAND_IN, { mode: 0o755 })
+  const machines = new LocalMachines(binary, `${home}/machines`, Deno.env.get('PATH') ?? '/usr/bin:/bin')
+  const config = { sessionId: 's-1', env: {} }
   try {
-    assertEquals(await machines.list(), [], "the directory is made with the first machine");
-    const machine = await machines.ensure("preview-s-1", config, SOON());
-    assertEquals([machine.state, machine.sessionId], ["started", "s-1"]);
-    const pid = async () => JSON.parse(await Deno.readTextFile(`${home}/machines/preview-s-1/machine.json`)).pid;
-    const first = await pid();
-    await machines.suspend(machine.id);
-    const state = async () => (await machines.list()).map((one) => one.state);
-    while ((await state())[0] === "started") await new Promise((done) => setTimeout(done, 5));
-    assertEquals(await state(), ["suspended"]);
-    assertEquals((await machines.ensure("preview-s-1", config, SOON())).state, "started");
-    assertEquals(await pid(), first, "woken, it is the same process");
-    Deno.kill(first, "SIGKILL");
-    while ((await state())[0] === "started") await new Promise((done) => setTimeout(done, 5));
-    assertEquals(await state(), ["stopped"], "one that died is seen");
-    assertEquals((await machines.ensure("preview-s-1", config, SOON())).state, "started");
-    assert(await pid() !== first, "and another takes its place");
-    await machines.destroy(machine.id);
-    await machines.destroy(machine.id);
-    assertEquals(await machines.list(), []);
+    assertEquals(await machines.list(), [], 'the directory is made with the first machine')
+    const machine = await machines.ensure('preview-s-1', config, SOON())
+    assertEquals([machine.state, machine.sessionId], ['started', 's-1'])
+    const pid = async () => JSON.parse(await Deno.readTextFile(`${home}/machines/preview-s-1/machine.json`)).pid
+    const first = await pid()
+    await machines.suspend(machine.id)
+    const state = async () => (await machines.list()).map((one) => one.state)
+    while ((await state())[0] === 'started') await new Promise((done) => setTimeout(done, 5))
+    assertEquals(await state(), ['suspended'])
+    assertEquals((await machines.ensure('preview-s-1', config, SOON())).state, 'started')
+    assertEquals(await pid(), first, 'woken, it is the same process')
+    Deno.kill(first, 'SIGKILL')
+    while ((await state())[0] === 'started') await new Promise((done) => setTimeout(done, 5))
+    assertEquals(await state(), ['stopped'], 'one that died is seen')
+    assertEquals((await machines.ensure('preview-s-1', config, SOON())).state, 'started')
+    assert((await pid()) !== first, 'and another takes its place')
+    await machines.destroy(machine.id)
+    await machines.destroy(machine.id)
+    assertEquals(await machines.list(), [])
 
-    await Deno.writeTextFile(binary, "#!/bin/sh\necho no room for this one >&2\nexit 69\n");
-    const said = await machines.ensure("preview-s-2", config, SOON()).then(() => "", String);
-    assert(said.includes("no room for this one"), said);
-    assertEquals(await state(), ["stopped"], "it can be found, and removed");
-    await machines.destroy("preview-s-2");
-    assertEquals(await machines.list(), []);
+    await Deno.writeTextFile(binary, '#!/bin/sh\necho no room for this one >&2\nexit 69\n')
+    const said = await machines.ensure('preview-s-2', config, SOON()).then(() => '', String)
+    assert(said.includes('no room for this one'), said)
+    assertEquals(await state(), ['stopped'], 'it can be found, and removed')
+    await machines.destroy('preview-s-2')
+    assertEquals(await machines.list(), [])
   } finally {
-    for (const one of await machines.list()) await machines.destroy(one.id);
-    await Deno.remove(home, { recursive: true });
+    for (const one of await machines.list()) await machines.destroy(one.id)
+    await Deno.remove(home, { recursive: true })
   }
-});
+})

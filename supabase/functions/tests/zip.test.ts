@@ -1,53 +1,59 @@
-import * as zlib from "node:zlib";
-import { crc32, crc32ByTable, END_SIZE, entry, entrySize, zipPieces } from "../_shared/zip.ts";
-import { assert, assertEquals } from "./support.ts";
+import * as zlib from 'node:zlib'
+import { crc32, crc32ByTable, END_SIZE, entry, entrySize, zipPieces } from '../_shared/zip.ts'
+import { assert, assertEquals } from './support.ts'
 
 function noise(length: number): Uint8Array {
-  const bytes = new Uint8Array(length);
-  for (let at = 0; at < length; at += 65_536) crypto.getRandomValues(bytes.subarray(at, at + 65_536));
-  return bytes;
+  const bytes = new Uint8Array(length)
+  for (let at = 0; at < length; at += 65_536) crypto.getRandomValues(bytes.subarray(at, at + 65_536))
+  return bytes
 }
 
 Deno.test("the checksum is the runtime's, and the same where it has none", () => {
-  const text = new TextEncoder().encode("123456789");
-  assertEquals([crc32(text), crc32ByTable(text)], [0xcbf43926, 0xcbf43926]);
+  const text = new TextEncoder().encode('123456789')
+  assertEquals([crc32(text), crc32ByTable(text)], [0xcbf43926, 0xcbf43926])
   for (let length = 0; length < 300; length++) {
-    const bytes = noise(length);
-    assertEquals(crc32ByTable(bytes), zlib.crc32(bytes), `${length} bytes`);
+    const bytes = noise(length)
+    assertEquals(crc32ByTable(bytes), zlib.crc32(bytes), `${length} bytes`)
   }
-});
+})
 
-Deno.test("what gets smaller is deflated, what does not is stored as it is", () => {
+Deno.test('what gets smaller is deflated, what does not is stored as it is', () => {
   for (const length of [0, 1, 1000, 300 << 10]) {
-    const text = new Uint8Array(length).fill(97);
-    const packed = entry("a", text);
-    assertEquals([packed.method, packed.size], [length > 1 ? 8 : 0, length]);
-    assert(length < 2 || zlib.inflateRawSync(packed.data).equals(text), `${length} bytes come back`);
-    const random = noise(length);
-    const stored = entry("a", random);
-    assertEquals(stored.method, 0, `${length} random bytes`);
-    assert(stored.data === random, "not copied");
+    const text = new Uint8Array(length).fill(97)
+    const packed = entry('a', text)
+    assertEquals([packed.method, packed.size], [length > 1 ? 8 : 0, length])
+    assert(length < 2 || zlib.inflateRawSync(packed.data).equals(text), `${length} bytes come back`)
+    const random = noise(length)
+    const stored = entry('a', random)
+    assertEquals(stored.method, 0, `${length} random bytes`)
+    assert(stored.data === random, 'not copied')
   }
   // Large and of both kinds: what a part in the middle says, holds for all.
-  const mixed = new Uint8Array(400 << 10);
-  mixed.set(noise(100 << 10));
-  assertEquals(entry("a", mixed).method, 8);
-});
+  const mixed = new Uint8Array(400 << 10)
+  mixed.set(noise(100 << 10))
+  assertEquals(entry('a', mixed).method, 8)
+})
 
-Deno.test("pieces are few, and as many bytes as were counted", () => {
-  const entries = Array.from({ length: 5000 }, (_, at) => entry(`src/ü${at}.ts`, new TextEncoder().encode(`${at}\n`)));
-  entries.push(entry("large.bin", noise(1 << 20)));
-  const pieces = [...zipPieces(entries)];
-  const counted = entries.reduce((sum, one) => sum + entrySize(one), END_SIZE);
-  assertEquals(pieces.reduce((sum, piece) => sum + piece.length, 0), counted);
-  assert(pieces.length < 10, `${pieces.length} pieces`);
-  assertEquals([...zipPieces([])].map((piece) => piece.length), [END_SIZE]);
-});
+Deno.test('pieces are few, and as many bytes as were counted', () => {
+  const entries = Array.from({ length: 5000 }, (_, at) => entry(`src/ü${at}.ts`, new TextEncoder().encode(`${at}\n`)))
+  entries.push(entry('large.bin', noise(1 << 20)))
+  const pieces = [...zipPieces(entries)]
+  const counted = entries.reduce((sum, one) => sum + entrySize(one), END_SIZE)
+  assertEquals(
+    pieces.reduce((sum, piece) => sum + piece.length, 0),
+    counted,
+  )
+  assert(pieces.length < 10, `${pieces.length} pieces`)
+  assertEquals(
+    [...zipPieces([])].map((piece) => piece.length),
+    [END_SIZE],
+  )
+})
 
-Deno.test("the benchmark runs", async () => {
-  const bench = new URL("../benches/snapshot.ts", import.meta.url).pathname;
-  const env = { RUNS: "1", SIZES: "1", LARGEST: "1" };
-  const { stdout, success } = await new Deno.Command(Deno.execPath(), { args: ["run", "-A", bench], env }).output();
-  const said = new TextDecoder().decode(stdout);
-  assert(success && said.includes("| 1 MB of text | this |") && said.includes("ours: fits 1 MB"), said);
-});
+Deno.test('the benchmark runs', async () => {
+  const bench = new URL('../benches/snapshot.ts', import.meta.url).pathname
+  const env = { RUNS: '1', SIZES: '1', LARGEST: '1' }
+  const { stdout, success } = await new Deno.Command(Deno.execPath(), { args: ['run', '-A', bench], env }).output()
+  const said = new TextDecoder().decode(stdout)
+  assert(success && said.includes('| 1 MB of text | this |') && said.includes('ours: fits 1 MB'), said)
+})
