@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use crate::wire::ProtocolVersion;
 use crate::{
-    Answer, BatchId, ContentHash, LocalChange, OpResult, Phase, ProjectPath, ReadError, ReadId, Revision, Saved, Version,
+    Answer, BatchId, ContentHash, LocalChange, OpResult, Phase, ProjectPath, ReadError, ReadId, Revision, Saved,
+    Version,
 };
 
 /// Configuration of an agent.

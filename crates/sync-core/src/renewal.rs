@@ -2,9 +2,7 @@ use std::time::Duration;
 
 use crate::context::{Context, Signal, clip};
 use crate::time::{Timer, TimerReason, earliest};
-use crate::{
-    Backoff, DegradedReason, Event, LiveOptions, NewToken, Output, Renewal, RenewalError, SkipReason, Time,
-};
+use crate::{Backoff, DegradedReason, Event, LiveOptions, NewToken, Output, Renewal, RenewalError, SkipReason, Time};
 
 /// The part of a token's lifetime after which a new one is requested.
 const RENEW_AT_PERCENT: u32 = 80;
@@ -132,7 +130,10 @@ impl Renewals {
             State::Idle { due, .. } => due,
             State::Impossible | State::InFlight { .. } => None,
         };
-        earliest([due.map(|at| TimerReason::TokenRenewal.at(at)), self.expires.map(|at| TimerReason::TokenExpiry.at(at))])
+        earliest([
+            due.map(|at| TimerReason::TokenRenewal.at(at)),
+            self.expires.map(|at| TimerReason::TokenExpiry.at(at)),
+        ])
     }
 
     /// What is left of the token's lifetime, where it is known.

@@ -5,7 +5,7 @@ use reqwest::Client;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
-use sync_core::{ReadError, RenewalError};
+use sync_core::{NewToken, ReadError, RenewalError};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 use url::Url;
@@ -45,7 +45,7 @@ pub enum Want {
 #[derive(Debug, Default)]
 pub struct Renewed {
     /// A new token is in use, with this `exp - iat`.
-    pub token: Option<Option<Duration>>,
+    pub token: Option<NewToken>,
     /// Where the snapshot lies.
     pub snapshot_url: Option<SecretString>,
 }
@@ -86,7 +86,7 @@ impl Renewer {
         let mut renewed = Renewed::default();
         let mut want = want.to_vec();
         if want.contains(&Want::Token) && !std::sync::Arc::ptr_eq(&before, &token) {
-            renewed.token = Some(token.lifetime());
+            renewed.token = Some(NewToken { lifetime: token.lifetime() });
             want.retain(|&want| want != Want::Token);
         }
         if want.is_empty() {
@@ -138,7 +138,7 @@ impl Renewer {
             Some(text) => {
                 let token = Token::parse(text.expose_secret(), &self.project_id)
                     .or_else(|error| retry(format!("the new token is refused: {error}")))?;
-                renewed.token = Some(token.lifetime());
+                renewed.token = Some(NewToken { lifetime: token.lifetime() });
                 self.token.replace(token);
             }
             None if want.contains(&Want::Token) => return retry("the answer holds no realtime_token".into()),

@@ -40,7 +40,7 @@ async fn brings_a_token_and_a_url() {
     let body = json!({"realtime_token": jwt(PROJECT), "snapshot_url": "https://x/y?token=s1gned"}).to_string();
     let (renewer, cell, seen) = renewer(200, body).await;
     let renewed = renewer.renew(&[Want::Token, Want::Snapshot], true).await.unwrap();
-    assert_eq!(renewed.token, Some(Some(std::time::Duration::from_secs(60))));
+    assert_eq!(renewed.token, Some(sync_core::NewToken { lifetime: Some(std::time::Duration::from_secs(60)) }));
     assert!(!format!("{renewed:?}").contains("s1gned"));
     assert_eq!(renewed.snapshot_url.unwrap().expose_secret(), "https://x/y?token=s1gned");
     assert_eq!(cell.current().expose(), jwt(PROJECT));

@@ -50,9 +50,9 @@ impl Channel {
 
     fn join_ref(&self) -> Option<u64> {
         match self.state {
-            State::Joining { join_ref, .. } | State::AwaitingStream { join_ref, .. } | State::Joined { join_ref, .. } => {
-                Some(join_ref)
-            }
+            State::Joining { join_ref, .. }
+            | State::AwaitingStream { join_ref, .. }
+            | State::Joined { join_ref, .. } => Some(join_ref),
             _ => None,
         }
     }

@@ -140,6 +140,9 @@ mod tests {
         assert_eq!(refused(&"a".repeat(1025)), PathError::TooLong(1025));
         assert_eq!(refused(&["a"; 65].join("/")), PathError::TooManyParts(65));
         assert!(ProjectPath::parse(&["a"; 64].join("/")).is_ok());
-        assert!(ProjectPath::parse(&[&*"a".repeat(255), &"b".repeat(255), &"c".repeat(255), &"d".repeat(256)].join("/")).is_err());
+        assert!(
+            ProjectPath::parse(&[&*"a".repeat(255), &"b".repeat(255), &"c".repeat(255), &"d".repeat(256)].join("/"))
+                .is_err()
+        );
     }
 }

@@ -25,11 +25,11 @@ const GENERATED: [&str; 6] = [".next", ".nuxt", ".output", ".svelte-kit", ".turb
 
 /// Whether a path names a file or a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NodeKind {
-    /// A file.
-    File,
-    /// A directory.
+pub enum EntryType {
+    /// A directory, or a symbolic link that may lead to one.
     Directory,
+    /// Anything else.
+    File,
 }
 
 /// The meaning of a file's name, at any depth.
@@ -111,11 +111,11 @@ pub fn is_reserved(part: &str, depth: usize) -> bool {
 ///
 /// `dist` and `build` count as generated only as directories, and not below `src` or `public`, where they are ordinary
 /// names.
-pub fn belongs_to_project(path: &str, kind: NodeKind) -> bool {
+pub fn is_project_file(path: &str, entry_type: EntryType) -> bool {
     let mut parts = path.split('/').enumerate().peekable();
     let mut below_sources = false;
     while let Some((depth, part)) = parts.next() {
-        let is_directory = kind == NodeKind::Directory || parts.peek().is_some();
+        let is_directory = entry_type == EntryType::Directory || parts.peek().is_some();
         if is_reserved(part, depth) || is_temporary(part) || (is_directory && is_generated(part, below_sources)) {
             return false;
         }
@@ -142,9 +142,7 @@ fn is_temporary(name: &str) -> bool {
 /// Whether `name` matches a pattern with at most one `*`.
 fn matches_pattern(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
-        Some((start, end)) => {
-            name.strip_prefix(start).is_some_and(|rest| rest.ends_with(end))
-        }
+        Some((start, end)) => name.strip_prefix(start).is_some_and(|rest| rest.ends_with(end)),
         None => name == pattern,
     }
 }
@@ -170,7 +168,7 @@ mod tests {
             "a~b",
             "src/.preview/x.txt",
         ] {
-            assert!(belongs_to_project(path, NodeKind::File), "{path}");
+            assert!(is_project_file(path, EntryType::File), "{path}");
         }
         for path in [
             "node_modules/x/package.json",
@@ -190,21 +188,21 @@ mod tests {
             "#a#",
             ".DS_Store",
         ] {
-            assert!(!belongs_to_project(path, NodeKind::File), "{path}");
+            assert!(!is_project_file(path, EntryType::File), "{path}");
         }
         for directory in ["dist", "node_modules"] {
-            assert!(!belongs_to_project(directory, NodeKind::Directory), "{directory}");
+            assert!(!is_project_file(directory, EntryType::Directory), "{directory}");
         }
-        assert!(belongs_to_project("src", NodeKind::Directory));
+        assert!(is_project_file("src", EntryType::Directory));
     }
 
     #[test]
     fn a_reserved_place_is_refused_as_a_path_and_left_out_of_a_folder() {
         for path in ["node_modules/x", "a/NODE_MODULES/x", ".git/x", "a/.git/x", ".preview/x"] {
-            assert!(ProjectPath::parse(path).is_err() && !belongs_to_project(path, NodeKind::File), "{path}");
+            assert!(ProjectPath::parse(path).is_err() && !is_project_file(path, EntryType::File), "{path}");
         }
         for path in ["src/.preview/x", ".gitignore", "node_modules.md"] {
-            assert!(ProjectPath::parse(path).is_ok() && belongs_to_project(path, NodeKind::File), "{path}");
+            assert!(ProjectPath::parse(path).is_ok() && is_project_file(path, EntryType::File), "{path}");
         }
     }
 

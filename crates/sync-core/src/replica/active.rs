@@ -18,8 +18,8 @@ use crate::files::table::{Row, RowState, Table};
 use crate::time::{Timer, earliest};
 use crate::wire::event_payload::{ChangeError, DecodedEvent};
 use crate::{
-    BatchId, CatchUpCause, Content, DegradedReason, Event, Hydration, OpResult, PendingFile, PendingReason, ProjectPath,
-    RejectReason, Revision, SkipReason,
+    BatchId, CatchUpCause, Content, DegradedReason, Event, Hydration, OpResult, PendingFile, PendingReason,
+    ProjectPath, RejectReason, Revision, SkipReason,
 };
 
 /// A replica whose first files are in place.

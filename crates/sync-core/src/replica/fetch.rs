@@ -50,13 +50,7 @@ impl ActiveReplica {
         }
     }
 
-    pub(super) fn on_fetched(
-        &mut self,
-        cx: &mut Context,
-        id: ReadId,
-        fetch: Fetch,
-        result: Result<Answer, ReadError>,
-    ) {
+    pub(super) fn on_fetched(&mut self, cx: &mut Context, id: ReadId, fetch: Fetch, result: Result<Answer, ReadError>) {
         let Fetch { path, source } = fetch;
         let Some(hash) = self.disk.requested_by(&path, id).and_then(|pending| pending.target.hash) else {
             // The row changed meanwhile: the content is not needed any more.

@@ -8,9 +8,7 @@ use super::reads::{ReadFailure, ReadPurpose};
 use crate::context::{Context, Signal, clip};
 use crate::time::{Timer, TimerReason, earliest};
 use crate::wire::answer::Head;
-use crate::{
-    Answer, Backoff, CatchUpCause, DegradedReason, Output, Read, ReadError, RejectReason, Revision, Time,
-};
+use crate::{Answer, Backoff, CatchUpCause, DegradedReason, Output, Read, ReadError, RejectReason, Revision, Time};
 
 /// The time between two reads of the head, with jitter.
 const POLL_LEAST: Duration = Duration::from_secs(25);

@@ -87,5 +87,9 @@ fn size_of_change(change: &Change) -> usize {
         EntryKind::Update { content: Some(content), .. } => content.len(),
         EntryKind::Update { .. } | EntryKind::Delete => 0,
     };
-    change.entries.iter().map(|entry| entry.path.len().saturating_add(content(&entry.kind))).fold(0, usize::saturating_add)
+    change
+        .entries
+        .iter()
+        .map(|entry| entry.path.len().saturating_add(content(&entry.kind)))
+        .fold(0, usize::saturating_add)
 }

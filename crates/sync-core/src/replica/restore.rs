@@ -67,11 +67,6 @@ impl ActiveReplica {
             },
         });
         let local = self.local_changes().map(|change| SavedLocal { path: change.path.to_string(), hash: change.hash });
-        Saved {
-            project_id: project_id.to_owned(),
-            revision: self.known,
-            rows: rows.collect(),
-            local: local.collect(),
-        }
+        Saved { project_id: project_id.to_owned(), revision: self.known, rows: rows.collect(), local: local.collect() }
     }
 }

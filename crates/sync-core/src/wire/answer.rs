@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use serde::Deserialize;
 
-use crate::wire::event_payload::decode;
 use crate::files::digest::TableDigest;
 use crate::files::table::{Row, RowState};
+use crate::wire::event_payload::decode;
 use crate::{ContentHash, Revision, Version};
 
 /// Why an answer is refused.

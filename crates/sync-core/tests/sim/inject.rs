@@ -15,14 +15,14 @@ impl World {
         if self.left == 0 {
             return;
         }
-        let pause = match self.dice.below(100) {
+        let pause = match self.random.below(100) {
             0 => 40_000,
             1..=10 => 5_000,
             _ => 200,
         };
-        let pause = 1 + self.dice.below(pause);
+        let pause = 1 + self.random.below(pause);
         self.later(pause, Due::Commit);
-        if self.strikes(self.faults.provisional, "provisional") {
+        if self.inject(self.faults.provisional, "provisional") {
             return self.optimistic();
         }
         self.left -= 1;
@@ -34,8 +34,8 @@ impl World {
     }
 
     fn commit_and_tell(&mut self) {
-        let omit = self.dice.percent(10);
-        let commit = self.database.commit(&mut self.dice, &PATHS, omit);
+        let omit = self.random.percent(10);
+        let commit = self.database.commit(&mut self.random, &PATHS, omit);
         self.count("commits");
         self.tell_commit(commit);
     }
@@ -48,11 +48,11 @@ impl World {
 
     /// A sender that tells first and saves later, or never.
     fn optimistic(&mut self) {
-        let path = *self.dice.pick(&PATHS);
+        let path = *self.random.pick(&PATHS);
         let version = self.database.rows.get(path).map_or(1, |row| row.version + 1);
-        let content = format!("{path} draft {}", self.dice.below(9));
+        let content = format!("{path} draft {}", self.random.below(9));
         let hash = ContentHash::of(content.as_bytes()).to_string();
-        let payload = match self.dice.below(5) {
+        let payload = match self.random.below(5) {
             0 => json!({"path": path, "content": content}),
             1 => json!({"file_path": path, "content": content, "version": version}),
             2 => return self.tell("file:delete", json!({"file_path": path, "version": version})),
@@ -62,18 +62,18 @@ impl World {
             }
             _ => json!({"file_path": path, "content": content, "content_hash": hash, "version": version}),
         };
-        if self.dice.percent(50) {
-            let late = self.dice.below(3_000);
+        if self.random.percent(50) {
+            let late = self.random.below(3_000);
             self.later(late, Due::Save(path, content));
         }
         self.tell("file:update", payload);
     }
 
     fn strike(&mut self) {
-        if self.dice.percent(10) {
+        if self.random.percent(10) {
             self.saved = self.agent.saved().map(|saved| saved.encode()).or(self.saved.take());
         }
-        if self.dice.percent(2) {
+        if self.random.percent(2) {
             self.tell("snapshot:ready", json!({"snapshot_url": "https://x/y", "revision": self.database.head}));
         }
         self.strike_network();
@@ -83,40 +83,40 @@ impl World {
 
     fn strike_network(&mut self) {
         let long = self.for_a_while();
-        if self.strikes(self.faults.cut, "cut") {
+        if self.inject(self.faults.cut, "cut") {
             self.close(1006);
         }
-        if self.strikes(self.faults.cut, "phx_close") {
+        if self.inject(self.faults.cut, "phx_close") {
             self.close_channel();
         }
-        if self.strikes(self.faults.deaf, "deaf") {
-            self.line.deaf = true;
+        if self.inject(self.faults.stalled, "stalled") {
+            self.line.stalled = true;
             self.later(long * 3, Due::Hears);
         }
-        if self.strikes(self.faults.silent, "silent") {
+        if self.inject(self.faults.silent, "silent") {
             self.line.silent = true;
             self.later(long, Due::Speaks);
         }
-        if self.strikes(self.faults.no_renewals, "renewals_down") {
+        if self.inject(self.faults.no_renewals, "renewals_down") {
             self.no_renewals = true;
             self.later(long * 5, Due::RenewalsWork);
         }
-        if self.strikes(self.faults.lies, "garbage") {
-            let frame = Bytes::from(vec![4u8, 200, self.dice.next() as u8, 1, 1, 0xff, b'{']);
-            let event = if self.dice.percent(50) { SocketEvent::Text(frame) } else { SocketEvent::Binary(frame) };
+        if self.inject(self.faults.lies, "garbage") {
+            let frame = Bytes::from(vec![4u8, 200, self.random.next() as u8, 1, 1, 0xff, b'{']);
+            let event = if self.random.percent(50) { SocketEvent::Text(frame) } else { SocketEvent::Binary(frame) };
             self.socket_says(1, event);
         }
     }
 
     fn strike_database(&mut self) {
         let long = self.for_a_while();
-        if self.strikes(self.faults.prune, "prune") {
-            let back = self.dice.below(30);
+        if self.inject(self.faults.prune, "prune") {
+            let back = self.random.below(30);
             self.database.prune(self.database.head.saturating_sub(back));
             self.database.forget_old();
         }
-        if self.strikes(self.faults.restore, "restore") {
-            if self.dice.percent(50) {
+        if self.inject(self.faults.restore, "restore") {
+            if self.random.percent(50) {
                 self.backup = self.database.clone();
             } else {
                 let digest_lies = self.database.digest_lies;
@@ -124,7 +124,7 @@ impl World {
                 self.database.digest_lies = digest_lies;
             }
         }
-        if self.strikes(self.faults.digest, "wrong_digest") {
+        if self.inject(self.faults.digest, "wrong_digest") {
             self.database.digest_lies = true;
             self.later(long, Due::DigestRight);
         }
@@ -132,48 +132,48 @@ impl World {
 
     fn strike_machine(&mut self) {
         let long = self.for_a_while();
-        if self.strikes(self.faults.full, "full_for_a_while") {
+        if self.inject(self.faults.full, "full_for_a_while") {
             self.full = true;
             self.later(long, Due::DiskFree);
         }
-        if self.strikes(self.faults.stuck, "stuck_for_a_while") {
-            let path = *self.dice.pick(&PATHS);
+        if self.inject(self.faults.stuck, "stuck_for_a_while") {
+            let path = *self.random.pick(&PATHS);
             self.stuck.insert(path);
             self.later(long, Due::Unstuck(path));
         }
-        if self.strikes(self.faults.suspend, "suspend") {
+        if self.inject(self.faults.suspend, "suspend") {
             self.suspend();
         }
-        if self.strikes(self.faults.crash, "crash") {
+        if self.inject(self.faults.crash, "crash") {
             self.restart();
         }
     }
 
     /// Milliseconds that something lasts.
     fn for_a_while(&mut self) -> u64 {
-        1_000 + self.dice.below(40_000)
+        1_000 + self.random.below(40_000)
     }
 
     /// The machine sleeps: monotonic time stands still, tokens grow old, the server hangs up and the database goes on.
     fn suspend(&mut self) {
-        let seconds = *self.dice.pick(&[10, 100, 1_000, 10_000]);
-        self.slept += Duration::from_secs(1 + self.dice.below(seconds));
+        let seconds = *self.random.pick(&[10, 100, 1_000, 10_000]);
+        self.slept += Duration::from_secs(1 + self.random.below(seconds));
         self.line.drop();
-        for _ in 0..self.dice.below(5) {
+        for _ in 0..self.random.below(5) {
             self.commit_and_tell();
         }
-        let late = self.dice.below(1_500);
+        let late = self.random.below(1_500);
         self.later(late, Due::Input(self.life, Input::Resumed));
     }
 
     /// What the database says at this moment.
     pub fn read(&mut self, read: Read, token_ends: Duration) -> Result<Answer, ReadError> {
         if token_ends <= self.wall() {
-            self.struck("token_expired");
+            self.injected("token_expired");
             return Err(ReadError::Unauthorized("JWT expired".into()));
         }
-        if self.strikes(self.faults.reads, "read") {
-            return match self.dice.below(5) {
+        if self.inject(self.faults.reads, "read") {
+            return match self.random.below(5) {
                 0 => Err(ReadError::Unauthorized("expired".into())),
                 1 => Err(ReadError::Unusable("too large".into())),
                 2 => Ok(Answer::Json(Bytes::from_static(b"{\"files\": 7}"))),
@@ -181,11 +181,11 @@ impl World {
             };
         }
         if matches!(read, Read::File { .. } | Read::CurrentFile { .. } | Read::Asset { .. })
-            && self.strikes(self.faults.wrong_bytes, "wrong_bytes")
+            && self.inject(self.faults.wrong_bytes, "wrong_bytes")
         {
             return self.wrong_bytes(read);
         }
-        let older = self.setting.age.is_older() && !self.migrated;
+        let older = self.setting.age.is_legacy() && !self.migrated;
         let database = &self.database;
         let result = match read {
             Read::Changes { .. } | Read::Head | Read::File { .. } if older => Err(ReadError::NoSuchFunction),

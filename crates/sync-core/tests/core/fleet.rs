@@ -1,16 +1,15 @@
 //! Ten thousand agents that lose their server together and come back to one that takes only so many joins a second:
 //! the timers of the real channel, in virtual time.
 
-mod common;
-
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
+use crate::support::{PROJECT, live_options, with_live};
 use bytes::Bytes;
 use serde_json::json;
 use sync_core::wire::{PHOENIX, Push, project_topic};
-use sync_core::{Agent, Input, Options, Output, SocketEvent, Time};
+use sync_core::{Agent, Input, LiveOptions, Options, Output, SocketEvent, Time};
 
 const FLEET: usize = 10_000;
 /// The server refuses an upgrade late.
@@ -88,7 +87,8 @@ impl Fleet {
         let mut fleet = Fleet { now: Time::default(), server, members: Vec::new(), queue: BinaryHeap::new(), next: 0 };
         for number in 0..size {
             let seed = (seed << 32 | number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            let options = Options { seed, can_renew: false, token_lifetime: None, ..common::options() };
+            let options =
+                Options { seed, ..with_live(LiveOptions { can_renew: false, token_lifetime: None, ..live_options() }) };
             let way = Duration::from_millis(5 + seed % 30);
             let agent = Agent::new(options, fleet.now);
             fleet.members.push(Member { agent, way, socket: 0, joined: None, wakes: None });
@@ -124,7 +124,7 @@ impl Fleet {
         let measured = now >= self.server.down.1;
         let member = &mut self.members[number];
         let way = member.way;
-        let topic = project_topic(common::PROJECT);
+        let topic = project_topic(PROJECT);
         let mut tell = |event: SocketEvent| member.agent.handle(now, Input::Socket(event));
         let mut frame = |frame: serde_json::Value| tell(SocketEvent::Text(Bytes::from(frame.to_string())));
         match due {
@@ -199,7 +199,7 @@ impl Fleet {
             }
         }
         let member = &mut self.members[number];
-        let deadline = member.agent.deadline();
+        let deadline = member.agent.deadline().map(|timer| timer.at);
         if deadline != member.wakes || deadline.is_some_and(|at| at <= self.now) {
             member.wakes = deadline;
             if let Some(at) = deadline {

@@ -1,9 +1,7 @@
 //! Whatever comes in, nothing panics and the agent goes on.
 
-mod common;
-
+use crate::support::{Harness, PROJECT, update};
 use bytes::Bytes;
-use common::Desk;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use sync_core::wire::{ServerMessage, project_topic};
@@ -98,26 +96,26 @@ proptest! {
 
     #[test]
     fn the_agent_survives_odd_frames(frames in prop::collection::vec((frame_name(), event_name(), odd_json(), any::<bool>()), 1..12)) {
-        let mut desk = Desk::new();
-        desk.start(5, &[("a", 1, "a")]);
+        let mut harness = Harness::new();
+        harness.start(5, &[("a", 1, "a")]);
         for (name, event, payload, wrapped) in frames {
             let payload = if wrapped { json!({"event": event, "payload": payload}) } else { payload };
-            desk.frame(json!(["1", null, project_topic(common::PROJECT), name, payload]));
-            desk.tick_until(1_000);
+            harness.frame(json!(["1", null, project_topic(PROJECT), name, payload]));
+            harness.tick_until(1_000);
         }
-        desk.handle(Input::Socket(SocketEvent::Binary(Bytes::from_static(b"\x04"))));
+        harness.handle(Input::Socket(SocketEvent::Binary(Bytes::from_static(b"\x04"))));
     }
 
     #[test]
     fn the_agent_survives_odd_answers(answers in prop::collection::vec(odd_json(), 1..20)) {
-        let mut desk = Desk::new();
-        let mut outputs = desk.hydrate(0, &[("a", 1, "a"), ("b", 1, "b")]);
+        let mut harness = Harness::new();
+        let mut outputs = harness.hydrate(0, &[("a", 1, "a"), ("b", 1, "b")]);
         for answer in answers {
             let reads: Vec<_> = outputs.iter().filter_map(|o| if let Output::Read(id, _) = o { Some(*id) } else { None }).collect();
             for id in reads {
-                desk.read(id, Ok(Answer::Json(Bytes::from(answer.to_string()))));
+                harness.read(id, Ok(Answer::Json(Bytes::from(answer.to_string()))));
             }
-            outputs = desk.tick_until(40_000);
+            outputs = harness.tick_until(40_000);
         }
     }
 
@@ -133,28 +131,28 @@ proptest! {
 
 #[test]
 fn pages_that_never_end_do_not_keep_the_agent_busy() {
-    let mut desk = Desk::new();
-    let mut outputs = desk.hydrate(5, &[]);
+    let mut harness = Harness::new();
+    let mut outputs = harness.hydrate(5, &[]);
     for _ in 0..50 {
         let Some(id) = outputs.iter().find_map(|o| if let Output::Read(id, _) = o { Some(*id) } else { None }) else {
             break;
         };
-        outputs = desk.answer(id, json!({"head_revision": 9, "complete": false, "files": []}));
+        outputs = harness.answer(id, json!({"head_revision": 9, "complete": false, "files": []}));
         assert!(!outputs.iter().any(|output| matches!(output, Output::Read(..))), "asked again without a pause");
-        outputs = desk.tick_until(31_000);
+        outputs = harness.tick_until(31_000);
     }
-    assert_eq!(desk.agent.status(desk.now).revision, 5);
+    assert_eq!(harness.agent.status(harness.now).revision, 5);
 }
 
 #[test]
 fn ten_thousand_events_while_hydrating_are_bounded_and_read_instead() {
-    let mut desk = Desk::new();
-    desk.handle(Input::Socket(SocketEvent::Opened));
-    desk.frame(json!(["1", "1", project_topic(common::PROJECT), "phx_reply", {"status": "ok", "response": {}}]));
+    let mut harness = Harness::new();
+    harness.handle(Input::Socket(SocketEvent::Opened));
+    harness.frame(json!(["1", "1", project_topic(PROJECT), "phx_reply", {"status": "ok", "response": {}}]));
     for revision in 1..=10_000u64 {
-        desk.broadcast("file:update", common::update("a", revision, "x", Some(revision)));
-        assert!(desk.agent.status(desk.now).held <= 1_000);
+        harness.broadcast("file:update", update("a", revision, "x", Some(revision)));
+        assert!(harness.agent.status(harness.now).held <= 1_000);
     }
-    let outputs = desk.hydrate(0, &[]);
-    assert!(matches!(Desk::read_of(&outputs).1, sync_core::Read::Changes { since: 0, .. }));
+    let outputs = harness.hydrate(0, &[]);
+    assert!(matches!(Harness::read_of(&outputs).1, sync_core::Read::Changes { since: 0, .. }));
 }

@@ -1,4 +1,4 @@
-//! A desk at which the outside world is played by hand.
+//! A harness at which the outside world is played by hand.
 #![allow(dead_code)]
 
 use std::time::Duration;
@@ -7,29 +7,38 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use sync_core::wire::{ProtocolVersion, Push, project_topic};
 use sync_core::{
-    Agent, Answer, BatchId, ContentHash, HydratedFile, Hydration, Input, Op, Options, Outcome, Output, ProjectPath,
-    Read, ReadError, ReadId, SocketEvent, Time, Written,
+    Agent, Answer, BatchId, ChannelAccess, ContentHash, HydratedFile, Hydration, Input, LiveOptions, LocalChangePolicy,
+    Op, OpResult, Options, Outcome, Output, ProjectPath, Read, ReadError, ReadId, SocketEvent, Time,
 };
 
 pub const PROJECT: &str = "11111111-1111-4111-8111-111111111111";
 
-pub struct Desk {
+pub struct Harness {
     pub agent: Agent,
     pub now: Time,
 }
 
-pub fn options() -> Options {
-    Options {
-        project_id: PROJECT.into(),
-        session_id: "session".into(),
-        live: true,
+pub fn live_options() -> LiveOptions {
+    LiveOptions {
         protocol: ProtocolVersion::V2,
-        private: true,
+        access: ChannelAccess::Private,
         postgres_changes: false,
         publish_status: false,
         token_lifetime: Some(Duration::from_secs(3_600)),
         can_renew: true,
-        restore_local_changes: false,
+    }
+}
+
+pub fn options() -> Options {
+    with_live(live_options())
+}
+
+pub fn with_live(live: LiveOptions) -> Options {
+    Options {
+        project_id: PROJECT.into(),
+        session_id: "session".into(),
+        live: Some(live),
+        local_changes: LocalChangePolicy::Keep,
         seed: 1,
     }
 }
@@ -42,14 +51,14 @@ pub fn update(path: &str, version: u64, content: &str, revision: Option<u64>) ->
     json!({"file_path": path, "version": version, "content": content, "content_hash": hash(content).to_string(), "revision": revision})
 }
 
-impl Desk {
-    pub fn new() -> Desk {
-        Desk::with(options())
+impl Harness {
+    pub fn new() -> Harness {
+        Harness::with(options())
     }
 
-    pub fn with(options: Options) -> Desk {
+    pub fn with(options: Options) -> Harness {
         let now = Time::default();
-        Desk { agent: Agent::new(options, now), now }
+        Harness { agent: Agent::new(options, now), now }
     }
 
     pub fn handle(&mut self, input: Input) -> Vec<Output> {
@@ -69,7 +78,7 @@ impl Desk {
     pub fn tick_until(&mut self, ms: u64) -> Vec<Output> {
         let end = self.now.after(Duration::from_millis(ms));
         let mut outputs = Vec::new();
-        while let Some(deadline) = self.agent.deadline().filter(|deadline| *deadline <= end) {
+        while let Some(deadline) = self.agent.deadline().map(|timer| timer.at).filter(|deadline| *deadline <= end) {
             self.now = self.now.max(deadline);
             self.agent.tick(self.now);
             outputs.extend(self.outputs());
@@ -99,7 +108,7 @@ impl Desk {
         let hydration = Hydration { revision: None, files: files.collect() };
         // What it reads at once is overtaken by the read after the join.
         let outputs = self.handle(Input::Hydrated(hydration));
-        let (id, _) = Desk::read_of(&outputs);
+        let (id, _) = Harness::read_of(&outputs);
         let unavailable = ReadError::Unavailable { error: "not yet".into(), retry_after: None };
         self.read(id, Err(unavailable));
     }
@@ -121,7 +130,7 @@ impl Desk {
     pub fn start(&mut self, revision: u64, files: &[(&str, u64, &str)]) {
         let outputs = self.hydrate(revision, files);
         let nothing = json!({"head_revision": revision, "complete": true, "files": []});
-        self.answer(Desk::read_of(&outputs).0, nothing.clone());
+        self.answer(Harness::read_of(&outputs).0, nothing.clone());
         let (id, _) = self.join();
         self.answer(id, nothing);
     }
@@ -149,7 +158,7 @@ impl Desk {
     }
 
     pub fn written(&mut self, batch: BatchId, ops: &[Op], outcome: impl Fn(&Op) -> Outcome) -> Vec<Output> {
-        let written = ops.iter().map(|op| Written { path: op.path().clone(), outcome: outcome(op) }).collect();
+        let written = ops.iter().map(|op| OpResult { path: op.path().clone(), outcome: outcome(op) }).collect();
         self.handle(Input::Written(batch, written))
     }
 
