@@ -85,6 +85,7 @@ pub struct Supabase {
 }
 
 /// The process environment, with empty values counted as unset (as container platforms pass them).
+#[expect(clippy::disallowed_methods, reason = "the one reader of the environment")]
 pub fn environment() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -103,6 +104,7 @@ pub fn take_environment() -> BTreeMap<String, String> {
 }
 
 /// Colours are for terminals whose owner has not said otherwise (`NO_COLOR`, see no-color.org).
+#[expect(clippy::disallowed_methods, reason = "the one reader of the environment")]
 pub fn colours_allowed() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
