@@ -14,14 +14,14 @@ mod writer;
 use std::sync::Arc;
 use std::time::Instant;
 
-use sync_core::{Agent, Answer, Input, Output, ReadError, ReadId, Renewal, RenewalError, Time};
+use sync_core::{Agent, Answer, Input, NewToken, Output, ReadError, ReadId, Renewal, RenewalError, Time};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::{error, info, trace, warn};
 
 use crate::cli::config::Config;
 use crate::cli::exit::Exit;
-use crate::sync::database::{Database, Renewer, Want};
+use crate::sync::database::{Database, Renewer};
 use crate::sync::realtime::Realtime;
 use crate::sync::token::TokenCell;
 use crate::sync::workspace::Stage;
@@ -168,8 +168,9 @@ impl Running {
                 Output::Renew => {
                     let Some(renewer) = self.renewer.clone() else { continue };
                     self.renewal = Some(tokio::spawn(async move {
-                        let renewed = renewer.renew(&[Want::Token], false).await?;
-                        Ok(Renewal { token: renewed.token })
+                        let renewed = renewer.renew_token().await?;
+                        let token = renewed.token.map(|token| NewToken { lifetime: token.lifetime() });
+                        Ok(Renewal { token })
                     }));
                 }
             }
