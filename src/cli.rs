@@ -3,3 +3,4 @@
 pub mod arguments;
 pub mod config;
 pub mod exit;
+pub mod snapshot_command;

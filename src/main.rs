@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use preview_agent::cli::arguments::{Cli, Command, RunArgs};
-use preview_agent::cli::config::{self, Config};
+use preview_agent::cli::arguments::RunArgs;
+use preview_agent::cli::config::{self, Config, LogConfig};
 use preview_agent::cli::exit::Exit;
+use preview_agent::cli::snapshot_command;
+use preview_agent::command_line::{Cli, Command};
 use preview_agent::run;
-use preview_agent::sync::snapshot;
-use preview_agent::telemetry::logs::{self, Origin};
 use supervisor::init::Init;
 use supervisor::process::become_unreadable;
 
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
             Command::Dev(args) => preview_agent::dev::dev(args, started).await,
             #[cfg(feature = "local")]
             Command::Serve(args) => preview_agent::dev::serve(args, started).await,
-            Command::Snapshot(args) => snapshot::build::write(&args),
+            Command::Snapshot(args) => snapshot_command::run(&args),
         }
     });
     // A blocking task that hangs (a dead disk, say) must not keep the process.
@@ -44,13 +44,12 @@ fn main() -> ExitCode {
 }
 
 async fn run_agent(args: RunArgs, environment: BTreeMap<String, String>, started: Instant) -> Exit {
-    let log = args.log.clone();
+    let log = LogConfig::resolve(&args.log);
     let config = match Config::resolve(args, environment) {
         Ok(config) => config,
         Err(error) => return Exit::usage(error),
     };
-    let origin = Origin::of(&config);
-    let _flush = match logs::start(&log, origin, started) {
+    let _flush = match run::start_logs(log, run::origin(&config), started, None) {
         Ok(flush) => flush,
         Err(error) => return Exit::usage(error),
     };

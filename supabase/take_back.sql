@@ -1,20 +1,19 @@
--- Takes the migrations back, as far as can be without losing anybody's work: run as `postgres`, in one transaction.
--- The files stay, tombstones and history included, in the columns that they have; what was replaced comes back as it was.
--- README.md, "Taking it back", says what to do before and after.
+-- Removes what the migrations installed, without losing files: run as `postgres` in one transaction. Files, tombstones and
+-- history stay in their columns; replaced objects are restored. README.md, "Removing it", lists the steps before and after.
 
--- Publication, and the policies on Realtime's and storage's tables: as the owner, where only the owner may.
+-- The publication, and the policies on the tables of Realtime and storage (as their owner, if only the owner may).
 do $$
 declare
-  me text := current_setting('role');
-  ours record;
+  original_role text := current_setting('role');
+  installed record;
 begin
-  for ours in select * from pg_policies where policyname like 'project_sync:%' loop
+  for installed in select * from pg_policies where policyname like 'project_sync:%' loop
     begin
-      execute format('drop policy %I on %I.%I', ours.policyname, ours.schemaname, ours.tablename);
+      execute format('drop policy %I on %I.%I', installed.policyname, installed.schemaname, installed.tablename);
     exception when insufficient_privilege then
-      perform project_sync.become_owner(format('%I.%I', ours.schemaname, ours.tablename)::regclass);
-      execute format('drop policy %I on %I.%I', ours.policyname, ours.schemaname, ours.tablename);
-      perform set_config('role', me, true);
+      perform project_sync.set_role_to_owner(format('%I.%I', installed.schemaname, installed.tablename)::regclass);
+      execute format('drop policy %I on %I.%I', installed.policyname, installed.schemaname, installed.tablename);
+      perform set_config('role', original_role, true);
     end;
   end loop;
   if exists (select from pg_publication_tables where pubname = 'supabase_realtime' and schemaname = 'public' and tablename = 'project_files') then
@@ -25,22 +24,22 @@ end $$;
 -- Triggers, functions, view.
 do $$
 declare
-  ours record;
+  installed record;
 begin
-  for ours in select tgname from pg_trigger where tgrelid = 'public.project_files'::regclass and tgname ~ '^(zz_)?project_sync_' loop
-    execute format('drop trigger %I on public.project_files', ours.tgname);
+  for installed in select tgname from pg_trigger where tgrelid = 'public.project_files'::regclass and tgname ~ '^(zz_)?project_sync_' loop
+    execute format('drop trigger %I on public.project_files', installed.tgname);
   end loop;
-  for ours in select p.oid::regprocedure as signature from pg_proc p
+  for installed in select p.oid::regprocedure as signature from pg_proc p
       where p.pronamespace = 'public'::regnamespace and obj_description(p.oid, 'pg_proc') ~ '^project_sync(_sessions|_service)?:' loop
-    execute format('drop function %s', ours.signature);
+    execute format('drop function %s', installed.signature);
   end loop;
 end $$;
--- Sessions hold nobody's work. Their machines are to be gone by now (README.md).
+-- Sessions contain no user data. Their machines must be removed before (README.md).
 drop table if exists public.preview_sessions cascade;
--- Older readers of `project_files_current` know no column for deletion: they look for content.
+-- Legacy readers of `project_files_current` recognise live files by their content.
 comment on view public.project_files_current is null;
 
--- Rows that older code writes have no revision.
+-- Rows written by legacy code have no revision.
 alter table public.project_files
   alter column revision drop not null,
   drop constraint if exists project_files_sync_numbers,
@@ -49,19 +48,19 @@ alter table public.project_files
   drop constraint if exists project_files_sync_superseded;
 drop index if exists public.project_files_sync_current;
 
--- What was replaced: functions and policies come back; constraints and unique indexes only where the rows still allow them.
+-- Restore replaced objects: functions and policies always; constraints and unique indexes only if the rows allow them.
 do $$
 declare
-  was record;
+  replaced record;
 begin
-  for was in select * from project_sync.replaced order by kind, name loop
-    if was.kind in ('function', 'policy') then
-      execute was.definition;
+  for replaced in select * from project_sync.replaced order by kind, name loop
+    if replaced.kind in ('function', 'policy') then
+      execute replaced.definition;
     else
       begin
-        execute was.definition;
+        execute replaced.definition;
       exception when others then
-        raise notice '% % does not come back: %', was.kind, was.name, sqlerrm;
+        raise notice 'cannot restore % %: %', replaced.kind, replaced.name, sqlerrm;
       end;
     end if;
   end loop;

@@ -1,6 +1,7 @@
 //! Flags and environment into one checked configuration. The only place that reads the environment.
 
 mod error;
+mod log;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -8,13 +9,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::SecretString;
-use sync_core::frame::ProtocolVersion;
+use sync_core::wire::ProtocolVersion;
 use url::Url;
 
+pub use crate::cli::arguments::LogFormat;
 pub use error::ConfigError;
+pub use log::{Colours, LogConfig};
 
 use crate::cli::arguments::{LocalChanges, RunArgs};
-use crate::sync::snapshot::Source;
+use crate::sync::snapshot::SnapshotSource;
 use crate::sync::token::{Token, service_key_in};
 use supervisor::dev_server::Bind;
 use supervisor::process::{ProjectUser, wipe_environment};
@@ -30,7 +33,7 @@ pub struct Config {
     /// Logged everywhere.
     pub session_id: String,
     /// Where the first state comes from; without one it is read from the database.
-    pub snapshot: Option<Source>,
+    pub snapshot: Option<SnapshotSource>,
     /// Without it: hydrate and serve, no live updates.
     pub supabase: Option<Supabase>,
     /// The renewal endpoint.
@@ -85,6 +88,7 @@ pub struct Supabase {
 }
 
 /// The process environment, with empty values counted as unset (as container platforms pass them).
+#[expect(clippy::disallowed_methods, reason = "the one reader of the environment")]
 pub fn environment() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -100,11 +104,6 @@ pub fn take_environment() -> BTreeMap<String, String> {
     let environment = environment();
     wipe_environment(|name| SECRETS.contains(&name));
     environment
-}
-
-/// Colours are for terminals whose owner has not said otherwise (`NO_COLOR`, see no-color.org).
-pub fn colours_allowed() -> bool {
-    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 impl Config {
@@ -123,10 +122,10 @@ impl Config {
         }
 
         let snapshot = match (args.snapshot, environment.remove("SNAPSHOT_URL")) {
-            (Some(file), _) => Some(Source::File(absolute("--snapshot", file)?)),
+            (Some(file), _) => Some(SnapshotSource::File(absolute("--snapshot", file)?)),
             (None, Some(url)) => {
                 http_url("SNAPSHOT_URL", &url, Shown::No)?;
-                Some(Source::Url(url.into()))
+                Some(SnapshotSource::Url(url.into()))
             }
             (None, None) => None,
         };

@@ -7,7 +7,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, Metadata, OpenOptions, Permissions};
 use sync_core::{ContentHash, ProjectPath};
 
-use crate::sync::snapshot::walk::{TEMPORARY, belongs};
+use crate::sync::folder::{EntryType, TEMPORARY_PREFIX, is_project_file};
 
 /// The largest file that is taken along: a snapshot could not carry more.
 pub const MAX_FILE: u64 = 50 * 1024 * 1024;
@@ -92,7 +92,7 @@ impl Folder {
     /// what does not belong to the project, and for a name that is no UTF-8.
     pub fn relative(&self, path: &Path) -> Option<String> {
         let relative = path.strip_prefix(&self.path).ok()?.to_str()?.to_owned();
-        (relative.is_empty() || belongs(&relative, false)).then_some(relative)
+        (relative.is_empty() || is_project_file(&relative, EntryType::File)).then_some(relative)
     }
 
     /// What stands at `path`.
@@ -100,13 +100,13 @@ impl Folder {
         if path.is_empty() {
             return Ok(Found::Directory);
         }
-        if !belongs(path, false) {
+        if !is_project_file(path, EntryType::File) {
             return Ok(Found::Nothing);
         }
         match self.metadata(path) {
             Ok(found) if found.is_file() && found.len() > MAX_FILE => Ok(Found::TooLarge(found.len())),
             Ok(found) if found.is_file() => Ok(Found::File),
-            Ok(found) if found.is_dir() && !belongs(path, true) => Ok(Found::Nothing),
+            Ok(found) if found.is_dir() && !is_project_file(path, EntryType::Directory) => Ok(Found::Nothing),
             Ok(found) if found.is_dir() => Ok(Found::Directory),
             Ok(_) => Ok(Found::Special),
             Err(error) if is_absent(&error) => Ok(Found::Nothing),
@@ -141,7 +141,8 @@ impl Folder {
             };
             let path = if directory.is_empty() { name } else { format!("{directory}/{name}") };
             let kind = entry.file_type()?;
-            if !belongs(&path, !kind.is_file()) {
+            let entry_type = if kind.is_file() { EntryType::File } else { EntryType::Directory };
+            if !is_project_file(&path, entry_type) {
                 continue;
             }
             if let Err(error) = ProjectPath::parse(&path) {
@@ -187,7 +188,7 @@ impl Folder {
             self.root.create_dir_all(parent)?;
         }
         let permissions = before.and(self.metadata(path.as_str()).ok()).map(|found| found.permissions());
-        let name = format!("{TEMPORARY}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = format!("{TEMPORARY_PREFIX}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let temporary = path.parent().map_or(name.clone(), |parent| format!("{parent}/{name}"));
         let replaced = self.write_new(&temporary, bytes, permissions).and_then(|()| {
             if self.stamp(path.as_str())?.as_ref() != before.map(|content| &content.stamp) {

@@ -8,7 +8,7 @@ use super::folder::{Content, Replaced};
 use super::mirror::{Known, Work};
 use super::news::News;
 use super::settle::Touch;
-use crate::sync::snapshot::walk::belongs;
+use crate::sync::folder::{EntryType, is_project_file};
 
 impl Work {
     /// Brings a commit of somebody else into the folder. New content first, then what goes, so that a rename never
@@ -55,7 +55,7 @@ impl Work {
         sender: &str,
     ) -> Option<Option<ContentHash>> {
         let path = match ProjectPath::parse(&file.path) {
-            Ok(path) if belongs(path.as_str(), false) => path,
+            Ok(path) if is_project_file(path.as_str(), EntryType::File) => path,
             Ok(_) => {
                 self.warn(&file.path, "it is no part of the project and was not written back".into());
                 return None;

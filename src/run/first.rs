@@ -43,7 +43,7 @@ impl Running {
     pub(super) fn start_dev_server_once_ready(&mut self) -> bool {
         let there = match self.first_state {
             FirstState::Read { caught_up: true } if !self.writer.busy() && self.reads.is_empty() => {
-                self.writer.put_aside_all_but(self.live_paths());
+                self.writer.quarantine_all_except(self.live_paths());
                 self.first_state = FirstState::PuttingAside;
                 false
             }
@@ -71,7 +71,7 @@ impl Running {
     /// The first state is in place, and what was there before it is not in its way.
     pub(super) fn put_aside(&mut self, result: Result<usize, WorkspaceError>) {
         match result {
-            Ok(files) => hydrate::report_found(files),
+            Ok(files) => hydrate::report_quarantined(files),
             Err(error) => {
                 let error = error_chain(&error);
                 warn!(event_type = "found_failed", error, "what is not the database's stays: {error}");

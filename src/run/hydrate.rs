@@ -4,15 +4,16 @@ use std::time::{Duration, Instant};
 use sync_core::{HydratedFile, Hydration, RenewalError, Restored};
 use tracing::{info, warn};
 
-use crate::sync::database::{Renewer, Want};
+use crate::sync::database::{Renewer, SnapshotUrl};
 use sync_core::error_chain;
 
 use crate::cli::exit::Exit;
-use crate::sync::snapshot::{self, Extracted, Limits, SnapshotError, Source};
+use crate::sync::files::ExtractedFile;
+use crate::sync::snapshot::{self, Extracted, Limits, SnapshotError, SnapshotSource};
 use crate::sync::state::StateFile;
 use crate::sync::workspace::Workspace;
 use crate::telemetry::progress;
-use crate::telemetry::report::millis;
+use crate::telemetry::text::millis;
 
 /// New URLs and rebuilds asked for before the snapshot is given up.
 const RENEWALS: u32 = 3;
@@ -21,7 +22,7 @@ const RENEWAL_ATTEMPTS: u32 = 5;
 
 /// The first state of the project, on its way.
 pub(super) struct Hydrating {
-    pub(super) source: Option<Source>,
+    pub(super) source: Option<SnapshotSource>,
     pub(super) project_id: String,
     pub(super) http: reqwest::Client,
     pub(super) workspace: Workspace,
@@ -106,7 +107,7 @@ impl Hydrating {
     }
 
     fn without_snapshot(mut self) -> Hydrated {
-        self.workspace.keep_foreign();
+        self.workspace.quarantine_replaced_files();
         Hydrated { workspace: self.workspace, first: First::Database }
     }
 
@@ -128,12 +129,12 @@ impl Hydrating {
     }
 
     /// A URL that is no longer good is renewed; a snapshot that keeps failing its checks is built anew.
-    async fn extract(&mut self, mut source: Source) -> Result<Extracted, SnapshotError> {
+    async fn extract(&mut self, mut source: SnapshotSource) -> Result<Extracted, SnapshotError> {
         let mut renewals = 0;
         loop {
             let stage = self.workspace.hydration_dir().map_err(SnapshotError::stage)?;
             let shown = progress::Shown::start();
-            let progress = move |progress| shown.update(progress);
+            let progress = move |now: snapshot::Progress| shown.update(now.bytes, now.total, now.files);
             let limits = Limits::default();
             let result = snapshot::hydrate(&source, &self.project_id, &self.http, stage, &limits, progress).await;
             let error = match result {
@@ -143,7 +144,7 @@ impl Hydrating {
             };
             renewals += 1;
             match self.renewed_url(&error).await {
-                Some(url) => source = Source::Url(url),
+                Some(url) => source = SnapshotSource::Url(url),
                 None => return Err(error),
             }
         }
@@ -154,7 +155,8 @@ impl Hydrating {
         let reason = error_chain(error);
         for attempt in 0..RENEWAL_ATTEMPTS {
             info!(event_type = "snapshot_renewal", reason, attempt, "asking for a new snapshot URL: {reason}");
-            match renewer.renew(&[Want::Snapshot], error.is_damaged()).await {
+            let snapshot = if error.is_damaged() { SnapshotUrl::Rebuilt } else { SnapshotUrl::Newest };
+            match renewer.renew_snapshot(snapshot).await {
                 Ok(renewed) => return renewed.snapshot_url,
                 Err(RenewalError::Final(refusal)) => {
                     warn!(event_type = "renewal_refused", refusal, "no new snapshot URL: {refusal}");
@@ -177,8 +179,8 @@ impl Hydrating {
             Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
         };
         let takeover = takeover.map_err(|error| Exit::disk(error_chain(&error)))?;
-        report_found(takeover.found);
-        let file = |file: snapshot::ExtractedFile| HydratedFile {
+        report_quarantined(takeover.quarantined);
+        let file = |file: ExtractedFile| HydratedFile {
             path: file.path,
             version: file.version,
             hash: file.hash,
@@ -191,7 +193,7 @@ impl Hydrating {
 }
 
 /// Says that files were put aside, where some were.
-pub(super) fn report_found(files: usize) {
+pub(super) fn report_quarantined(files: usize) {
     if files > 0 {
         warn!(event_type = "found", files, "{files} files that are not the database's were put aside in `found`");
     }

@@ -1,7 +1,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use sync_core::{BatchId, Content, LocalChange, Op, Outcome, ProjectPath, Written};
+use sync_core::{BatchId, Content, LocalChange, Op, OpResult, Outcome, ProjectPath};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
@@ -31,17 +31,17 @@ pub(super) struct Writer {
 #[derive(Debug)]
 enum Task {
     Write(BatchId, Vec<Op>),
-    PutAside(BTreeSet<ProjectPath>),
+    Quarantine(BTreeSet<ProjectPath>),
 }
 
 /// What was done.
 #[derive(Debug)]
 pub(super) enum Done {
-    Written(BatchId, Vec<Written>),
+    Written(BatchId, Vec<OpResult>),
     /// Files that hold something else than the agent put there.
     Looked(Vec<LocalChange>),
     /// So many files were put aside.
-    PutAside(Result<usize, WorkspaceError>),
+    Quarantine(Result<usize, WorkspaceError>),
 }
 
 #[derive(Debug, Default)]
@@ -76,8 +76,8 @@ impl Writer {
     }
 
     /// Puts everything aside that could be of the database and is not named.
-    pub(super) fn put_aside_all_but(&mut self, wanted: BTreeSet<ProjectPath>) {
-        self.queue.push_back(Task::PutAside(wanted));
+    pub(super) fn quarantine_all_except(&mut self, wanted: BTreeSet<ProjectPath>) {
+        self.queue.push_back(Task::Quarantine(wanted));
     }
 
     pub(super) fn busy(&self) -> bool {
@@ -134,7 +134,7 @@ impl Writer {
         self.state = State::Busy(tokio::task::spawn_blocking(move || {
             let done = match task {
                 Task::Write(batch, ops) => Done::Written(batch, workspace.apply(ops)),
-                Task::PutAside(wanted) => Done::PutAside(workspace.put_aside_all_but(&wanted)),
+                Task::Quarantine(wanted) => Done::Quarantine(workspace.quarantine_all_except(&wanted)),
             };
             (workspace, done)
         }));
@@ -145,13 +145,13 @@ impl Writer {
     fn look(&mut self) {
         self.look = Instant::now() + LOOK_EVERY;
         let State::Idle(workspace) = &mut self.state else { return };
-        let suspects = workspace.suspects();
+        let suspects = workspace.changed_stamps();
         if suspects.is_empty() {
             return;
         }
         let State::Idle(mut workspace) = std::mem::take(&mut self.state) else { unreachable!("it was idle") };
         self.state = State::Looking(tokio::task::spawn_blocking(move || {
-            let (changes, bytes) = workspace.examine(suspects);
+            let (changes, bytes) = workspace.read_changed(suspects);
             (workspace, changes, bytes)
         }));
     }
@@ -172,7 +172,7 @@ fn is_small(ops: &[Op]) -> bool {
 }
 
 /// The paths that are not what they were.
-pub(super) fn changed(written: &[Written]) -> Vec<ProjectPath> {
-    let changed = |written: &&Written| matches!(written.outcome, Outcome::Changed { .. });
+pub(super) fn changed(written: &[OpResult]) -> Vec<ProjectPath> {
+    let changed = |written: &&OpResult| matches!(written.outcome, Outcome::Changed { .. });
     written.iter().filter(changed).map(|written| written.path.clone()).collect()
 }

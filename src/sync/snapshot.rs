@@ -1,20 +1,17 @@
 //! Downloads a snapshot and extracts it while it arrives, into a directory beside the project.
 //!
-//! Nothing waits for the last byte: bounded queues lie between the download, a blocking thread that inflates, and one that
-//! hashes and writes. Only when the archive was read to its end, and agrees with its central directory and its
-//! manifest, does what was extracted count.
-
-pub mod build;
-pub mod walk;
+//! Nothing waits for the last byte. Bounded queues connect the download, a thread that inflates, and a thread that hashes
+//! and writes. What was extracted counts only when the archive was read to its end and agrees with its central directory
+//! and its manifest.
 
 mod batch;
-mod check;
 mod download;
 mod error;
 mod extract;
 mod feed;
 mod limits;
-mod meter;
+mod manifest_check;
+mod progress;
 mod staging;
 mod tree;
 
@@ -25,118 +22,86 @@ use std::time::{Duration, Instant};
 
 use cap_std::fs::Dir;
 use secrecy::SecretString;
-use sync_core::{ContentHash, ProjectPath, Revision, Version};
+use sync_core::Revision;
 
 pub use error::{ManifestFault, SnapshotError};
 pub use limits::Limits;
-pub use meter::Progress;
+pub use progress::Progress;
 
-use crate::sync::stamp::Stamp;
-use download::{Download, Fetched};
-use meter::Meter;
+use crate::sync::files::{ExtractDir, ExtractedFile};
+use download::{Download, Fetched, Length};
+use progress::ProgressCounter;
 use supervisor::process::ProjectUser;
 
 /// Where a snapshot is.
 #[derive(Debug, Clone)]
-pub enum Source {
-    /// A signed URL, `http` or `https`: who has it has the project.
+pub enum SnapshotSource {
+    /// A signed URL, `http` or `https`. It is a secret: it gives access to the project.
     Url(SecretString),
     /// A file on this machine.
     File(PathBuf),
 }
 
-/// A snapshot that was read to its end and found right.
+/// A snapshot that was read to its end and verified.
 #[derive(Debug, Clone)]
 pub struct Extracted {
-    /// From the manifest; none without one.
+    /// From the manifest; `None` without one.
     pub revision: Option<Revision>,
-    /// From the manifest; none without one.
+    /// From the manifest; `None` without one.
     pub snapshot_id: Option<String>,
-    /// In the order of the archive. Directories without files are not extracted: the database knows none.
+    /// In the order of the archive, without the manifest. Empty directories are not extracted: the database has none.
     pub files: Vec<ExtractedFile>,
-    /// Files that the archive holds and that were not written: inside of `node_modules`, `.git` or `.preview`, the
-    /// manifest aside.
+    /// Files of the archive that were not written because they are inside `node_modules`, `.git` or `.preview`. The
+    /// manifest is not counted.
     pub skipped: u64,
-    /// Bytes of the archive.
+    /// Size of the archive in bytes.
     pub compressed_bytes: u64,
-    /// Bytes of its files.
+    /// Size of `files` together, in bytes.
     pub expanded_bytes: u64,
-    /// Requests made for it; 1 if all went well.
+    /// Requests made for it: 1 without a failure.
     pub attempts: u32,
-    /// Until its first byte came. Extraction goes on from there.
+    /// Time until its first byte. Extraction starts there.
     pub waited: Duration,
-}
-
-/// A file that now lies in the stage.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExtractedFile {
-    /// Where it lies, and is to lie in the project.
-    pub path: ProjectPath,
-    /// From the manifest; none without one.
-    pub version: Option<Version>,
-    /// Taken while the bytes were written, and equal to the manifest's.
-    pub hash: ContentHash,
-    /// In bytes.
-    pub size: u64,
-    /// The archive says that it may be run; its mode is set.
-    pub executable: bool,
-    /// As it lies in the stage, where the system could be asked.
-    pub stamp: Option<Stamp>,
-}
-
-/// Where a snapshot is extracted into.
-#[derive(Debug)]
-pub struct Destination {
-    /// An empty directory, which nothing is written outside of.
-    pub dir: Dir,
-    /// Whose everything in it is to be, where that is not the agent.
-    pub owner: Option<ProjectUser>,
-}
-
-impl From<Dir> for Destination {
-    fn from(dir: Dir) -> Destination {
-        Destination { dir, owner: None }
-    }
 }
 
 /// Extracts the snapshot at `source` into `stage`.
 ///
-/// A broken download resumes or begins anew inside of this. `progress` hears of it every 100 ms, and once at the end.
-/// Dropping the future stops everything; the blocking thread ends soon after. Then, and after an error, what lies in
-/// `stage` is of no use.
+/// A download that breaks is resumed or started again. `report` is called every 100 ms, and once at the end. Dropping
+/// the future stops everything; the blocking thread ends soon after. Then, and after an error, the content of `stage` is
+/// not usable.
 ///
 /// # Errors
-/// See [`SnapshotError`]. The URL stands in none of them.
+/// See [`SnapshotError`]. No message contains the URL.
 pub async fn hydrate(
-    source: &Source,
+    source: &SnapshotSource,
     project_id: &str,
     http: &reqwest::Client,
-    stage: impl Into<Destination>,
+    stage: impl Into<ExtractDir>,
     limits: &Limits,
-    progress: impl Fn(Progress) + Send + 'static,
+    report: impl Fn(Progress) + Send + 'static,
 ) -> Result<Extracted, SnapshotError> {
     let started = Instant::now();
-    let meter = Arc::new(Meter::default());
-    let _stop = meter.stop_on_drop();
-    let Destination { dir: stage, owner } = stage.into();
-    let job = Job { project_id, stage, owner, limits, meter: meter.clone() };
+    let progress = Arc::new(ProgressCounter::default());
+    let _stop = progress.stop_on_drop();
+    let ExtractDir { dir: stage, owner } = stage.into();
+    let job = Job { project_id, stage, owner, limits, progress: progress.clone() };
     let mut work = pin!(async {
         match source {
-            Source::File(path) => job.file(path.clone()).await,
-            Source::Url(url) => job.url(Download::new(url, http, limits, meter.clone())?).await,
+            SnapshotSource::File(path) => job.file(path.clone()).await,
+            SnapshotSource::Url(url) => job.url(Download::new(url, http, limits, progress.clone())?).await,
         }
     });
-    let mut tick = tokio::time::interval(meter::EVERY);
+    let mut tick = tokio::time::interval(progress::REPORT_INTERVAL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let result = loop {
         tokio::select! {
             biased;
             result = &mut work => break result,
-            _ = tick.tick() => progress(meter.now()),
+            _ = tick.tick() => report(progress.now()),
         }
     };
-    progress(meter.now());
-    let waited = meter.first_byte().map_or(Duration::ZERO, |first| first.duration_since(started));
+    report(progress.now());
+    let waited = progress.first_byte().map_or(Duration::ZERO, |first| first.duration_since(started));
     result.map(|extracted| Extracted { waited, ..extracted })
 }
 
@@ -145,33 +110,32 @@ struct Job<'a> {
     stage: Dir,
     owner: Option<ProjectUser>,
     limits: &'a Limits,
-    meter: Arc<Meter>,
+    progress: Arc<ProgressCounter>,
 }
 
 impl Job<'_> {
     async fn file(&self, path: PathBuf) -> Result<Extracted, SnapshotError> {
-        let meter = self.meter.clone();
-        self.extract(move || feed::file(&path, meter)).await
+        let progress = self.progress.clone();
+        self.extract(move || feed::file(&path, progress)).await
     }
 
-    /// Each round is one extraction from the first byte on.
+    /// Each iteration is one extraction from the first byte on.
     async fn url(&self, mut download: Download<'_>) -> Result<Extracted, SnapshotError> {
         loop {
-            let (sender, feed) = feed::channel(self.meter.clone());
+            let (sender, feed) = feed::channel(self.progress.clone());
             let (fetched, extracted) = tokio::join!(download.fetch(sender), self.extract(move || Ok(feed)));
             match (fetched, extracted) {
-                // The archive has an end of its own: a download may say less than it, but not more.
+                // The archive knows its own end, so that a download that did not end does not matter.
                 (_, Ok(extracted)) => return Ok(Extracted { attempts: download.attempts(), ..extracted }),
                 (Ok(Fetched::StartOver), Err(SnapshotError::Stopped)) => {}
-                (Ok(Fetched::Whole { length_told: false }), Err(error)) if error.is_truncated() => {
-                    download
-                        .pause("the snapshot ended early, and the server had not said how long it is".into())
-                        .await?;
+                (Ok(Fetched::Complete { length: Length::Unknown }), Err(error)) if error.is_truncated() => {
+                    let reason = "the snapshot ended early, and the server had not announced its length";
+                    download.pause(reason.into(), None).await?;
                 }
                 (Err(error), Err(SnapshotError::Stopped)) => return Err(error),
                 (_, Err(error)) => return Err(error),
             }
-            self.meter.start_over();
+            self.progress.start_over();
             tree::clear(&self.stage).map_err(SnapshotError::stage)?;
         }
     }
@@ -186,7 +150,7 @@ impl Job<'_> {
             owner: self.owner.clone(),
             project_id: self.project_id.to_owned(),
             limits: self.limits.archive,
-            meter: self.meter.clone(),
+            progress: self.progress.clone(),
         };
         match tokio::task::spawn_blocking(move || extraction.run(open()?)).await {
             Ok(result) => result,

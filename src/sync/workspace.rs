@@ -5,13 +5,13 @@
 //! can lead a write elsewhere.
 
 mod apply;
-mod fold;
-mod found;
-mod noted;
+mod case_folding;
 mod owned;
+mod parents;
+mod quarantine;
 mod stage;
+mod stamps;
 mod takeover;
-mod walk;
 
 use std::fs::{File, Permissions};
 use std::io;
@@ -26,10 +26,9 @@ use sync_core::{HydratedFile, ProjectPath};
 pub use stage::Stage;
 pub use takeover::Takeover;
 
-use crate::sync::snapshot::{Destination, ExtractedFile};
-use crate::sync::stamp::Stamp;
-use noted::Noted;
+use crate::sync::files::{ExtractDir, ExtractedFile, FileStamp};
 use owned::Owned;
+use stamps::FileStamps;
 use supervisor::process::ProjectUser;
 
 /// The project's directory, open, and the staging directory beside it.
@@ -40,10 +39,10 @@ pub struct Workspace {
     state_dir: Option<PathBuf>,
     stage: Arc<Stage>,
     owned: Owned,
-    noted: Noted,
-    /// This start's directory of what was put aside, once there is something.
-    found: Option<cap_std::fs::Dir>,
-    keeps_foreign: bool,
+    stamps: FileStamps,
+    /// This start's quarantine directory, once a file was moved there.
+    quarantine_dir: Option<cap_std::fs::Dir>,
+    quarantines_replaced: bool,
     /// The disk takes `A` and `a` for one name.
     folds_case: bool,
     /// Whose the project is, where that is not the agent.
@@ -93,9 +92,9 @@ impl Workspace {
             state_dir: kept.then(|| state_dir.to_owned()),
             folds_case: stage.folds_case(),
             stage: Arc::new(stage),
-            noted: Noted::default(),
-            found: None,
-            keeps_foreign: false,
+            stamps: FileStamps::default(),
+            quarantine_dir: None,
+            quarantines_replaced: false,
             user: None,
         })
     }
@@ -131,10 +130,10 @@ impl Workspace {
     ///
     /// # Errors
     /// It cannot be made or emptied.
-    pub fn hydration_dir(&self) -> Result<Destination, WorkspaceError> {
+    pub fn hydration_dir(&self) -> Result<ExtractDir, WorkspaceError> {
         let dir = self.stage.make_dir(takeover::HYDRATE);
         let dir = dir.map_err(WorkspaceError::new("create a directory to extract into, beside", &self.dir))?;
-        Ok(Destination { dir, owner: self.user.clone() })
+        Ok(ExtractDir { dir, owner: self.user.clone() })
     }
 
     /// Gives a file the present as its time, so that a watcher looks again. Nothing happens where there is no file.
@@ -155,21 +154,21 @@ impl Workspace {
         for path in paths {
             match self.look_at(&path) {
                 Some((file, stamp)) => {
-                    self.noted.put(path, stamp, file.hash);
+                    self.stamps.put(path, stamp, file.hash);
                     files.push(file);
                 }
-                None => self.noted.missing(path),
+                None => self.stamps.missing(path),
             }
         }
         files
     }
 
     /// What lies at `path` now, if it is a file.
-    fn look_at(&self, path: &ProjectPath) -> Option<(HydratedFile, Stamp)> {
+    fn look_at(&self, path: &ProjectPath) -> Option<(HydratedFile, FileStamp)> {
         let (mut file, stat) = self.open_file(path).ok()?;
         let hash = apply::hash_of(&mut file).ok()?;
         let file = HydratedFile { path: path.clone(), version: None, hash, size: stat.st_size as u64 };
-        Some((file, Stamp::of(&stat)))
+        Some((file, FileStamp::of(&stat)))
     }
 
     /// Moves an extracted and verified snapshot into the project. What stood there and is not of the snapshot is put

@@ -1,41 +1,41 @@
--- The room of everything that is not called over the API: PostgREST serves `public`, and nobody but the owner has any
--- right in `project_sync`. Policies and triggers may still use its functions, since those are looked up when they are made.
--- What is called from outside (the API's functions, triggers, policies) is SECURITY DEFINER and pins its search_path; the
--- helpers run inside those, and so need neither: each costs some microseconds a call, and a save makes thirty.
+-- The schema for everything that is not called through the API. PostgREST exposes only `public`; only the owner has rights
+-- in `project_sync`. Policies and triggers may still use its functions, because they are resolved when they are created.
+-- Entry points (API functions, triggers, functions that policies call) are SECURITY DEFINER and pin their search_path.
+-- Helpers run inside an entry point and need neither.
 create schema if not exists project_sync;
 revoke all on schema project_sync from public;
 
--- What an operator may turn, one row. Changed with `update project_sync.settings set … where one_row`.
+-- Settings for operators, in one row. Change them with `update project_sync.settings set … where one_row`.
 create table if not exists project_sync.settings (
   one_row boolean primary key default true check (one_row),
-  -- Bytes of an event's JSON. The free plan takes 256 KB, measured on the server's own representation: leave headroom.
+  -- Largest event, in bytes of JSON. The free plan allows 256 KB, measured on Realtime's own encoding: leave headroom.
   event_max_bytes integer not null default 200000 check (event_max_bytes between 1000 and 2900000),
-  -- Bytes of all contents in one event; above it the content is left out and fetched by who needs it.
+  -- Largest total of file contents in one event, in bytes. Content above this is omitted; agents fetch it.
   event_content_bytes integer not null default 150000 check (event_content_bytes >= 0),
-  -- How long a save waits for the event's table before it goes on without the event.
+  -- How long a save waits for a lock on realtime.messages before it continues without the event.
   event_lock_timeout_ms integer not null default 200 check (event_lock_timeout_ms between 1 and 5000),
-  -- A page of changes ends at the first revision boundary past this many bytes of content.
+  -- A page of changes ends at the first revision boundary after this many bytes of content.
   page_bytes integer not null default 1048576 check (page_bytes >= 1024),
-  -- Bytes of one file whose content lies in the table, or in storage.
+  -- Largest file, in bytes of content, in the table or in storage.
   max_file_bytes integer not null default 52428800 check (max_file_bytes >= 1024),
-  -- Token bucket per user and project. A bulk costs one token for each 200 entries, so the largest half of a full bucket.
+  -- Token bucket for each user and project. A bulk costs one token for every 200 entries: the largest bulk costs 50.
   rate_per_second numeric not null default 20 check (rate_per_second > 0),
   rate_burst numeric not null default 100 check (rate_burst >= 50),
-  -- Retention: what is older than the age goes, but for the newest versions of each file.
+  -- Retention: versions older than the age are removed, except the newest ones of each file.
   keep_versions integer not null default 20 check (keep_versions >= 1),
   keep_versions_for interval not null default '90 days',
   keep_tombstones_for interval not null default '30 days'
 );
 insert into project_sync.settings (one_row) values (true) on conflict do nothing;
 
--- Why a path is refused, or null. The same rules as the agent's: it never writes what is refused here.
+-- The reason why a path is rejected, or null. The rules are those of the agent (crates/sync-core).
 create or replace function project_sync.path_refusal(path text) returns text
 language plpgsql immutable parallel safe as $$
 declare
   part text;
   depth integer := 0;
 begin
-  -- Nearly every path is short and plain, and a save asks twice.
+  -- Fast path: almost every path is short and has no special part.
   if octet_length(path) <= 255 and path !~ '[\u0001-\u001f\u007f-\u009f\\]|(^|/)\.{0,2}(/|$)|(^|/)([Nn][Oo][Dd][Ee]_|\.[Gg][Ii][Tt]|\.[Pp])' then
     return null;
   end if;
@@ -48,9 +48,9 @@ begin
     if part = '..' then return 'the path leaves the project'; end if;
     if part in ('', '.') then return 'the path has an empty or `.` part'; end if;
     if octet_length(part) > 255 then return 'a part of the path is longer than 255 bytes'; end if;
-    -- Without regard to case (ASCII only): a case-insensitive disk would open the same directory.
+    -- Ignore case (ASCII only): on a case-insensitive disk these names open the same directory.
     if lower(part collate "C") in ('node_modules', '.git') or (depth = 0 and lower(part collate "C") = '.preview') then
-      return 'the path lies in a place that is never touched';
+      return 'the path is in a reserved directory';
     end if;
     depth := depth + 1;
   end loop;
@@ -68,7 +68,7 @@ begin
   end if;
 end $$;
 
--- The bytes that a row's content stands for; null where text that should be base64 is none.
+-- The bytes of a row's content; null if the content should be base64 and is malformed.
 create or replace function project_sync.content_bytes(content text, encoding text) returns bytea
 language plpgsql immutable parallel safe as $$
 begin
@@ -80,7 +80,7 @@ begin
   end;
 end $$;
 
--- One live file's share of its project's digest (contract, section 5).
+-- The digest of one live file; a project's digest is the XOR over its live files (contract, section 5).
 create or replace function project_sync.file_digest(file_path text, version integer, content_hash text) returns bit(256)
 language plpgsql immutable parallel safe as $$
 begin
@@ -89,7 +89,7 @@ begin
       || convert_to(content_hash, 'UTF8')), 'hex'))::bit(256);
 end $$;
 
--- bit_send puts a length of four bytes before the bits.
+-- bit_send writes a length of four bytes before the bits.
 create or replace function project_sync.digest_hex(digest bit(256)) returns text
 language sql immutable parallel safe as $$
   select encode(substring(bit_send(digest) from 5), 'hex')

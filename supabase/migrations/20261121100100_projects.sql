@@ -1,4 +1,4 @@
--- Projects and people. A database that has the tables keeps its own, with its own rules; one that has none gets small ones.
+-- Projects and user profiles. Existing tables are kept with their own policies; missing tables are created.
 
 do $$
 begin
@@ -14,7 +14,7 @@ begin
     create table public.projects (
       id uuid primary key default gen_random_uuid(),
       name text not null default '',
-      -- Reads and writes the project, and says who else may.
+      -- May read and write the project and manages its members.
       owner_id uuid references public.user_profiles(id) on delete cascade,
       created_at timestamptz not null default now()
     );
@@ -23,7 +23,7 @@ begin
   end if;
 end $$;
 
--- Who else may: an editor writes, a collaborator reads.
+-- Other people with access: an editor may write, a collaborator may read.
 create table if not exists public.project_members (
   project_id uuid not null references public.projects(id) on delete cascade,
   user_id uuid not null references public.user_profiles(id) on delete cascade,
@@ -33,7 +33,7 @@ create table if not exists public.project_members (
 );
 create index if not exists project_members_user on public.project_members (user_id);
 
--- An existing `projects` names its owner in one of several columns: found once, here, and held in one function.
+-- An existing `projects` may name its owner in one of several columns. The column is chosen here, once.
 do $$
 declare
   owner_column text;
@@ -43,7 +43,7 @@ begin
       and a.attname in ('owner_id', 'user_id', 'created_by')
     order by array_position(array['owner_id', 'user_id', 'created_by'], a.attname::text) limit 1;
   if owner_column is null then
-    raise exception 'public.projects has none of the columns owner_id, user_id, created_by: whose are the projects?';
+    raise exception 'public.projects has none of the columns owner_id, user_id, created_by; add one that names the owner';
   end if;
   execute format($f$
     create or replace function project_sync.project_owner(project uuid) returns uuid

@@ -1,4 +1,4 @@
--- The log of revisions: each row is one version of one file, or the tombstone that ended it.
+-- The log of revisions: each row is one version of one file, or the tombstone of a deleted file.
 create table if not exists public.project_files (
   id uuid primary key default gen_random_uuid(),
   project_id uuid not null,
@@ -20,7 +20,7 @@ create table if not exists public.project_files (
   is_deleted boolean default false
 );
 
--- An older table gets what it lacks; what it holds is put right by the adoption that follows.
+-- A legacy table gets the missing columns. The adoption migration corrects its rows.
 alter table public.project_files
   add column if not exists file_path text,
   add column if not exists file_type text,
@@ -39,22 +39,23 @@ alter table public.project_files
   add column if not exists encoding text default 'utf-8',
   add column if not exists is_deleted boolean default false;
 
--- The project's counter. Whoever changes the project's files holds this row until the commit, so revisions commit in order.
+-- One counter per project. A transaction that changes the project's files locks this row until it commits, so revisions
+-- commit in order.
 create table if not exists project_sync.counters (
   project_id uuid primary key references public.projects(id) on delete cascade,
   revision bigint not null default 0,
-  -- XOR of the live files' shares: zeros for an empty project.
+  -- XOR of the live files' digests; zeros for an empty project.
   digest bit(256) not null default repeat('0', 256)::bit(256),
-  -- Tombstones below or at this revision may be gone: who knows less than it is answered with a reset.
+  -- Tombstones at or below this revision may be removed: a reader with an older revision gets a reset.
   tombstone_floor bigint not null default 0,
-  -- The highest version of any path whose rows are all gone: a path that comes back starts above it.
+  -- The highest version of any path whose rows were all removed: a path that is created again starts above it.
   version_floor integer not null default 0,
-  -- The transaction that took `revision`. Its start stands beside it, since ids come again in a restored database.
+  -- The transaction that wrote `revision`, with its start time: transaction ids can repeat in a restored database.
   taken_by xid8,
   taken_at timestamptz
 ) with (fillfactor = 20);
 
--- Token buckets of the rate limit: worth nothing after a crash, so not logged.
+-- Token buckets of the rate limit. They need not survive a crash, so the table is unlogged.
 create unlogged table if not exists project_sync.rate_limits (
   project_id uuid not null references public.projects(id) on delete cascade,
   user_id uuid not null,
@@ -63,6 +64,6 @@ create unlogged table if not exists project_sync.rate_limits (
   primary key (project_id, user_id)
 ) with (fillfactor = 20);
 
-comment on column public.project_files.revision is 'The revision that this version came with.';
-comment on column public.project_files.superseded_revision is 'The revision that put another version in its place; null while current.';
-comment on column public.project_files.encoding is 'Of content: utf-8 or base64. base64 also for content in storage.';
+comment on column public.project_files.revision is 'The revision that created this version.';
+comment on column public.project_files.superseded_revision is 'The revision that replaced this version; null while current.';
+comment on column public.project_files.encoding is 'Encoding of content: utf-8 or base64. Content in storage has base64.';

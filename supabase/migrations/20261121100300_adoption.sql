@@ -1,5 +1,5 @@
--- Adoption of the older shapes of `project_files`: nothing is thrown away, and a second run finds nothing to do.
--- A row is adopted when it has a revision; what was replaced by name is kept here, so that it can be put back.
+-- Adopts a legacy `project_files` table. No row is lost, and a second run changes nothing. A row is adopted when it has a
+-- revision. The definitions of replaced objects are kept here so that they can be restored.
 create table if not exists project_sync.replaced (
   kind text not null check (kind in ('policy', 'function', 'constraint', 'index')),
   name text not null,
@@ -8,7 +8,7 @@ create table if not exists project_sync.replaced (
   primary key (kind, name)
 );
 
--- The functions of the older papers have other shapes, which `create or replace` cannot change.
+-- Legacy functions have other signatures, which `create or replace` cannot change.
 do $$
 declare
   old record;
@@ -31,7 +31,7 @@ begin
   end loop;
 end $$;
 
--- Policies that let everybody in would stay in force beside the new ones: permissive policies add up.
+-- Legacy policies are removed: permissive policies are combined with OR, so an open one would stay effective.
 do $$
 declare
   old record;
@@ -48,7 +48,7 @@ begin
   end loop;
 end $$;
 
--- A view of the older shape would hold its columns' types fast; ours is made below.
+-- A legacy view would prevent changes of column types. The view is created again in the next migration.
 do $$
 begin
   if coalesce(obj_description(to_regclass('public.project_files_current'), 'pg_class'), '') not like 'project_sync:%' then
@@ -56,8 +56,8 @@ begin
   end if;
 end $$;
 
--- One row per path cannot hold a history, and references that delete a project's files with the person who wrote them
--- lose other people's work: both go.
+-- Remove unique constraints that allow only one row per path (there would be no history) and foreign keys that would
+-- delete a project's files together with their author.
 do $$
 declare
   old record;
@@ -99,7 +99,7 @@ begin
   end loop;
 end $$;
 
--- The backfill. Triggers sleep meanwhile: this is no change of any project's files.
+-- The backfill. Triggers are disabled meanwhile, because no project's files change.
 do $$
 declare
   has_column jsonb := (select coalesce(jsonb_object_agg(a.attname, true), '{}') from pg_attribute a
@@ -108,7 +108,7 @@ declare
     else 'null' end;
   older_hash text := case when has_column ? 'checksum' then 'f.checksum' else 'null' end;
   fresh_projects boolean := not exists (select from public.projects);
-  -- The projects with rows that no counter has seen.
+  -- Projects that have rows without a revision or no counter.
   adopted uuid[] := array(select distinct f.project_id from public.project_files f where f.revision is null
     or not exists (select from project_sync.counters c where c.project_id = f.project_id));
   orphans bigint;
@@ -116,7 +116,7 @@ begin
   if adopted = '{}' then return; end if;
   alter table public.project_files disable trigger user;
 
-  -- `path` and `type` of one of the older clients.
+  -- Some legacy clients use the columns `path` and `type`.
   if has_column ? 'path' then
     update public.project_files f set file_path = f.path where f.revision is null and f.file_path is null;
   end if;
@@ -126,7 +126,7 @@ begin
   update public.project_files f set file_path = 'unnamed/' || f.id where f.revision is null and f.file_path is null;
   update public.project_files f set file_type = 'text' where f.revision is null and f.file_type is null;
 
-  -- Whose is a file without a project? Where `projects` is new it gets the ones that the files speak of.
+  -- Files without a project: if `projects` is new, create the projects that the files name. Otherwise stop.
   select count(*) into orphans from public.project_files f
     where f.revision is null and not exists (select from public.projects p where p.id = f.project_id);
   if orphans > 0 and fresh_projects then
@@ -136,7 +136,7 @@ begin
       select f.project_id, mode() within group (order by f.created_by) from public.project_files f
       where f.project_id is not null group by f.project_id on conflict do nothing;
   elsif orphans > 0 then
-    raise exception '% rows of project_files belong to no project: give them one, or take them out', orphans;
+    raise exception '% rows of project_files belong to no project; set their project_id or delete them', orphans;
   end if;
   update public.project_files f set created_by = null where f.revision is null and f.created_by is not null
     and not exists (select from public.user_profiles u where u.id = f.created_by);
@@ -147,8 +147,8 @@ begin
   update public.project_files f set parent_version_id = null where f.revision is null and f.parent_version_id is not null
     and not exists (select from public.project_files p where p.id = f.parent_version_id);
 
-  -- Hashes are taken anew from the bytes. Without content and without a sha256 there is no file: directories, and the
-  -- tombstones of the older functions.
+  -- Hashes are computed again from the bytes. A row without content and without a sha256 is not a file: it is a directory
+  -- or a tombstone of the legacy functions.
   update public.project_files f
     set encoding = case when lower(f.encoding) = 'base64' and project_sync.content_bytes(f.content, 'base64') is not null
       then 'base64' else 'utf-8' end
@@ -164,9 +164,9 @@ begin
   $f$, older_hash, older_size);
   update public.project_files f set content_hash = null, size = 0, encoding = 'utf-8' where f.revision is null and f.is_deleted;
 
-  -- One row a path is current, and it has the highest version. Paths where that does not hold are numbered anew, the row
-  -- that was current last.
-  with crooked as (
+  -- For each path exactly one row is current, and it has the highest version. Paths that violate this are renumbered, and
+  -- the row that was current gets the highest version.
+  with malformed as (
     select f.project_id, f.file_path from public.project_files f where f.project_id = any(adopted)
     group by f.project_id, f.file_path
     having count(f.version) < count(*) or min(f.version) < 1 or count(distinct f.version) < count(*)
@@ -174,7 +174,7 @@ begin
   ), numbered as (
     select f.id, row_number() over (partition by f.project_id, f.file_path order by coalesce(f.is_current_version, false),
       f.version nulls first, f.updated_at nulls first, f.created_at nulls first, f.id) as version
-    from public.project_files f join crooked using (project_id, file_path)
+    from public.project_files f join malformed using (project_id, file_path)
   )
   update public.project_files f set version = n.version from numbered n where f.id = n.id and f.version is distinct from n.version;
   update public.project_files f set is_current_version = (f.version = newest.version)
@@ -182,8 +182,8 @@ begin
     where f.project_id = any(adopted) and newest.project_id = f.project_id and newest.file_path = f.file_path
       and f.is_current_version is distinct from (f.version = newest.version);
 
-  -- What was there before is revision 1. Where there were revisions already, and the migrations were taken back in between, it
-  -- is the next one, and whoever knows an older one starts over.
+  -- Adopted rows get revision 1. If there were revisions already (the migrations were removed and run again), they get the
+  -- next revision, and readers with an older revision get a reset.
   insert into project_sync.counters (project_id, revision, tombstone_floor)
     select f.project_id, coalesce(max(f.revision), 0) + 1, case when max(f.revision) > 0 then max(f.revision) + 1 else 0 end
     from public.project_files f where f.project_id = any(adopted) group by f.project_id

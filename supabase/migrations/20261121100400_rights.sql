@@ -1,8 +1,8 @@
--- Who may do what: the owner and editors write, collaborators and the project's own agent read, nobody else anything.
--- Everything is read from the request's claims: in a SECURITY DEFINER function current_user is the function's owner.
+-- Access rights: the owner and editors may write; collaborators and the project's agent may read; all others have no access.
+-- Rights are read from the request's claims, because in a SECURITY DEFINER function current_user is the function's owner.
 
--- The pattern that works on hosted, where grants on schemas of others only warn: `anon` has what Realtime and storage
--- need, and nothing more than the anon key in the container already has.
+-- On a hosted project, grants on schemas of other owners only warn. So preview_agent inherits `anon`, which has the rights
+-- that Realtime and storage need, and no more than the anon key that the container already has.
 do $$
 begin
   if not exists (select from pg_roles where rolname = 'preview_agent') then
@@ -13,9 +13,9 @@ grant preview_agent to authenticator;
 grant anon to preview_agent;
 grant usage on schema public to anon, authenticated, service_role, preview_agent;
 
--- Policies on a table of others are its owner's to make. On hosted an extension lets `postgres`; elsewhere whoever may become
--- the owner does, until the role is set back or the transaction ends, and whoever may not is told what to do.
-create or replace function project_sync.become_owner(of_table regclass) returns void
+-- Only a table's owner may create policies on it. On a hosted project an extension allows it to `postgres`. Elsewhere this
+-- sets the role to the owner until the role is reset or the transaction ends; a role without that right gets an error.
+create or replace function project_sync.set_role_to_owner(of_table regclass) returns void
 language plpgsql as $$
 declare
   owner text := (select c.relowner::regrole::text from pg_class c where c.oid = of_table);
@@ -24,32 +24,32 @@ begin
     raise exception using errcode = '42501', message = format('only %s may make policies on %s', owner, of_table),
       hint = format('grant %s to %s for as long as the migrations run', owner, current_user);
   end if;
-  -- A policy's functions are looked up with the rights of who makes it.
+  -- The functions of a policy are resolved with the rights of the role that creates it.
   execute format('grant usage on schema project_sync to %s', owner);
   perform set_config('role', trim(both '"' from owner), true);
 end $$;
 
--- (plpgsql where a save passes through: it keeps its plans, a function in SQL is planned anew at each call.)
+-- (Functions on the path of a save are plpgsql: it caches plans. A SQL function is planned at each call.)
 create or replace function project_sync.claims() returns jsonb
 language plpgsql stable as $$
 begin
   return nullif(current_setting('request.jwt.claims', true), '')::jsonb;
 end $$;
 
--- Whom a token's claims name; null where that is no person.
-create or replace function project_sync.person_of(claims jsonb) returns uuid
+-- The user id in a token's claims; null if the claims have no valid one.
+create or replace function project_sync.user_of(claims jsonb) returns uuid
 language sql immutable as $$
   select case when claims->>'sub' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then (claims->>'sub')::uuid end
 $$;
 
--- The signed-in person; null for the agent, whose token has no `sub`, and for the service.
+-- The signed-in user; null for the agent, whose token has no `sub`, and for the service.
 create or replace function project_sync.caller_id() returns uuid
 language plpgsql stable security definer set search_path = '' as $$
 begin
-  return project_sync.person_of(project_sync.claims());
+  return project_sync.user_of(project_sync.claims());
 end $$;
 
--- Who stands as sender in events.
+-- The sender that events name.
 create or replace function project_sync.sender() returns text
 language plpgsql stable as $$
 declare
@@ -58,7 +58,7 @@ begin
   return coalesce(claims->>'sub', claims->>'role', 'database');
 end $$;
 
--- The service may ask for any project, and so is told when there is none.
+-- The service has access to every project, so a missing project is PT404 for it.
 create or replace function project_sync.check_project(project uuid) returns void
 language plpgsql stable as $$
 begin
@@ -67,7 +67,7 @@ begin
   end if;
 end $$;
 
--- `write`, `read` or null. A project that is not there is nobody's.
+-- `write`, `read` or null (no access, or no such project).
 create or replace function project_sync.access_to(project uuid) returns text
 language plpgsql stable as $$
 declare
@@ -81,7 +81,7 @@ begin
     when 'preview_agent' then
       return (select 'read' from public.projects p where p.id = project and claims->>'project_id' = project::text);
     when 'authenticated' then
-      person := project_sync.person_of(claims);
+      person := project_sync.user_of(claims);
       if person is null then return null; end if;
       if project_sync.project_owner(project) = person then return 'write'; end if;
       return (select case m.role when 'editor' then 'write' else 'read' end
@@ -90,7 +90,7 @@ begin
   end case;
 end $$;
 
-create or replace function project_sync.refuse(project uuid) returns void
+create or replace function project_sync.raise_no_right(project uuid) returns void
 language plpgsql stable as $$
 begin
   raise exception using errcode = '42501', message = 'no right to this project',
@@ -100,16 +100,16 @@ end $$;
 create or replace function project_sync.check_read(project uuid) returns void
 language plpgsql stable as $$
 begin
-  if project_sync.access_to(project) is null then perform project_sync.refuse(project); end if;
+  if project_sync.access_to(project) is null then perform project_sync.raise_no_right(project); end if;
 end $$;
 
 create or replace function project_sync.check_write(project uuid) returns void
 language plpgsql stable as $$
 begin
-  if project_sync.access_to(project) is distinct from 'write' then perform project_sync.refuse(project); end if;
+  if project_sync.access_to(project) is distinct from 'write' then perform project_sync.raise_no_right(project); end if;
 end $$;
 
--- For policies: evaluated once a statement, not once a row.
+-- For policies: evaluated once per statement, not once per row.
 create or replace function project_sync.readable_projects() returns setof uuid
 language sql stable security definer set search_path = '' as $$
   select p.id from public.projects p
@@ -129,8 +129,8 @@ language sql stable security definer set search_path = '' as $$
     where project_sync.claims()->>'role' = 'authenticated' and m.user_id = project_sync.caller_id() and m.role = 'editor'
 $$;
 
--- The project that a text names, or null: topics and object names are the caller's own words.
-create or replace function project_sync.as_project(name text) returns uuid
+-- The project id in a text, or null if malformed. Callers choose the names of topics and objects.
+create or replace function project_sync.parse_project_id(name text) returns uuid
 language sql immutable set search_path = '' as $$
   select case when name ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then name::uuid end
 $$;

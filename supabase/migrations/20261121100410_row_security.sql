@@ -1,15 +1,15 @@
--- Row-level security of the tables that the API serves.
+-- Row-level security of the tables that the API exposes.
 alter table public.project_files enable row level security;
 revoke all on public.project_files, public.project_files_current from public, anon, authenticated, preview_agent;
 grant select, insert, update, delete on public.project_files to authenticated, service_role;
 grant select on public.project_files_current to authenticated, service_role, preview_agent;
--- postgres_changes need the grant and the policy; without the grant there is an error after an ok join.
+-- postgres_changes needs this grant and the policy; without the grant, a joined channel gets an error.
 grant select on public.project_files to preview_agent;
 
 drop policy if exists "project_sync: read" on public.project_files;
 create policy "project_sync: read" on public.project_files for select to authenticated, preview_agent
   using (project_id in (select project_sync.readable_projects()));
--- Older code writes rows itself; the triggers keep the promises for it.
+-- Legacy clients write rows directly; the triggers enforce the rules for them.
 drop policy if exists "project_sync: insert" on public.project_files;
 create policy "project_sync: insert" on public.project_files for insert to authenticated
   with check (project_id in (select project_sync.writable_projects()));
@@ -24,16 +24,16 @@ create policy "project_sync: delete" on public.project_files for delete to authe
 alter table public.project_members enable row level security;
 revoke all on public.project_members from public, anon, authenticated;
 grant select, insert, update, delete on public.project_members to authenticated, service_role;
-drop policy if exists "project_sync: members are seen by who reads" on public.project_members;
-create policy "project_sync: members are seen by who reads" on public.project_members for select to authenticated
+drop policy if exists "project_sync: readers see members" on public.project_members;
+create policy "project_sync: readers see members" on public.project_members for select to authenticated
   using (project_id in (select project_sync.readable_projects()));
-drop policy if exists "project_sync: the owner says who" on public.project_members;
-create policy "project_sync: the owner says who" on public.project_members for all to authenticated
+drop policy if exists "project_sync: owner manages members" on public.project_members;
+create policy "project_sync: owner manages members" on public.project_members for all to authenticated
   using (project_id in (select project_sync.projects_owned_by(project_sync.caller_id())))
   with check (project_id in (select project_sync.projects_owned_by(project_sync.caller_id())));
 
--- A database's own `projects` and `user_profiles` keep their own rules; the ones made here get these. The owner stands in
--- the row itself, so that a project just made can be returned to who made it.
+-- Existing `projects` and `user_profiles` keep their policies; tables created here get these. The policy reads owner_id of
+-- the row itself, so that an insert can return the new row.
 do $$
 begin
   if obj_description('public.projects'::regclass, 'pg_class') = 'project_sync: made here' then

@@ -1,4 +1,4 @@
--- Switches for rolling things out and back: off, a percentage of subjects, or named ones.
+-- Feature flags: off, on for a percentage of subjects, or on for named subjects.
 create table if not exists public.feature_flags (
   id uuid primary key default gen_random_uuid(),
   flag_key text not null unique,
@@ -15,7 +15,7 @@ alter table public.feature_flags enable row level security;
 revoke all on public.feature_flags from public, anon, authenticated;
 grant select, insert, update, delete on public.feature_flags to service_role;
 
--- As the papers last had them; what a database has already stays as it is set there.
+-- Existing flags keep their values.
 insert into public.feature_flags (flag_key, description, is_enabled, rollout_percentage) values
   ('FSYNC_USE_RPC', 'Editors save through the functions', true, 100),
   ('FSYNC_SERVER_BROADCASTS', 'The database sends an event for each revision; by project', true, 100),
@@ -24,8 +24,8 @@ insert into public.feature_flags (flag_key, description, is_enabled, rollout_per
   ('FSYNC_KEEP_CLIENT_BROADCAST', 'Editors may send on a project''s topic themselves', false, 0)
 on conflict (flag_key) do nothing;
 
--- Whether the flag is on for one subject, a person or a project. A flag that does not exist is off. The same subject falls
--- on the same side of the same percentage every time.
+-- Whether a flag is on for one subject (a person or a project). An unknown flag is off. The result for a subject and
+-- percentage is always the same.
 create or replace function project_sync.flag_is_on(flag text, subject uuid) returns boolean
 language plpgsql stable security definer set search_path = '' as $$
 declare

@@ -1,9 +1,9 @@
--- One transaction that changes a project's files is one revision and one event, whoever writes the rows. Version, revision,
--- hash, size and which row is current are the triggers' to say, whatever the statement says; the functions stand on top.
--- These triggers are named to fire after any others that the table has.
+-- One transaction that changes a project's files is one revision and one event, also for direct writes to the table. The
+-- triggers set version, revision, hash, size and is_current_version and ignore the statement's values. Their names sort last,
+-- so that they fire after all other triggers of the table.
 
--- A person's profile, made where the table lets it; null where there is none to refer to.
-create or replace function project_sync.profile_of(person uuid) returns uuid
+-- The person, if a profile exists or can be created; else null.
+create or replace function project_sync.existing_profile(person uuid) returns uuid
 language plpgsql as $$
 begin
   if person is null or exists (select from public.user_profiles u where u.id = person) then return person; end if;
@@ -15,30 +15,30 @@ begin
   end;
 end $$;
 
--- What a row has in its project's digest: nothing for a tombstone, or where there is no row.
-create or replace function project_sync.share(is_deleted boolean, file_path text, version integer, content_hash text)
+-- What a row adds to its project's digest: zeros for a tombstone or a missing row.
+create or replace function project_sync.digest_contribution(is_deleted boolean, file_path text, version integer, content_hash text)
 returns bit(256) language sql immutable parallel safe as $$
   select case when is_deleted is not false then repeat('0', 256)::bit(256)
     else project_sync.file_digest(file_path, version, content_hash) end
 $$;
 
--- Ends a path: the tombstone is the path's next version.
-create or replace function project_sync.bury(file public.project_files) returns void
+-- Deletes a file: the tombstone is the next version of its path.
+create or replace function project_sync.insert_tombstone(file public.project_files) returns void
 language plpgsql as $$
 begin
   insert into public.project_files (project_id, file_path, file_type, is_deleted)
     values (file.project_id, file.file_path, file.file_type, true);
 end $$;
 
--- The row as it may be stored: hash and size taken from the bytes.
-create or replace function project_sync.sealed(file public.project_files) returns public.project_files
+-- The row with normalized values: hash and size are computed from the content.
+create or replace function project_sync.normalized_row(file public.project_files) returns public.project_files
 language plpgsql as $$
 declare
   bytes bytea;
   max_bytes integer := (select s.max_file_bytes from project_sync.settings s);
 begin
   file.file_type := coalesce(nullif(file.file_type, ''), 'text');
-  -- Without content and without the name of a stored object it is a tombstone, as older functions write them.
+  -- A row without content and without a hash is a tombstone: legacy functions write them like this.
   file.is_deleted := coalesce(file.is_deleted, false) or (file.content is null and file.content_hash is null);
   if file.is_deleted then
     file.content := null;
@@ -58,7 +58,7 @@ begin
     file.encoding := case when lower(file.encoding) = 'base64' then 'base64' else 'utf-8' end;
     bytes := project_sync.content_bytes(file.content, file.encoding);
     if bytes is null then
-      raise exception using errcode = '22023', message = 'the content is no base64',
+      raise exception using errcode = '22023', message = 'the content is not valid base64',
         detail = jsonb_build_object('file_path', file.file_path);
     end if;
     file.content_hash := encode(sha256(bytes), 'hex');
@@ -74,36 +74,36 @@ end $$;
 create or replace function project_sync.before_insert() returns trigger
 language plpgsql security definer set search_path = '' as $$
 declare
-  held record;
+  counter record;
   newest record;
   claims jsonb := project_sync.claims();
   person uuid;
 begin
-  -- A copy for the history, made by keep_history below.
+  -- The history row that keep_history inserts.
   if not new.is_current_version and new.superseded_revision is not null and pg_trigger_depth() > 1 then return new; end if;
-  new := project_sync.sealed(new);
-  -- A file that was adopted under a path of the refused kind can still be deleted.
+  new := project_sync.normalized_row(new);
+  -- A file that was adopted with an invalid path can still be deleted.
   if not new.is_deleted then perform project_sync.check_path(new.file_path); end if;
-  held := project_sync.hold_counter(new.project_id);
+  counter := project_sync.lock_counter(new.project_id);
   select f.id, f.version, f.is_current_version, f.is_deleted, f.created_by,
       exists (select from public.project_files taken where taken.id = new.id) as id_is_taken
     into newest from public.project_files f
     where f.project_id = new.project_id and f.file_path = new.file_path order by f.version desc limit 1;
-  -- Nothing there to be deleted.
+  -- There is no live file to delete.
   if new.is_deleted and coalesce(newest.is_deleted, true) then return null; end if;
-  person := project_sync.profile_of(case when claims->>'role' = 'authenticated'
-    then project_sync.person_of(claims) else coalesce(new.last_modified_by, new.created_by) end);
+  person := project_sync.existing_profile(case when claims->>'role' = 'authenticated'
+    then project_sync.user_of(claims) else coalesce(new.last_modified_by, new.created_by) end);
   new.created_by := coalesce(case when not newest.is_deleted then newest.created_by end, person,
-    project_sync.profile_of(project_sync.project_owner(new.project_id)));
+    project_sync.existing_profile(project_sync.project_owner(new.project_id)));
   new.last_modified_by := person;
-  new.version := coalesce(newest.version, held.version_floor) + 1;
-  new.revision := held.revision;
+  new.version := coalesce(newest.version, counter.version_floor) + 1;
+  new.revision := counter.revision;
   new.parent_version_id := newest.id;
   new.is_current_version := true;
   new.superseded_revision := null;
-  -- An id that is there already ends in `on conflict` or in an error: then nothing else may have changed.
+  -- If the id exists, the insert ends in `on conflict` or in an error: do not retire the current row.
   if newest.is_current_version and not newest.id_is_taken then
-    update public.project_files f set is_current_version = false, superseded_revision = held.revision where f.id = newest.id;
+    update public.project_files f set is_current_version = false, superseded_revision = counter.revision where f.id = newest.id;
   end if;
   return new;
 end $$;
@@ -111,11 +111,11 @@ end $$;
 create or replace function project_sync.after_insert() returns trigger
 language plpgsql security definer set search_path = '' as $$
 begin
-  -- The row before is the parent: retired with this one, so both shares are counted here.
-  perform project_sync.take_revision(changed.project_id, changed.revision, changed.delta) from (
+  -- The parent is the row that this one replaces: remove its contribution too.
+  perform project_sync.record_revision(changed.project_id, changed.revision, changed.delta) from (
     select n.project_id, max(n.revision) as revision,
-      bit_xor(project_sync.share(n.is_deleted, n.file_path, n.version, n.content_hash)
-        # project_sync.share(p.is_deleted, p.file_path, p.version, p.content_hash)) as delta
+      bit_xor(project_sync.digest_contribution(n.is_deleted, n.file_path, n.version, n.content_hash)
+        # project_sync.digest_contribution(p.is_deleted, p.file_path, p.version, p.content_hash)) as delta
     from inserted n left join public.project_files p on p.id = n.parent_version_id
     where n.is_current_version group by n.project_id) changed;
   return null;
@@ -124,19 +124,19 @@ end $$;
 create or replace function project_sync.before_update() returns trigger
 language plpgsql security definer set search_path = '' as $$
 declare
-  held record;
+  counter record;
   newest record;
 begin
   if new.id <> old.id or new.project_id <> old.project_id then
-    raise exception using errcode = '0A000', message = 'a file stays in its project';
+    raise exception using errcode = '0A000', message = 'id and project_id of a file cannot change';
   end if;
-  -- The row gives way to a newer version: before_insert's doing.
+  -- before_insert retires the row.
   if old.is_current_version and not new.is_current_version and new.superseded_revision is not null
       and pg_trigger_depth() > 1 then
     return new;
   end if;
   if not old.is_current_version and new.is_current_version then
-    -- An old version made current again is a new version with its content.
+    -- Making an old version current inserts a new version with its content.
     insert into public.project_files (project_id, file_path, file_type, content, content_hash, size, encoding, is_deleted)
       values (old.project_id, old.file_path, old.file_type, old.content, old.content_hash, old.size, old.encoding, old.is_deleted);
     return null;
@@ -145,10 +145,10 @@ begin
   new.superseded_revision := old.superseded_revision;
   new.version := old.version;
   new.revision := old.revision;
-  -- Pruning a parent leaves null behind; nothing else changes it.
+  -- Only retention changes it, to null.
   new.parent_version_id := case when new.parent_version_id is not null then old.parent_version_id end;
   if not old.is_current_version then
-    -- History stays as it was: clients that know no versions mean the current row only.
+    -- History rows do not change: clients without version support mean the current row.
     new.file_path := old.file_path;
     new.content := old.content;
     new.content_hash := old.content_hash;
@@ -162,36 +162,36 @@ begin
   elsif new.content is null and old.content is not null and new.content_hash is not distinct from old.content_hash then
     new.is_deleted := true;
   end if;
-  new := project_sync.sealed(new);
+  new := project_sync.normalized_row(new);
   if new.file_path = old.file_path and new.is_deleted = old.is_deleted and new.content_hash is not distinct from old.content_hash
       and (new.content is null) = (old.content is null) then
     return new;
   end if;
   if not new.is_deleted then perform project_sync.check_path(new.file_path); end if;
-  held := project_sync.hold_counter(new.project_id);
+  counter := project_sync.lock_counter(new.project_id);
   new.version := old.version + 1;
   if new.file_path <> old.file_path then
     select f.id, f.version, f.is_current_version, f.is_deleted into newest from public.project_files f
       where f.project_id = new.project_id and f.file_path = new.file_path order by f.version desc limit 1;
     if old.is_deleted or not coalesce(newest.is_deleted, true) then
-      raise exception using errcode = '23505', message = 'there is a file of that name, or none to rename',
+      raise exception using errcode = '23505', message = 'cannot rename: the target path exists or the source is deleted',
         detail = jsonb_build_object('file_path', new.file_path);
     end if;
     if newest.is_current_version then
-      update public.project_files f set is_current_version = false, superseded_revision = held.revision where f.id = newest.id;
+      update public.project_files f set is_current_version = false, superseded_revision = counter.revision where f.id = newest.id;
     end if;
-    new.version := coalesce(newest.version, held.version_floor) + 1;
+    new.version := coalesce(newest.version, counter.version_floor) + 1;
   end if;
-  new.revision := held.revision;
+  new.revision := counter.revision;
   new.parent_version_id := gen_random_uuid();
   new.updated_at := now();
   if project_sync.claims()->>'role' = 'authenticated' then
-    new.last_modified_by := project_sync.profile_of(project_sync.caller_id());
+    new.last_modified_by := project_sync.existing_profile(project_sync.caller_id());
   end if;
   return new;
 end $$;
 
--- A row changed in place keeps its id, which older clients hold; what it was goes into the history.
+-- A row that is updated in place keeps its id, which legacy clients may store. The old values become a history row.
 create or replace function project_sync.keep_history() returns trigger
 language plpgsql security definer set search_path = '' as $$
 declare
@@ -202,7 +202,7 @@ begin
   was.superseded_revision := new.revision;
   insert into public.project_files select (was).*;
   if new.file_path <> old.file_path then
-    perform project_sync.bury(old);
+    perform project_sync.insert_tombstone(old);
   end if;
   return null;
 end $$;
@@ -210,13 +210,13 @@ end $$;
 create or replace function project_sync.after_update() returns trigger
 language plpgsql security definer set search_path = '' as $$
 begin
-  -- A row that only gives way to its next version is that one's to count.
+  -- Retired rows are counted by after_insert.
   if not exists (select from after_rows n where n.is_current_version) then return null; end if;
-  -- Of a renamed row the old share goes with the old path's tombstone.
-  perform project_sync.take_revision(changed.project_id, changed.revision, changed.delta) from (
+  -- For a renamed row, the tombstone of the old path removes the old contribution.
+  perform project_sync.record_revision(changed.project_id, changed.revision, changed.delta) from (
     select n.project_id, max(n.revision) as revision,
-      bit_xor(project_sync.share(n.is_deleted, n.file_path, n.version, n.content_hash)
-        # project_sync.share(o.is_deleted or o.file_path <> n.file_path, o.file_path, o.version, o.content_hash)) as delta
+      bit_xor(project_sync.digest_contribution(n.is_deleted, n.file_path, n.version, n.content_hash)
+        # project_sync.digest_contribution(o.is_deleted or o.file_path <> n.file_path, o.file_path, o.version, o.content_hash)) as delta
     from after_rows n join before_rows o on o.id = n.id
     where n.is_current_version and (n.version <> o.version or n.file_path <> o.file_path) group by n.project_id) changed;
   return null;
@@ -225,13 +225,13 @@ end $$;
 create or replace function project_sync.before_delete() returns trigger
 language plpgsql security definer set search_path = '' as $$
 begin
-  -- With its project, or by retention.
+  -- Deleted together with its project, or by retention.
   if not exists (select from public.projects p where p.id = old.project_id)
       or current_setting('project_sync.pruning', true) = pg_current_xact_id()::text then
     return old;
   end if;
   if old.is_current_version and not old.is_deleted then
-    perform project_sync.bury(old);
+    perform project_sync.insert_tombstone(old);
   end if;
   return null;
 end $$;
@@ -239,7 +239,7 @@ end $$;
 create or replace function project_sync.before_truncate() returns trigger
 language plpgsql set search_path = '' as $$
 begin
-  raise exception using errcode = '0A000', message = 'project_files is a log: delete files, or whole projects';
+  raise exception using errcode = '0A000', message = 'project_files is a log and cannot be truncated; delete files or projects';
 end $$;
 
 create or replace trigger zz_project_sync_insert before insert on public.project_files

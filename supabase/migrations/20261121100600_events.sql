@@ -1,8 +1,8 @@
--- The event of a transaction: sent when it commits, on the project's private topic, saying all that changed in one revision.
--- Delivery can never be assumed, so nothing here may stop a save.
+-- The event of a transaction: sent at commit on the project's private topic, with all changes of the revision. Delivery is
+-- never guaranteed, so no failure here may abort a save.
 
--- Hands one event to Realtime. Its table may be locked, its schema missing: the save stands, and agents find out by asking
--- for the head. The lock_timeout is this function's own and ends with it.
+-- Sends one event through Realtime. If its table is locked or its schema is missing, the save still commits and agents find
+-- the change by reading the head. The lock_timeout applies only inside this function.
 create or replace function project_sync.send_event(payload jsonb, event text, topic text, lock_timeout_ms integer) returns void
 language plpgsql security definer set search_path = '' set lock_timeout = '200ms' as $$
 begin
@@ -13,7 +13,7 @@ exception when others then
   raise warning 'event % on % was not sent: %', event, topic, sqlerrm;
 end $$;
 
--- What an event says of one row. Without content where it is too large, or in storage.
+-- The entry of one row in an event. Content is omitted if it is too large or in storage.
 create or replace function project_sync.event_entry(file public.project_files, with_content boolean) returns jsonb
 language plpgsql stable as $$
 declare
@@ -28,8 +28,8 @@ begin
   return entry || '{"content": null, "content_omitted": true}';
 end $$;
 
--- The files of one revision as the list of a bulk event: contents from the smallest on while they fit, then none, then,
--- where the list itself is too large, null.
+-- The file list of a bulk event: contents are included from the smallest on while they fit. If the event is too large, all
+-- contents are omitted; if the list itself is too large, the result is null.
 create or replace function project_sync.event_files(project uuid, of_revision bigint) returns jsonb
 language plpgsql stable as $$
 declare
@@ -37,7 +37,7 @@ declare
   files jsonb;
 begin
   select * into limits from project_sync.settings;
-  -- No entry is shorter than this: a long list is not worth building.
+  -- An entry has at least 60 bytes: do not build a list that cannot fit.
   if (select count(*) * 60 > limits.event_max_bytes from public.project_files f
       where f.project_id = project and f.revision = of_revision and f.is_current_version) then
     return null;
@@ -53,8 +53,8 @@ begin
   return case when octet_length(files::text) <= limits.event_max_bytes then files end;
 end $$;
 
--- Builds and sends the event of one revision.
-create or replace function project_sync.announce() returns trigger
+-- Builds and sends the event of a revision.
+create or replace function project_sync.send_revision_event() returns trigger
 language plpgsql security definer set search_path = '' as $$
 declare
   topic text := 'project:' || new.project_id;
@@ -66,18 +66,18 @@ declare
   files jsonb;
   changed integer := 0;
 begin
-  perform set_config('project_sync.announced', pg_current_xact_id()::text, true);
+  perform set_config('project_sync.event_sent', pg_current_xact_id()::text, true);
   if not project_sync.flag_is_on('FSYNC_SERVER_BROADCASTS', new.project_id) then return null; end if;
   select * into limits from project_sync.settings;
   for file in select f.* from public.project_files f
       where f.project_id = new.project_id and f.revision = new.revision and f.is_current_version limit 2 loop
     changed := changed + 1;
   end loop;
-  -- The project itself may be gone.
+  -- The project may be deleted.
   if changed = 0 then return null; end if;
   if changed = 1 and current_setting('project_sync.bulk', true) is distinct from pg_current_xact_id()::text then
     entry := project_sync.event_entry(file, file.size <= limits.event_content_bytes);
-    -- JSON spells a byte with six at the most.
+    -- JSON encodes one byte with at most six bytes.
     if file.size > limits.event_max_bytes / 8 and octet_length(entry::text) > limits.event_max_bytes then entry := project_sync.event_entry(file, false); end if;
     perform project_sync.send_event(payload || (entry - 'action'),
       case when file.is_deleted then 'file:delete' else 'file:update' end, topic, limits.event_lock_timeout_ms);
@@ -92,11 +92,11 @@ begin
   return null;
 end $$;
 
--- At the end of the transaction, once, since a transaction takes one revision of a project.
+-- Fires once, at the end of the transaction, because a transaction creates one revision of a project.
 do $$
 begin
-  if not exists (select from pg_trigger where tgrelid = 'project_sync.counters'::regclass and tgname = 'announce') then
-    create constraint trigger announce after update on project_sync.counters deferrable initially deferred
-      for each row when (old.revision < new.revision) execute function project_sync.announce();
+  if not exists (select from pg_trigger where tgrelid = 'project_sync.counters'::regclass and tgname = 'send_revision_event') then
+    create constraint trigger send_revision_event after update on project_sync.counters deferrable initially deferred
+      for each row when (old.revision < new.revision) execute function project_sync.send_revision_event();
   end if;
 end $$;

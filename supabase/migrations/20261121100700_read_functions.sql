@@ -1,7 +1,8 @@
--- The reads of the contract, section 5. Each is STABLE: a VOLATILE one could answer with one state's head and another's rows.
+-- The read functions of the contract, section 5. Each is STABLE: a VOLATILE function could return the head of one snapshot
+-- with the rows of another.
 
--- One row of a listing.
-create or replace function project_sync.listed(file public.project_files, with_content boolean) returns jsonb
+-- One entry of a listing.
+create or replace function project_sync.listing_entry(file public.project_files, with_content boolean) returns jsonb
 language sql stable as $$
   select jsonb_build_object('file_path', (file).file_path, 'version', (file).version, 'revision', (file).revision,
     'content_hash', (file).content_hash, 'size', (file).size, 'encoding', (file).encoding,
@@ -22,8 +23,8 @@ begin
 end $$;
 comment on function public.project_head(uuid) is 'project_sync: the newest revision and the digest of the live files';
 
--- A page ends where a revision ends: at the first boundary past max_rows rows or page_bytes of content. Content is left
--- out only within a revision that is larger than that alone.
+-- A page ends at the first revision boundary after max_rows rows or page_bytes of content. Content is omitted only within a
+-- single revision that is larger than page_bytes.
 create or replace function public.list_project_changes(
   project_uuid uuid, since_revision bigint, max_rows integer default 500, with_content boolean default true
 ) returns jsonb
@@ -47,12 +48,12 @@ begin
     'digest', coalesce(project_sync.digest_hex(counter.digest), repeat('0', 64)));
 
   if since > coalesce(counter.revision, 0) or (since > 0 and since < counter.tombstone_floor) then
-    select jsonb_agg(project_sync.listed(f, false) order by f.revision, f.file_path) into files
+    select jsonb_agg(project_sync.listing_entry(f, false) order by f.revision, f.file_path) into files
       from public.project_files f where f.project_id = project_uuid and f.is_current_version and not f.is_deleted;
     return answer || jsonb_build_object('complete', true, 'reset', true, 'files', coalesce(files, '[]'));
   end if;
 
-  -- No page reaches beyond the revision of the last row wanted.
+  -- The page ends at the latest with the revision of row number max_rows.
   select f.revision into last_revision from public.project_files f
     where f.project_id = project_uuid and f.is_current_version and f.revision > since
     order by f.revision offset rows_wanted - 1 limit 1;
@@ -67,7 +68,7 @@ begin
       where sized.bytes_so_far > page_bytes
       union all select last_revision) r;
   end if;
-  select jsonb_agg(project_sync.listed(p.file, contents and least(p.of_revision, p.so_far) <= page_bytes)
+  select jsonb_agg(project_sync.listing_entry(p.file, contents and least(p.of_revision, p.so_far) <= page_bytes)
       order by (p.file).revision, (p.file).file_path) into files
     from (
       select f as file,
@@ -94,7 +95,7 @@ begin
     from public.project_files f
     where f.project_id = project_uuid and f.file_path = p_file_path and f.version = p_version and not f.is_deleted;
   if answer is null then
-    raise exception using errcode = 'PT404', message = 'that version is gone',
+    raise exception using errcode = 'PT404', message = 'this version does not exist (any more)',
       detail = jsonb_build_object('file_path', left(p_file_path, 200), 'version', p_version);
   end if;
   return answer;
@@ -110,4 +111,4 @@ begin
     from public.project_files f
     where f.project_id = project_uuid and f.is_current_version and not f.is_deleted order by f.file_path;
 end $$;
-comment on function public.list_current_files(uuid) is 'project_sync: the older row listing, for databases'' older clients';
+comment on function public.list_current_files(uuid) is 'project_sync: the legacy listing of live files';

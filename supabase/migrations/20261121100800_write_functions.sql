@@ -1,8 +1,8 @@
--- The writes of the contract, section 5, for single files: each checks the right, takes the locks in their order, compares,
--- and leaves the rest to the triggers. What they refuse, they refuse before anything is written.
+-- The write functions of the contract, section 5, for single files. Each checks the access right, takes the locks in order,
+-- compares content and version, and writes. Every rejection comes before the first write.
 
--- 0 means: must not be there. A tombstone may also be named by its own version.
-create or replace function project_sync.version_fits(expected integer, current_version integer, is_deleted boolean) returns boolean
+-- 0 means that the file must not exist. For a tombstone its own version is accepted too.
+create or replace function project_sync.version_matches(expected integer, current_version integer, is_deleted boolean) returns boolean
 language sql immutable as $$
   select expected is null or expected = coalesce(current_version, 0) or (expected = 0 and coalesce(is_deleted, true))
 $$;
@@ -16,14 +16,14 @@ end $$;
 create or replace function project_sync.check_version(newest public.project_files, path text, expected integer) returns void
 language plpgsql immutable as $$
 begin
-  if expected is not null and not project_sync.version_fits(expected, newest.version, newest.is_deleted) then
+  if expected is not null and not project_sync.version_matches(expected, newest.version, newest.is_deleted) then
     raise exception using errcode = 'PT409', message = 'another version is current',
       detail = jsonb_build_object('file_path', path, 'expected_version', expected,
         'current_version', coalesce(newest.version, 0));
   end if;
 end $$;
 
--- Whether an object lies in storage as the writer says. Without a storage schema there is nothing to be asked.
+-- Whether storage has an object with this hash and size. True if there is no storage schema.
 create or replace function project_sync.is_stored(project uuid, content_hash text, size bigint) returns boolean
 language plpgsql stable as $$
 declare
@@ -46,7 +46,7 @@ begin
   perform project_sync.begin_write(project);
   select f.* into newest from public.project_files f
     where f.project_id = project and f.file_path = saved.file_path order by f.version desc limit 1;
-  -- Equal content comes first: a save repeated because its answer was lost is no conflict, and takes no revision.
+  -- Equal content is compared first: a save that is repeated after a lost response is not a conflict and creates no revision.
   if not newest.is_deleted and newest.content_hash = saved.content_hash then
     if saved.file_type <> newest.file_type then
       update public.project_files f set file_type = saved.file_type where f.id = newest.id returning * into newest;
@@ -70,7 +70,7 @@ declare
 begin
   perform project_sync.check_write(project_uuid);
   if p_content is null then
-    raise exception using errcode = '22023', message = 'a file without content is deleted, not saved';
+    raise exception using errcode = '22023', message = 'p_content is null; use delete_project_file to delete a file';
   end if;
   saved.file_path := p_file_path;
   saved.file_type := nullif(p_file_type, '');
@@ -79,7 +79,7 @@ begin
   return project_sync.save(project_uuid, saved, expected_version);
 end $$;
 comment on function public.upsert_project_file(uuid, text, text, text, integer) is
-  'project_sync: saves one text file and gives its row, for equal content the current one';
+  'project_sync: saves one text file and returns its row; for equal content the current row';
 
 create or replace function public.register_project_asset(
   project_uuid uuid, p_file_path text, p_file_type text, p_content_hash text, p_size bigint, expected_version integer default null
@@ -101,7 +101,7 @@ begin
   return project_sync.save(project_uuid, saved, expected_version);
 end $$;
 comment on function public.register_project_asset(uuid, text, text, text, bigint, integer) is
-  'project_sync: saves one binary file whose bytes lie in storage already';
+  'project_sync: saves one binary file whose content is already in storage';
 
 create or replace function public.delete_project_file(
   project_uuid uuid, p_file_path text, expected_version integer default null
@@ -125,4 +125,4 @@ begin
     values (project_uuid, p_file_path, newest.file_type, true) returning * into newest;
   return newest;
 end $$;
-comment on function public.delete_project_file(uuid, text, integer) is 'project_sync: deletes one file and gives its tombstone';
+comment on function public.delete_project_file(uuid, text, integer) is 'project_sync: deletes one file and returns its tombstone';

@@ -1,8 +1,8 @@
--- History stays until it is pruned: called now and then by the service or by pg_cron, project by project.
+-- Retention: removes old history. Called from time to time for each project, by the service or by pg_cron.
 
--- Takes out old versions beyond those that are kept, and old tombstones with all that lies below them. No file changes, so
--- there is no revision and no event. The floors move first: who knows less than the tombstone floor is answered with a
--- reset, and no path starts again at a version that it had.
+-- Removes old versions beyond those that are kept, and old tombstones with all their older versions. No file changes, so there
+-- is no revision and no event. The floors rise first: a reader below the tombstone floor gets a reset, and no path restarts
+-- at a version that it already had.
 create or replace function project_sync.prune(project uuid) returns jsonb
 language plpgsql security definer set search_path = '' as $$
 declare
@@ -14,7 +14,7 @@ declare
   floor_version integer;
 begin
   select * into limits from project_sync.settings;
-  perform project_sync.hold_counter(project);
+  perform project_sync.lock_counter(project);
   select array_agg(f.id), max(f.revision), max(f.version) into tombstones, floor_revision, floor_version
     from public.project_files f
     where f.project_id = project and f.is_current_version and f.is_deleted and f.updated_at < now() - limits.keep_tombstones_for;
@@ -42,7 +42,7 @@ end $$;
 create or replace function public.prune_project_files(project_uuid uuid) returns jsonb
 language plpgsql security definer set search_path = '' as $$
 begin
-  if project_sync.claims()->>'role' is distinct from 'service_role' then perform project_sync.refuse(project_uuid); end if;
+  if project_sync.claims()->>'role' is distinct from 'service_role' then perform project_sync.raise_no_right(project_uuid); end if;
   perform project_sync.check_project(project_uuid);
   return project_sync.prune(project_uuid);
 end $$;

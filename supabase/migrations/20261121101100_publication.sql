@@ -1,4 +1,4 @@
--- postgres_changes: the nudges of clients that want them need the table in Realtime's publication.
+-- postgres_changes needs the table in Realtime's publication.
 do $$
 begin
   if not exists (select from pg_publication where pubname = 'supabase_realtime') then

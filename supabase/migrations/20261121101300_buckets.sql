@@ -1,4 +1,4 @@
--- Snapshots are zips of at most 50 MB (contract, section 2); assets are named by what they contain. Both private.
+-- Snapshots are zip files of at most 50 MB (contract, section 2). Assets are named by their content hash. Both are private.
 do $$
 begin
   if to_regclass('storage.buckets') is null then

@@ -1,30 +1,30 @@
--- Preview sessions: whose machine shows which project, and whether it still may.
+-- Preview sessions: which person's machine shows which project, and whether it is still allowed.
 
--- How long one caller has to start a machine before another may take the start over. Longer than the start can take at all.
+-- How long one caller may take to start a machine before another caller may start it. Longer than any start takes.
 alter table project_sync.settings add column if not exists session_lease_seconds integer not null default 120
   check (session_lease_seconds between 1 and 3600);
 
 create table if not exists public.preview_sessions (
   id uuid primary key default gen_random_uuid(),
   project_id uuid not null references public.projects(id) on delete cascade,
-  -- Who asked for it; with that person's right to the project the session ends.
+  -- The person who opened it. The session ends when this person loses access to the project.
   owner_id uuid not null,
-  -- One beside the person's usual one, asked for by name.
+  -- An additional session of the same person and project.
   additional boolean not null default false,
   state text not null default 'starting' check (state in ('starting', 'running', 'ending', 'ended')),
-  -- Why it ended: `asked`, `idle`, `no_right`, or what failed.
+  -- Why it ended: `asked`, `idle`, `no_right`, or the failure.
   reason text,
   provider text,
   machine_id text,
   preview_url text,
   created_at timestamptz not null default now(),
-  -- Until then one caller is at work on starting it: the one whose claim this is. A call whose answer was lost is made again
-  -- with the same claim, and is told the same.
+  -- Until then only the caller with this claim starts the machine. A call that is repeated with the same claim after a lost
+  -- response gets the same result.
   lease_until timestamptz not null,
   claim uuid not null default gen_random_uuid(),
   used_at timestamptz not null default now(),
   renewed_at timestamptz,
-  -- Set when it is over, even while its machine is still being removed: no token is renewed from then on.
+  -- Set when the session ends, also while its machine is still being removed. Tokens are not renewed after that.
   ended_at timestamptz,
   check ((state in ('ending', 'ended')) = (ended_at is not null))
 );
@@ -58,8 +58,8 @@ $$;
 create or replace function project_sync.session_lease() returns interval
 language sql stable as $$ select make_interval(secs => s.session_lease_seconds) from project_sync.settings s $$;
 
--- The caller's session of a project: the live one, or a new one. `go` says that this caller is the one to start its machine,
--- and has `lease_seconds` for it.
+-- The caller's session of a project: the live one, or a new one. `go` is true for the caller that starts its machine and has
+-- `lease_seconds` for it.
 drop function if exists public.open_preview_session(uuid, boolean);
 create or replace function public.open_preview_session(project_uuid uuid, another boolean default false, claim uuid default null)
 returns jsonb language plpgsql security definer set search_path = '' as $$
@@ -69,20 +69,20 @@ declare
   lease interval := project_sync.session_lease();
   session public.preview_sessions;
 begin
-  if person is null then perform project_sync.refuse(project_uuid); end if;
+  if person is null then perform project_sync.raise_no_right(project_uuid); end if;
   perform project_sync.check_read(project_uuid);
   if not project_sync.flag_is_on('FSYNC_SNAPSHOT_HYDRATION', person) then
-    raise exception using errcode = 'PT403', message = 'previews are not switched on for you',
+    raise exception using errcode = 'PT403', message = 'previews are not enabled for this user',
       detail = jsonb_build_object('flag', 'FSYNC_SNAPSHOT_HYDRATION');
   end if;
-  -- Callers of one person and project one after the other, so that one of two makes the row and the other sees it.
+  -- Serialize the callers of one person, so that two calls create one session.
   perform pg_advisory_xact_lock(hashtextextended('preview session ' || project_uuid || ' ' || person, 0));
   select * into session from public.preview_sessions s
     where s.project_id = project_uuid and s.owner_id = person and s.ended_at is null
       and case when another then s.claim = mine else not s.additional end for update;
   if not found then
     if (select count(*) from public.preview_sessions s where s.owner_id = person and s.ended_at is null) >= 5 then
-      raise exception using errcode = 'PT429', message = 'five sessions of yours are running: end one first';
+      raise exception using errcode = 'PT429', message = 'five sessions are running; end one first';
     end if;
     insert into public.preview_sessions (project_id, owner_id, additional, lease_until, claim)
       values (project_uuid, person, coalesce(another, false), now() + lease, mine) returning * into session;
@@ -98,7 +98,7 @@ begin
 end $$;
 comment on function public.open_preview_session(uuid, boolean, uuid) is 'project_sync_sessions: the caller''s session of a project';
 
--- A session of the caller's own; looking at it is using it. PT404 for anybody else's.
+-- A session of the caller; reading it counts as use. PT404 for sessions of others.
 create or replace function public.preview_session(session_uuid uuid) returns jsonb
 language plpgsql security definer set search_path = '' as $$
 declare
@@ -111,10 +111,10 @@ begin
   end if;
   return project_sync.session_json(session);
 end $$;
-comment on function public.preview_session(uuid) is 'project_sync_sessions: a session of the caller''s own';
+comment on function public.preview_session(uuid) is 'project_sync_sessions: a session of the caller';
 
--- Over from now on, whether or not its machine can be removed at once. By its owner, who writes the project, or the service.
--- With a claim, only while it is that caller's: nothing happens to one whose start another has taken over.
+-- Ends a session at once, also if its machine cannot be removed yet. Allowed for its owner, for writers of the project and
+-- for the service. With a claim: only if the session still has this claim.
 drop function if exists public.end_preview_session(uuid, text);
 create or replace function public.end_preview_session(session_uuid uuid, why text default 'asked', claim uuid default null) returns jsonb
 language plpgsql security definer set search_path = '' as $$
@@ -134,9 +134,9 @@ begin
 end $$;
 comment on function public.end_preview_session(uuid, text, uuid) is 'project_sync_sessions: ends a session';
 
--- For the service alone, from here on.
+-- The functions below are for the service only.
 
--- Whoever finds the machine of a running session dead asks for this before starting it again: `go` is true for one of them.
+-- Called before the dead machine of a running session is started again: `go` is true for one caller.
 create or replace function public.restart_preview_session(session_uuid uuid, claim uuid) returns jsonb
 language plpgsql security definer set search_path = '' as $$
 declare
@@ -151,9 +151,9 @@ begin
     'go', session.state = 'starting' and session.claim = restart_preview_session.claim,
     'lease_seconds', greatest(0, floor(extract(epoch from session.lease_until - now()))));
 end $$;
-comment on function public.restart_preview_session(uuid, uuid) is 'project_sync_service: its machine died and is to be started again';
+comment on function public.restart_preview_session(uuid, uuid) is 'project_sync_service: the session''s machine must be started again';
 
--- False where the session was ended, or its owner lost the project, while its machine started: the machine has to go again.
+-- False if the session ended or its owner lost access while the machine started: the machine must be removed.
 create or replace function public.preview_session_started(session_uuid uuid, p_provider text, p_machine_id text, p_preview_url text)
 returns boolean language plpgsql security definer set search_path = '' as $$
 begin
@@ -163,15 +163,15 @@ begin
       and coalesce(project_sync.person_may_read(s.owner_id, s.project_id), false);
   return found;
 end $$;
-comment on function public.preview_session_started(uuid, text, text, text) is 'project_sync_service: its machine runs';
+comment on function public.preview_session_started(uuid, text, text, text) is 'project_sync_service: the machine runs';
 
 create or replace function public.preview_session_gone(session_uuid uuid) returns void
 language sql security definer set search_path = '' as $$
   update public.preview_sessions s set state = 'ended' where s.id = session_uuid and s.state = 'ending'
 $$;
-comment on function public.preview_session_gone(uuid) is 'project_sync_service: its machine is removed';
+comment on function public.preview_session_gone(uuid) is 'project_sync_service: the machine was removed';
 
--- `live`, `ended`, `no_right` (its owner lost the project) or `unknown`.
+-- `live`, `ended`, `no_right` (its owner lost access) or `unknown`.
 create or replace function public.renew_preview_session(session_uuid uuid, project_uuid uuid) returns text
 language plpgsql security definer set search_path = '' as $$
 declare
@@ -184,10 +184,10 @@ begin
   update public.preview_sessions s set renewed_at = now() where s.id = session_uuid;
   return 'live';
 end $$;
-comment on function public.renew_preview_session(uuid, uuid) is 'project_sync_service: whether a session still may';
+comment on function public.renew_preview_session(uuid, uuid) is 'project_sync_service: whether a session may renew its token';
 
--- Ends what nobody uses or nobody may use any more, and gives every session whose machine is still to be removed. Saving
--- counts as using: the project's last revision.
+-- Ends unused sessions and sessions without access, and returns every session whose machine must be removed. A save counts as
+-- use (time of the project's last revision).
 create or replace function public.sweep_preview_sessions(idle_seconds integer) returns jsonb
 language plpgsql security definer set search_path = '' as $$
 begin
@@ -203,7 +203,7 @@ begin
 end $$;
 comment on function public.sweep_preview_sessions(integer) is 'project_sync_service: ends idle sessions';
 
--- Which of these are live: a machine of any other session is an orphan.
+-- The live ones of these sessions. A machine of any other session is an orphan.
 create or replace function public.live_preview_sessions(session_uuids uuid[]) returns jsonb
 language sql stable security definer set search_path = '' as $$
   select coalesce(jsonb_agg(s.id), '[]') from public.preview_sessions s where s.id = any(session_uuids) and s.ended_at is null
@@ -212,16 +212,16 @@ comment on function public.live_preview_sessions(uuid[]) is 'project_sync_servic
 
 do $$
 declare
-  made record;
+  api_function record;
 begin
-  for made in select p.oid::regprocedure as signature, obj_description(p.oid, 'pg_proc') like 'project_sync_service:%' as for_service
+  for api_function in select p.oid::regprocedure as signature, obj_description(p.oid, 'pg_proc') like 'project_sync_service:%' as for_service
     from pg_proc p where p.pronamespace = 'public'::regnamespace and p.proname in ('open_preview_session', 'preview_session',
       'end_preview_session', 'restart_preview_session', 'preview_session_started', 'preview_session_gone', 'renew_preview_session',
       'sweep_preview_sessions', 'live_preview_sessions')
   loop
-    execute format('revoke all on function %s from public, anon, authenticated, service_role, preview_agent', made.signature);
-    execute format('grant execute on function %s to service_role', made.signature);
-    if not made.for_service then execute format('grant execute on function %s to authenticated', made.signature); end if;
+    execute format('revoke all on function %s from public, anon, authenticated, service_role, preview_agent', api_function.signature);
+    execute format('grant execute on function %s to service_role', api_function.signature);
+    if not api_function.for_service then execute format('grant execute on function %s to authenticated', api_function.signature); end if;
   end loop;
 end $$;
 revoke all on function project_sync.person_may_read(uuid, uuid), project_sync.session_json(public.preview_sessions),

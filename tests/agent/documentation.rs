@@ -11,7 +11,7 @@ use crate::support::markdown::{documents, fences, inline, root};
 use crate::support::world::World;
 use crate::support::{DEADLINE, port};
 use clap::CommandFactory;
-use preview_agent::cli::arguments::Cli;
+use preview_agent::command_line::Cli;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// What becomes of a documented command here.
@@ -76,9 +76,9 @@ const COMMANDS: &[(&str, Tried)] = &[
     ),
     (
         "psql -1 -f take_back.sql",
-        Not("`supabase/tests/run older` does it on a real server", &["supabase/take_back.sql"]),
+        Not("`supabase/tests/run legacy` does it on a real server", &["supabase/take_back.sql"]),
     ),
-    ("supabase/tests/run database older load", Not("minutes: `tests/run suites` does it", &["supabase/tests/run"])),
+    ("supabase/tests/run database legacy load", Not("minutes: `tests/run suites` does it", &["supabase/tests/run"])),
 ];
 
 /// Fenced shell commands, lines that go on joined, and the README's table of commands.

@@ -4,7 +4,7 @@ use std::io::{Cursor, Write};
 use std::path::Path;
 
 use crate::snapshot_support::{Done, Files, PROJECT, files, hydrate, hydrate_within, limits, plain_zip, snapshot_of};
-use preview_agent::sync::snapshot::{Limits, ManifestFault, SnapshotError, Source};
+use preview_agent::sync::snapshot::{Limits, ManifestFault, SnapshotError, SnapshotSource};
 use serde_json::{Value, json};
 use sync_core::{ContentHash, PathError};
 use zip::write::SimpleFileOptions;
@@ -17,7 +17,7 @@ fn extract(zip: &[u8]) -> Done {
 fn extract_within(zip: &[u8], limits: Limits) -> Done {
     let temp = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(temp.path(), zip).unwrap();
-    hydrate_within(&Source::File(temp.path().to_owned()), limits)
+    hydrate_within(&SnapshotSource::File(temp.path().to_owned()), limits)
 }
 
 fn names(names: &[&str]) -> Vec<u8> {
@@ -49,6 +49,14 @@ fn paths_that_no_project_has_are_refused() {
 fn names_that_begin_with_a_dot_and_a_slash_are_plain() {
     let done = extract(&names(&["./a", "./src/b"]));
     assert_eq!(done.on_disk().into_keys().collect::<Vec<_>>(), ["a", "src/b"]);
+}
+
+#[test]
+fn the_manifest_is_not_counted_as_a_file() {
+    let done = extract(&snapshot_of(&Files::new(), PROJECT));
+    assert_eq!((done.extracted().files.len(), done.extracted().skipped), (0, 0));
+    assert_eq!(done.extracted().expanded_bytes, 0, "bytes of files");
+    assert_eq!(done.progress.last().unwrap().files, 0);
 }
 
 #[test]
@@ -200,7 +208,7 @@ fn archives_of_every_tool_become_the_same_files() {
     for entry in std::fs::read_dir(fixtures).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "zip") {
-            let done = hydrate(&Source::File(path.clone()));
+            let done = hydrate(&SnapshotSource::File(path.clone()));
             let found = done.on_disk();
             assert_eq!(
                 found.keys().collect::<Vec<_>>(),

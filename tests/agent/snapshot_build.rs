@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use crate::snapshot_support::{PROJECT, files, hydrate};
-use preview_agent::sync::snapshot::Source;
+use preview_agent::sync::snapshot::SnapshotSource;
 
 fn snapshot(dir: &Path, out: &Path, env: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_preview-agent"))
@@ -42,13 +42,13 @@ fn a_folder_becomes_a_snapshot_and_a_folder_again() {
     assert!(snapshot(dir.path(), &second, &[]).status.success());
     assert!(std::fs::read(&first).unwrap() == std::fs::read(&second).unwrap(), "not reproducible");
 
-    let done = hydrate(&Source::File(first.clone()));
+    let done = hydrate(&SnapshotSource::File(first.clone()));
     done.assert_holds(&files());
     assert_eq!(done.extracted().revision, Some(41));
 
     // The time is in the manifest alone.
     assert!(snapshot(dir.path(), &second, &[("SOURCE_DATE_EPOCH", "1795238055")]).status.success());
-    let later = hydrate(&Source::File(second));
+    let later = hydrate(&SnapshotSource::File(second));
     later.assert_holds(&files());
     assert_eq!(later.extracted().snapshot_id, done.extracted().snapshot_id);
     let names: Vec<_> = std::fs::read_dir(out.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();

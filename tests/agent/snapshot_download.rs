@@ -6,7 +6,7 @@ use crate::snapshot_support::{
     Answer, PROJECT, SECRET, Server, cut, files, hydrate, hydrate_within, limits, ok, part, plain_zip, range_start,
     response, snapshot_of,
 };
-use preview_agent::sync::snapshot::{Limits, SnapshotError, Source};
+use preview_agent::sync::snapshot::{Limits, SnapshotError, SnapshotSource};
 
 #[test]
 fn a_whole_download_is_extracted_and_told_of() {
@@ -29,12 +29,12 @@ fn a_local_file_is_extracted() {
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join("x.zip");
     std::fs::write(&path, plain_zip(&files())).unwrap();
-    let done = hydrate(&Source::File(path));
+    let done = hydrate(&SnapshotSource::File(path));
     done.assert_holds(&files());
     assert_eq!((done.extracted().revision, done.extracted().files[0].version), (None, None));
     assert_eq!(done.progress.last().unwrap().files, files().len() as u64);
 
-    let done = hydrate(&Source::File(temp.path().join("none.zip")));
+    let done = hydrate(&SnapshotSource::File(temp.path().join("none.zip")));
     assert!(matches!(done.error(), SnapshotError::Read(path, _) if path.ends_with("none.zip")));
 }
 
@@ -162,7 +162,7 @@ fn a_server_that_stays_in_trouble_is_given_up() {
     assert_eq!(server.requests().len(), 4);
 
     // Nobody listens there.
-    let gone = Source::Url(format!("http://127.0.0.1:1/x.zip?token={SECRET}").into());
+    let gone = SnapshotSource::Url(format!("http://127.0.0.1:1/x.zip?token={SECRET}").into());
     assert!(matches!(hydrate(&gone).error(), SnapshotError::GaveUp { attempts: 4, .. }));
 }
 
@@ -224,7 +224,7 @@ fn redirects_are_followed_and_loops_are_not() {
 #[test]
 fn what_is_no_url_is_not_asked() {
     for url in ["", "snapshot.zip", "ftp://host/s3cret-signature", "file:///etc/passwd"] {
-        assert!(matches!(hydrate(&Source::Url(url.to_owned().into())).error(), SnapshotError::Url), "{url}");
+        assert!(matches!(hydrate(&SnapshotSource::Url(url.to_owned().into())).error(), SnapshotError::Url), "{url}");
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use preview_agent::sync::net::Net;
-use preview_agent::sync::snapshot::{self, Limits, Source};
+use preview_agent::sync::snapshot::{self, Limits, SnapshotSource};
 use preview_agent::sync::workspace::Workspace;
 
 use crate::agent;
@@ -35,7 +35,7 @@ async fn hydrate(url: &str, dir: &Path, limit: u64) -> Result<(), Box<dyn std::e
     let mut workspace = Workspace::open(&agent::project(dir), &dir.join(".preview-agent"), PROJECT)?;
     let http = Net::new(None)?.http_client()?;
     let stage = workspace.hydration_dir()?;
-    let source = Source::Url(url.to_owned().into());
+    let source = SnapshotSource::Url(url.to_owned().into());
     let extracted = snapshot::hydrate(&source, PROJECT, &http, stage, &limits, |_| {}).await?;
     tokio::task::spawn_blocking(move || workspace.take_over(&extracted.files).map(drop)).await??;
     Ok(())

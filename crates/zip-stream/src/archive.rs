@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use flate2::Decompress;
 
+use crate::byte_source::ByteSource;
 use crate::directory::{self, Listed};
 use crate::entry::{Current, Entry};
 use crate::error::{Fault, ZipError};
 use crate::limits::Limits;
 use crate::record::{CENTRAL, DESCRIPTOR, END, HAS_DESCRIPTOR, LOCAL, Local, ONE_PART, STORED, ZIP64_END};
-use crate::source::Source;
 use crate::spool::{self, Maker, Sizes};
 
 /// A zip, read forwards.
 pub struct Archive<R> {
-    pub(crate) source: Source<R>,
+    pub(crate) source: ByteSource<R>,
     pub(crate) limits: Limits,
     pub(crate) inflate: Decompress,
     /// Bytes of all content so far.
@@ -42,7 +42,7 @@ impl<R: BufRead> Archive<R> {
     /// An archive that `input` begins with and ends with. `input` gives what it has: 64 KiB at a time and more is good.
     pub fn new(input: R, limits: Limits) -> Archive<R> {
         Archive {
-            source: Source::new(input, 0, limits.compressed),
+            source: ByteSource::new(input, 0, limits.compressed),
             limits,
             inflate: Decompress::new(false),
             expanded: 0,

@@ -3,10 +3,10 @@
 use std::io::BufRead;
 use std::sync::Arc;
 
+use crate::byte_source::ByteSource;
 use crate::error::{Fault, ZipError};
 use crate::limits::Limits;
 use crate::record::{CENTRAL, Central, END, Fields, HAS_DESCRIPTOR, ZIP64_END, ZIP64_LOCATOR};
-use crate::source::Source;
 
 /// An entry that was read to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +25,11 @@ pub struct Listed {
 }
 
 /// Reads from the central directory's first byte to the archive's last.
-pub(crate) fn check<R: BufRead>(source: &mut Source<R>, read: &mut [Listed], limits: &Limits) -> Result<(), ZipError> {
+pub(crate) fn check<R: BufRead>(
+    source: &mut ByteSource<R>,
+    read: &mut [Listed],
+    limits: &Limits,
+) -> Result<(), ZipError> {
     let start = source.at();
     for entry in &mut *read {
         let at = source.at();
@@ -93,7 +97,7 @@ impl Place {
     }
 }
 
-fn zip64_end<R: BufRead>(source: &mut Source<R>, place: &Place) -> Result<(), ZipError> {
+fn zip64_end<R: BufRead>(source: &mut ByteSource<R>, place: &Place) -> Result<(), ZipError> {
     let at = source.at();
     let end = Fields(source.array::<56>()?);
     let rest = end.u64(4).checked_sub(44).ok_or_else(|| Fault::Zip64End.at(at))?;
@@ -108,7 +112,7 @@ fn zip64_end<R: BufRead>(source: &mut Source<R>, place: &Place) -> Result<(), Zi
     if is_right { Ok(()) } else { Err(Fault::Zip64End.at(at)) }
 }
 
-fn end<R: BufRead>(source: &mut Source<R>, place: &Place, zip64: bool) -> Result<(), ZipError> {
+fn end<R: BufRead>(source: &mut ByteSource<R>, place: &Place, zip64: bool) -> Result<(), ZipError> {
     let at = source.at();
     match source.signature()? {
         END => {}
@@ -135,7 +139,7 @@ fn end<R: BufRead>(source: &mut Source<R>, place: &Place, zip64: bool) -> Result
 /// Tools that come from tapes write whole blocks, the last one filled up with zeros, also into a pipe.
 pub(crate) const BLOCK: usize = 10_240;
 
-fn padding<R: BufRead>(source: &mut Source<R>) -> Result<(), ZipError> {
+fn padding<R: BufRead>(source: &mut ByteSource<R>) -> Result<(), ZipError> {
     let end = source.at();
     loop {
         let at = source.at();

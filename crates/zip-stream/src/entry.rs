@@ -5,10 +5,10 @@ use crc32fast::Hasher;
 use flate2::{FlushDecompress, Status};
 
 use crate::archive::{Archive, State};
+use crate::byte_source::ByteSource;
 use crate::directory::Listed;
 use crate::error::{Fault, ZipError};
 use crate::record::{CENTRAL, DESCRIPTOR, HAS_DESCRIPTOR, LOCAL, Local, STORED};
-use crate::source::Source;
 
 /// An entry, to be read now or passed over.
 pub struct Entry<'a, R> {
@@ -109,7 +109,7 @@ impl Current {
     }
 
     /// How many bytes were written into `buffer`, and whether these are the last ones.
-    fn copy<R: BufRead>(&mut self, source: &mut Source<R>, buffer: &mut [u8]) -> Result<(usize, bool), ZipError> {
+    fn copy<R: BufRead>(&mut self, source: &mut ByteSource<R>, buffer: &mut [u8]) -> Result<(usize, bool), ZipError> {
         let left = self.left();
         let chunk = if left == 0 { &[] } else { source.chunk()? };
         let count = cut(chunk, left).len().min(buffer.len());
@@ -126,7 +126,7 @@ impl Current {
     fn inflate<R: BufRead>(
         &mut self,
         inflate: &mut flate2::Decompress,
-        source: &mut Source<R>,
+        source: &mut ByteSource<R>,
         buffer: &mut [u8],
     ) -> Result<(usize, bool), ZipError> {
         loop {
@@ -167,7 +167,7 @@ impl Current {
     }
 
     /// Everything was read: is it what was announced?
-    fn end<R: BufRead>(&mut self, source: &mut Source<R>) -> Result<Listed, ZipError> {
+    fn end<R: BufRead>(&mut self, source: &mut ByteSource<R>) -> Result<Listed, ZipError> {
         let at = source.at();
         let computed = std::mem::take(&mut self.hasher).finalize();
         if self.compressed.is_some_and(|recorded| recorded != self.consumed) {
@@ -199,7 +199,7 @@ impl Current {
 
     /// A descriptor comes with a signature or without, and with sizes of four bytes or eight, and nothing says which.
     /// So it is that form which says what was read, and which another record follows.
-    fn descriptor<R: BufRead>(&self, source: &mut Source<R>, crc: u32) -> Result<(), ZipError> {
+    fn descriptor<R: BufRead>(&self, source: &mut ByteSource<R>, crc: u32) -> Result<(), ZipError> {
         const LONGEST: usize = 24;
         let at = source.at();
         let ahead = source.peek(LONGEST + 4)?;

@@ -9,6 +9,7 @@
 //! [`write_snapshot`] is the other direction: the same files give the same bytes.
 
 mod archive;
+mod byte_source;
 mod directory;
 mod entry;
 mod error;
@@ -16,7 +17,6 @@ mod limits;
 mod manifest;
 mod name;
 mod record;
-mod source;
 mod spool;
 mod write;
 
@@ -26,4 +26,4 @@ pub use entry::Entry;
 pub use error::{Fault, Rejected, ZipError};
 pub use limits::Limits;
 pub use manifest::{MANIFEST, Manifest, ManifestFile, snapshot_id};
-pub use write::{About, LOCK_FILES, WriteError, write_snapshot};
+pub use write::{SnapshotFile, SnapshotInfo, WriteError, write_snapshot};

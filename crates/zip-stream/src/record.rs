@@ -2,10 +2,10 @@
 
 use std::io::BufRead;
 
+use crate::byte_source::ByteSource;
 use crate::error::{Fault, ZipError};
 use crate::limits::Limits;
 use crate::name;
-use crate::source::Source;
 
 pub(crate) const LOCAL: u32 = u32::from_le_bytes(*b"PK\x03\x04");
 pub(crate) const DESCRIPTOR: u32 = u32::from_le_bytes(*b"PK\x07\x08");
@@ -53,7 +53,7 @@ pub(crate) struct Central {
 
 impl Local {
     /// Reads it from its signature on.
-    pub fn read<R: BufRead>(source: &mut Source<R>, limits: &Limits) -> Result<Local, ZipError> {
+    pub fn read<R: BufRead>(source: &mut ByteSource<R>, limits: &Limits) -> Result<Local, ZipError> {
         let at = source.at();
         let fixed = Fields(source.array::<30>()?);
         let raw = source.take(fixed.u16(26).into())?;
@@ -78,7 +78,7 @@ impl Local {
 
 impl Central {
     /// Reads it from its signature on.
-    pub fn read<R: BufRead>(source: &mut Source<R>, limits: &Limits) -> Result<Central, ZipError> {
+    pub fn read<R: BufRead>(source: &mut ByteSource<R>, limits: &Limits) -> Result<Central, ZipError> {
         let at = source.at();
         let fixed = Fields(source.array::<46>()?);
         let raw = source.take(fixed.u16(28).into())?;

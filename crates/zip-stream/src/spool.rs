@@ -6,11 +6,11 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 
+use crate::byte_source::{ByteSource, read_from};
 use crate::directory::BLOCK;
 use crate::error::{Fault, ZipError};
 use crate::limits::Limits;
 use crate::record::{CENTRAL, Central, END, Fields, ZIP64_END, ZIP64_LOCATOR};
-use crate::source::{Source, read_from};
 
 /// Where a file for the bytes is made; nothing of it may be left behind.
 pub(crate) type Maker = Box<dyn FnMut() -> io::Result<File> + Send>;
@@ -29,7 +29,7 @@ pub(crate) fn sizes(file: &File, base: u64, length: u64, limits: &Limits) -> Res
         return Err(misplaced());
     }
     let input = read_from(file, directory).map_err(ZipError::Spool)?;
-    let mut source = Source::new(input, base + directory, u64::MAX);
+    let mut source = ByteSource::new(input, base + directory, u64::MAX);
     let mut sizes = Sizes::new();
     while source.signature()? == CENTRAL {
         let listed = Central::read(&mut source, limits)?;

@@ -1,15 +1,20 @@
 use clap::Parser;
 
-use crate::cli::arguments::Cli;
-
 use super::*;
+
+/// The flags of `run` alone.
+#[derive(Debug, Parser)]
+struct Flags {
+    #[command(flatten)]
+    run: RunArgs,
+}
 
 const PROJECT: &str = "11111111-1111-4111-8111-111111111111";
 
 /// The flags after `preview-agent`, in an environment.
 fn resolve(flags: &[&str], environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
-    let cli = Cli::try_parse_from(["preview-agent"].iter().chain(flags)).expect("flags that parse");
-    Config::resolve(cli.run, environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect())
+    let flags = Flags::try_parse_from(["preview-agent"].iter().chain(flags)).expect("flags that parse");
+    Config::resolve(flags.run, environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect())
 }
 
 fn said(flags: &[&str], environment: &[(&str, &str)]) -> String {
@@ -35,7 +40,7 @@ fn a_local_snapshot_is_enough() {
     assert_eq!(config.project_dir, Path::new("/app/project"));
     assert_eq!(config.state_dir, Path::new("/app/.preview-agent"));
     assert!(config.supabase.is_none());
-    assert!(matches!(config.snapshot, Some(Source::File(file)) if file.is_absolute()));
+    assert!(matches!(config.snapshot, Some(SnapshotSource::File(file)) if file.is_absolute()));
 }
 
 #[test]
@@ -74,7 +79,7 @@ fn a_secret_never_stands_in_an_error() {
 #[test]
 fn a_flag_wins_over_the_environment() {
     let config = resolve(&with(&["--snapshot", "/x.zip"]), &[("SNAPSHOT_URL", "https://x.test/y.zip")]).unwrap();
-    assert!(matches!(config.snapshot, Some(Source::File(_))));
+    assert!(matches!(config.snapshot, Some(SnapshotSource::File(_))));
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn reads_a_jwt_and_does_not_print_it() {
     let text =
         jwt(&format!(r#"{{"role":"preview_agent","project_id":"{PROJECT}","session_id":"s","iat":10.5,"exp":70}}"#));
     let token = Token::parse(&format!(" {text}\n"), &PROJECT.to_uppercase()).unwrap();
-    assert_eq!((token.kind(), token.expose(), token.role()), (Kind::Jwt, &*text, Some("preview_agent")));
+    assert_eq!((token.format(), token.expose(), token.role()), (TokenFormat::Jwt, &*text, Some("preview_agent")));
     assert_eq!((token.lifetime(), token.project_id()), (Some(Duration::from_millis(59_500)), PROJECT));
     assert_eq!(token.expiry(), Some(UNIX_EPOCH + Duration::from_secs(70)));
     assert!(!format!("{token:?}").contains("c2ln"), "a token must not print");
@@ -30,10 +30,10 @@ fn reads_a_jwt_and_does_not_print_it() {
 }
 
 #[test]
-fn reads_the_older_envelope_padded_or_not() {
+fn reads_the_legacy_envelope_with_and_without_padding() {
     for padding in ["", "=", "=="] {
         let token = Token::parse(&format!("{}{padding}", own("anon-key")), PROJECT).unwrap();
-        assert_eq!((token.kind(), token.expose(), token.role()), (Kind::Envelope, "anon-key", None));
+        assert_eq!((token.format(), token.expose(), token.role()), (TokenFormat::Envelope, "anon-key", None));
         assert_eq!(token.lifetime(), Some(Duration::from_secs(3600)));
         assert!(!format!("{token:?}").contains("anon-key"), "a token must not print");
     }
@@ -42,7 +42,7 @@ fn reads_the_older_envelope_padded_or_not() {
 }
 
 #[test]
-fn refuses_each_for_its_own_reason() {
+fn rejects_invalid_tokens_with_specific_errors() {
     let refused = |text: &str| Token::parse(text, PROJECT).unwrap_err();
     assert_eq!(refused(""), TokenError::EnvelopeJson);
     assert_eq!(refused("no!sense"), TokenError::Malformed);
@@ -69,14 +69,14 @@ fn refuses_each_for_its_own_reason() {
 }
 
 #[test]
-fn a_renewal_replaces_the_token_everywhere() {
+fn clones_of_a_cell_share_the_renewed_token() {
     let cell = TokenCell::new(Token::parse(&own("one"), PROJECT).unwrap());
     cell.clone().replace(Token::parse(&own("two"), PROJECT).unwrap());
     assert_eq!(cell.current().expose(), "two");
 }
 
 #[test]
-fn finds_a_service_key_wherever_it_lies() {
+fn finds_a_service_key_in_every_setting() {
     let found = |name: &str, value: &str| {
         let others = [("PATH".to_owned(), "/bin".to_owned()), (name.to_owned(), value.to_owned())];
         service_key_in(others.into_iter())

@@ -7,12 +7,12 @@ use std::os::unix::fs::PermissionsExt;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
-use sync_core::{Content, ContentHash, Op, Outcome, ProjectPath, Written};
+use sync_core::{Content, ContentHash, Op, OpResult, Outcome, PendingReason, ProjectPath};
 
+use super::parents::Missing;
 use super::stage::Staged;
-use super::walk::Missing;
-use super::{Workspace, walk};
-use crate::sync::stamp::Stamp;
+use super::{Workspace, parents};
+use crate::sync::files::FileStamp;
 
 /// Files up to this size are compared in one read.
 const COMPARE_BUFFER: usize = 64 * 1024;
@@ -21,11 +21,11 @@ const COMPARE_BUFFER: usize = 64 * 1024;
 enum Prepared {
     Failed(Outcome),
     /// Exactly that stands there.
-    Same(Stamp, ContentHash),
+    Same(FileStamp, ContentHash),
     Rename {
         staged: Staged,
         bytes: u64,
-        stamp: Stamp,
+        stamp: FileStamp,
         hash: ContentHash,
     },
     Delete,
@@ -35,21 +35,24 @@ enum Prepared {
 
 impl Workspace {
     /// Carries out a batch; the answer has one entry an operation, in its order. One that fails does not stop the rest.
-    pub fn apply(&mut self, ops: Vec<Op>) -> Vec<Written> {
+    pub fn apply(&mut self, ops: Vec<Op>) -> Vec<OpResult> {
         let clashes = self.clashes(&ops);
         let prepare = |op: &Op| if clashes.contains(Op::path(op)) { self.clash(op) } else { self.prepare(op) };
         let prepared: Vec<_> = ops.iter().map(prepare).collect();
         if let Err(error) = self.record(&ops, &prepared) {
             return ops
                 .iter()
-                .map(|op| Written { path: op.path().clone(), outcome: failed(op.path(), "record", &error) })
+                .map(|op| OpResult { path: op.path().clone(), outcome: failed(op.path(), "record", &error) })
                 .collect();
         }
         let mut outcomes: Vec<_> =
             ops.iter().zip(&prepared).map(|(op, prepared)| self.carry_out(op.path(), prepared)).collect();
         // A file that becomes a directory (or the other way round) finds its place only once the batch's deletes are done.
         for (at, op) in ops.iter().enumerate() {
-            if matches!(&outcomes[at], Outcome::Failed { reason: "is_a_directory" | "not_a_directory", .. }) {
+            if matches!(
+                &outcomes[at],
+                Outcome::Failed { reason: PendingReason::IsADirectory | PendingReason::NotADirectory, .. }
+            ) {
                 outcomes[at] = self.carry_out(op.path(), &prepared[at]);
             }
         }
@@ -63,7 +66,7 @@ impl Workspace {
         if let Err(error) = self.owned.remove(gone) {
             tracing::warn!(event_type = "state_not_kept", %error, "a delete is not recorded: {error}");
         }
-        ops.iter().zip(outcomes).map(|(op, outcome)| Written { path: op.path().clone(), outcome }).collect()
+        ops.iter().zip(outcomes).map(|(op, outcome)| OpResult { path: op.path().clone(), outcome }).collect()
     }
 
     /// Records what is about to be made as owned, so that a crash between two renames leaves nothing unknown.
@@ -83,7 +86,7 @@ impl Workspace {
         }
         let error =
             format!("cannot write {path}: this disk takes it for another file, whose name differs only in case");
-        Prepared::Failed(Outcome::Failed { reason: "case_conflict", error })
+        Prepared::Failed(Outcome::Failed { reason: PendingReason::CaseConflict, error })
     }
 
     fn prepare(&self, op: &Op) -> Prepared {
@@ -109,7 +112,7 @@ impl Workspace {
         }
     }
 
-    fn stage_bytes(&self, bytes: &[u8], mode: Option<u32>) -> io::Result<(Staged, u64, Stamp)> {
+    fn stage_bytes(&self, bytes: &[u8], mode: Option<u32>) -> io::Result<(Staged, u64, FileStamp)> {
         let (staged, mut file) = self.stage.create_unnamed()?;
         match file.write_all(bytes).and_then(|()| self.finish(&file, mode)) {
             Ok(stamp) => Ok((staged, bytes.len() as u64, stamp)),
@@ -120,7 +123,7 @@ impl Workspace {
         }
     }
 
-    fn staged(&self, id: sync_core::StageId, mode: Option<u32>) -> io::Result<(Staged, u64, Stamp)> {
+    fn staged(&self, id: sync_core::StageId, mode: Option<u32>) -> io::Result<(Staged, u64, FileStamp)> {
         let staged = self.stage.take(id).ok_or_else(|| io::Error::other("the staged file is gone"))?;
         let file = self.stage.open_staged(&staged)?;
         let stamp = self.finish(&file, mode)?;
@@ -128,7 +131,7 @@ impl Workspace {
     }
 
     /// Gives a staged file its mode and its owner, in this order: a file of another user's takes another right to change.
-    fn finish(&self, file: &File, mode: Option<u32>) -> io::Result<Stamp> {
+    fn finish(&self, file: &File, mode: Option<u32>) -> io::Result<FileStamp> {
         keep_mode(file, mode)?;
         self.user.as_ref().map_or(Ok(()), |user| user.own(file))?;
         stamp_of(file)
@@ -139,20 +142,20 @@ impl Workspace {
             Prepared::Failed(outcome) => outcome.clone(),
             Prepared::Nothing => Outcome::Unchanged,
             Prepared::Same(stamp, hash) => {
-                self.noted.put(path.clone(), *stamp, *hash);
+                self.stamps.put(path.clone(), *stamp, *hash);
                 Outcome::Unchanged
             }
             Prepared::Rename { staged, bytes, stamp, hash } => match self.rename(staged, path) {
                 Ok((created, after)) => {
                     let stamp = after.map_or(*stamp, |after| stamp.renamed(after));
-                    self.noted.put(path.clone(), stamp, *hash);
+                    self.stamps.put(path.clone(), stamp, *hash);
                     Outcome::Changed { created, bytes: *bytes }
                 }
                 Err(error) => failed(path, "write", &error.into()),
             },
             Prepared::Delete => match self.delete(path) {
                 Ok(deleted) => {
-                    self.noted.forget(path);
+                    self.stamps.forget(path);
                     if deleted { Outcome::Changed { created: false, bytes: 0 } } else { Outcome::Unchanged }
                 }
                 Err(error) => failed(path, "delete", &error.into()),
@@ -161,8 +164,8 @@ impl Workspace {
     }
 
     /// Whether the file is new, and its stamp. A symlink at the place is replaced, not followed.
-    fn rename(&mut self, staged: &Staged, path: &ProjectPath) -> Result<(bool, Option<Stamp>), Errno> {
-        let parent = walk::parent(self.root.as_fd(), path, Missing::IsMade(self.user.as_ref()))?;
+    fn rename(&mut self, staged: &Staged, path: &ProjectPath) -> Result<(bool, Option<FileStamp>), Errno> {
+        let parent = parents::parent(self.root.as_fd(), path, Missing::IsMade(self.user.as_ref()))?;
         let name = path.file_name();
         let created = match rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
@@ -170,8 +173,8 @@ impl Workspace {
                 rustix::fs::unlinkat(&parent, name, AtFlags::REMOVEDIR).map_err(|_| Errno::ISDIR)?;
                 true
             }
-            Ok(_) if self.keeps_foreign && !self.noted.holds(path) => {
-                self.put_aside(path).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+            Ok(_) if self.quarantines_replaced && !self.stamps.holds(path) => {
+                self.quarantine(path).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
                 false
             }
             Ok(_) => false,
@@ -180,12 +183,12 @@ impl Workspace {
         };
         self.stage.rename(staged, &parent, name)?;
         let after = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).ok();
-        Ok((created, after.map(|stat| Stamp::of(&stat))))
+        Ok((created, after.map(|stat| FileStamp::of(&stat))))
     }
 
     /// Whether there was something to delete.
     fn delete(&self, path: &ProjectPath) -> Result<bool, Errno> {
-        let parent = match walk::parent(self.root.as_fd(), path, Missing::Fails) {
+        let parent = match parents::parent(self.root.as_fd(), path, Missing::Fails) {
             // A file or symlink where a directory was means that the path does not exist.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(false),
             other => other?,
@@ -198,16 +201,16 @@ impl Workspace {
             Err(error) => return Err(error),
             Ok(_) => rustix::fs::unlinkat(&parent, name, AtFlags::empty())?,
         }
-        walk::prune(self.root.as_fd(), path);
+        parents::prune(self.root.as_fd(), path);
         Ok(true)
     }
 
     /// What stands at `path` now: exactly the content that is to be written, or something else with this mode.
     #[allow(clippy::unnecessary_cast, reason = "a mode has 16 bits on macOS")]
     fn standing(&self, path: &ProjectPath, content: &Content, hash: ContentHash) -> Result<Standing, Errno> {
-        // A symlink on the way leads to no file that is noted: what counts is still opened by handle.
+        // A symlink on the way leads to no file that is stamps: what counts is still opened by handle.
         let stat = rustix::fs::statat(self.root.as_fd(), path.as_str(), AtFlags::SYMLINK_NOFOLLOW)?;
-        if self.noted.hash_of(path, Stamp::of(&stat)).is_some_and(|known| known != hash) {
+        if self.stamps.hash_of(path, FileStamp::of(&stat)).is_some_and(|known| known != hash) {
             return Ok(Standing::Other(Some(stat.st_mode as u32 & 0o777)));
         }
         let (mut file, stat) = match self.open_file(path) {
@@ -218,12 +221,12 @@ impl Workspace {
             Content::Bytes(bytes) => stat.st_size as usize == bytes.len() && holds(&mut file, bytes),
             Content::Staged(_) => hash_of(&mut file).is_ok_and(|standing| standing == hash),
         };
-        Ok(if same { Standing::Same(Stamp::of(&stat)) } else { Standing::Other(Some(stat.st_mode as u32 & 0o777)) })
+        Ok(if same { Standing::Same(FileStamp::of(&stat)) } else { Standing::Other(Some(stat.st_mode as u32 & 0o777)) })
     }
 
     /// The regular file at `path` and what the system says of it; `ISDIR` for anything else that can be opened.
     pub(super) fn open_file(&self, path: &ProjectPath) -> Result<(File, Stat), Errno> {
-        let parent = walk::parent(self.root.as_fd(), path, Missing::Fails)?;
+        let parent = parents::parent(self.root.as_fd(), path, Missing::Fails)?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file: OwnedFd = rustix::fs::openat(&parent, path.file_name(), flags, Mode::empty())?;
         let stat = rustix::fs::fstat(&file)?;
@@ -239,12 +242,12 @@ fn is_gone(op: &Op, outcome: &Outcome) -> bool {
 }
 
 enum Standing {
-    Same(Stamp),
+    Same(FileStamp),
     Other(Option<u32>),
 }
 
-fn stamp_of(file: &File) -> io::Result<Stamp> {
-    Ok(Stamp::of(&rustix::fs::fstat(file)?))
+fn stamp_of(file: &File) -> io::Result<FileStamp> {
+    Ok(FileStamp::of(&rustix::fs::fstat(file)?))
 }
 
 /// A script stays executable when its text changes.
@@ -284,11 +287,11 @@ pub(super) fn hash_of(file: &mut File) -> io::Result<ContentHash> {
 
 fn failed(path: &ProjectPath, operation: &str, error: &io::Error) -> Outcome {
     let reason = match error.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::NOSPC | Errno::DQUOT) => "no_space",
-        Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => "permission_denied",
-        Some(Errno::ISDIR) => "is_a_directory",
-        Some(Errno::NOTDIR | Errno::LOOP | Errno::EXIST) => "not_a_directory",
-        _ => "io",
+        Some(Errno::NOSPC | Errno::DQUOT) => PendingReason::NoSpace,
+        Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => PendingReason::PermissionDenied,
+        Some(Errno::ISDIR) => PendingReason::IsADirectory,
+        Some(Errno::NOTDIR | Errno::LOOP | Errno::EXIST) => PendingReason::NotADirectory,
+        _ => PendingReason::Io,
     };
     Outcome::Failed { reason, error: format!("cannot {operation} {path}: {error}") }
 }

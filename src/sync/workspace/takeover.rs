@@ -9,10 +9,9 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 use sync_core::ProjectPath;
 
-use super::walk::Missing;
-use super::{Workspace, WorkspaceError, apply, walk};
-use crate::sync::snapshot::ExtractedFile;
-use crate::sync::stamp::Stamp;
+use super::parents::Missing;
+use super::{Workspace, WorkspaceError, apply, parents};
+use crate::sync::files::{ExtractedFile, FileStamp};
 
 /// The stage's directory that a snapshot is extracted into.
 pub(super) const HYDRATE: &str = "hydrate";
@@ -25,7 +24,7 @@ pub struct Takeover {
     /// Stood there already, the same to the byte.
     pub kept: usize,
     /// Foreign or differing files that were put aside.
-    pub found: usize,
+    pub quarantined: usize,
 }
 
 /// One rename that can be taken back.
@@ -66,9 +65,9 @@ pub(super) fn take_over(workspace: &mut Workspace, files: &[ExtractedFile]) -> R
         let is_below = file.path.parent().is_some() && is_in(&whole, &file.path);
         let stamp = file.stamp.filter(|_| is_below).unwrap_or_else(|| {
             let stat = rustix::fs::statat(workspace.root.as_fd(), file.path.as_str(), AtFlags::SYMLINK_NOFOLLOW);
-            stat.map_or(Stamp::UNKNOWN, |stat| Stamp::of(&stat))
+            stat.map_or(FileStamp::UNKNOWN, |stat| FileStamp::of(&stat))
         });
-        workspace.noted.put(file.path.clone(), stamp, file.hash);
+        workspace.stamps.put(file.path.clone(), stamp, file.hash);
     }
     Ok(takeover)
 }
@@ -80,8 +79,8 @@ impl Mover<'_> {
         let wanted: BTreeSet<_> = files.iter().map(|file| &file.path).collect();
         for path in &standing {
             if !wanted.contains(path) {
-                self.put_aside(path).map_err(|error| (path.to_string(), error))?;
-                takeover.found += 1;
+                self.quarantine(path).map_err(|error| (path.to_string(), error))?;
+                takeover.quarantined += 1;
             }
         }
         self.place_whole_trees()?;
@@ -123,8 +122,8 @@ impl Mover<'_> {
                 takeover.kept += 1;
                 return Ok(());
             }
-            self.put_aside(&file.path)?;
-            takeover.found += 1;
+            self.quarantine(&file.path)?;
+            takeover.quarantined += 1;
         }
         self.rename(&file.path)?;
         takeover.placed += 1;
@@ -133,7 +132,7 @@ impl Mover<'_> {
     }
 
     fn rename(&self, path: &ProjectPath) -> Result<(), Errno> {
-        let parent = walk::parent(self.workspace.root.as_fd(), path, Missing::IsMade(self.workspace.user.as_ref()))?;
+        let parent = parents::parent(self.workspace.root.as_fd(), path, Missing::IsMade(self.workspace.user.as_ref()))?;
         rustix::fs::renameat(&self.hydrate, path.as_str(), parent, path.file_name())
     }
 
@@ -146,8 +145,8 @@ impl Mover<'_> {
         Ok(stat.st_size as u64 == file.size && apply::hash_of(&mut standing).is_ok_and(|hash| hash == file.hash))
     }
 
-    fn put_aside(&mut self, path: &ProjectPath) -> io::Result<()> {
-        self.workspace.put_aside(path)?;
+    fn quarantine(&mut self, path: &ProjectPath) -> io::Result<()> {
+        self.workspace.quarantine(path)?;
         self.done.push(Moved::Aside(path.clone()));
         Ok(())
     }
@@ -161,12 +160,12 @@ impl Mover<'_> {
                     let _ = rustix::fs::renameat(root, &name, &self.hydrate, &name);
                 }
                 Moved::Placed(path) => {
-                    let Ok(parent) = walk::parent(root, &path, Missing::Fails) else { continue };
+                    let Ok(parent) = parents::parent(root, &path, Missing::Fails) else { continue };
                     let _ = rustix::fs::unlinkat(&parent, path.file_name(), AtFlags::empty());
-                    walk::prune(root, &path);
+                    parents::prune(root, &path);
                 }
                 Moved::Aside(path) => {
-                    let _ = self.workspace.put_back(&path);
+                    let _ = self.workspace.restore_quarantined(&path);
                 }
             }
         }

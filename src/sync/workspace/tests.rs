@@ -2,10 +2,11 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use bytes::Bytes;
-use sync_core::{Content, ContentHash, Op, Outcome, ProjectPath, Written};
+use sync_core::{Content, ContentHash, Op, OpResult, Outcome, ProjectPath};
 use tempfile::TempDir;
 
 use super::*;
+use crate::sync::files::ExtractedFile;
 
 struct Place {
     temp: TempDir,
@@ -28,7 +29,7 @@ impl Place {
     }
 
     fn apply(&mut self, ops: Vec<Op>) -> Vec<Outcome> {
-        self.workspace.apply(ops).into_iter().map(|Written { outcome, .. }| outcome).collect()
+        self.workspace.apply(ops).into_iter().map(|OpResult { outcome, .. }| outcome).collect()
     }
 
     /// What lies in the stage.
@@ -57,7 +58,7 @@ fn changed(created: bool, bytes: u64) -> Outcome {
 
 fn reason(outcome: &Outcome) -> &'static str {
     match outcome {
-        Outcome::Failed { reason, .. } => reason,
+        Outcome::Failed { reason, .. } => reason.as_str(),
         other => panic!("{other:?} is no failure"),
     }
 }
@@ -193,7 +194,7 @@ fn extracted(place: &Place, files: &[(&str, &str)]) -> Vec<ExtractedFile> {
         }
         dir.write(at, text).unwrap();
         let hash = ContentHash::of(text.as_bytes());
-        let stamp = rustix::fs::statat(&dir, *at, rustix::fs::AtFlags::empty()).ok().map(|stat| Stamp::of(&stat));
+        let stamp = rustix::fs::statat(&dir, *at, rustix::fs::AtFlags::empty()).ok().map(|stat| FileStamp::of(&stat));
         extracted.push(ExtractedFile { path, version: None, hash, size: text.len() as u64, executable: false, stamp });
     }
     extracted
@@ -212,7 +213,7 @@ fn a_snapshot_takes_over_and_puts_foreign_files_aside() {
     let kept = fs::metadata(place.project("same.txt")).unwrap().ino();
     let files = extracted(&place, &[("same.txt", "same"), ("differs.txt", "new"), ("src/new.txt", "new")]);
     let takeover = place.workspace.take_over(&files).unwrap();
-    assert_eq!(takeover, Takeover { placed: 2, kept: 1, found: 2 });
+    assert_eq!(takeover, Takeover { placed: 2, kept: 1, quarantined: 2 });
     assert_eq!(fs::metadata(place.project("same.txt")).unwrap().ino(), kept);
     assert_eq!(place.read("differs.txt"), "new");
     assert_eq!(place.read("src/new.txt"), "new");
@@ -272,7 +273,7 @@ fn what_was_extracted_is_known_by_its_stamps_wherever_it_was_moved() {
     // So that a rename shows in the time of the change, however coarse the clock.
     std::thread::sleep(std::time::Duration::from_millis(20));
     place.workspace.take_over(&files).unwrap();
-    assert_eq!(place.workspace.suspects(), []);
+    assert_eq!(place.workspace.changed_stamps(), []);
     fs::write(place.project("src/b"), "another").unwrap();
-    assert_eq!(place.workspace.suspects(), [path("src/b")]);
+    assert_eq!(place.workspace.changed_stamps(), [path("src/b")]);
 }

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
-use preview_agent::sync::snapshot::{self, Extracted, Limits, Progress, SnapshotError, Source};
-use zip_stream::{About, write_snapshot};
+use preview_agent::sync::snapshot::{self, Extracted, Limits, Progress, SnapshotError, SnapshotSource};
+use zip_stream::{SnapshotFile, SnapshotInfo, write_snapshot};
 
 pub const PROJECT: &str = "11111111-1111-4111-8111-111111111111";
 /// In every URL of a test, and never in an error.
@@ -58,8 +58,8 @@ impl Server {
         Server { url, requests }
     }
 
-    pub fn source(&self) -> Source {
-        Source::Url(self.url.clone().into())
+    pub fn source(&self) -> SnapshotSource {
+        SnapshotSource::Url(self.url.clone().into())
     }
 
     pub fn requests(&self) -> Vec<String> {
@@ -132,8 +132,9 @@ pub fn files() -> Files {
 
 pub fn snapshot_of(files: &Files, project_id: &str) -> Vec<u8> {
     let mut zip = Vec::new();
-    let about = About { project_id, revision: 41, created_at: None };
-    write_snapshot(&mut zip, about, files.iter().map(|(path, bytes)| (path, bytes, 3))).unwrap();
+    let info = SnapshotInfo { project_id, revision: 41, created_at: None };
+    let files = files.iter().map(|(path, bytes)| SnapshotFile { path, bytes, version: 3 });
+    write_snapshot(&mut zip, info, files, sync_core::rules::snapshot_rank).unwrap();
     zip
 }
 
@@ -176,11 +177,11 @@ pub struct Done {
     pub progress: Vec<Progress>,
 }
 
-pub fn hydrate(source: &Source) -> Done {
+pub fn hydrate(source: &SnapshotSource) -> Done {
     hydrate_within(source, limits())
 }
 
-pub fn hydrate_within(source: &Source, limits: Limits) -> Done {
+pub fn hydrate_within(source: &SnapshotSource, limits: Limits) -> Done {
     let temp = tempfile::tempdir().unwrap();
     std::fs::create_dir(temp.path().join("stage")).unwrap();
     let stage = Dir::open_ambient_dir(temp.path().join("stage"), ambient_authority()).unwrap();

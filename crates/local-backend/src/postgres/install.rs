@@ -9,8 +9,8 @@ use crate::digest::hex;
 include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
 
 /// What a Supabase project has and a plain PostgreSQL has not.
-const ROLES: &str = include_str!("../../../../supabase/tests/standins/hosted.sql");
-const SCHEMAS: &str = include_str!("../../../../supabase/tests/standins/schemas.sql");
+const ROLES: &str = include_str!("../../../../tests/db/standins/hosted.sql");
+const SCHEMAS: &str = include_str!("../../../../tests/db/standins/schemas.sql");
 /// The oldest server that the migrations are made for.
 const OLDEST: i32 = 150_000;
 /// Roles belong to the whole server: who installs into two of its databases at once may collide, and tries again.
