@@ -388,9 +388,7 @@ describe('console', () => {
         const read = await outcomeOf(() => fetch(`${base}console/session`))
         const kill = await outcomeOf(() => fetch(`${base}console/dev-server/kill`, { method: 'POST' }))
         // Sent without a preflight request: its effect is checked below.
-        await outcomeOf(() =>
-          fetch(`${base}console/dev-server/kill`, { method: 'POST', mode: 'no-cors', body: '{}' }),
-        )
+        await outcomeOf(() => fetch(`${base}console/dev-server/kill`, { method: 'POST', mode: 'no-cors', body: '{}' }))
         const socket = await new Promise((resolve) => {
           const socket = new WebSocket(`${base.replace('http', 'ws')}realtime/v1/websocket?vsn=1.0.0`)
           socket.onopen = () => resolve('answered')
