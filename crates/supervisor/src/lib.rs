@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod dependencies;
 pub mod dev_server;
+pub mod directory;
 pub mod init;
 pub mod process;
 pub mod tree_walk;

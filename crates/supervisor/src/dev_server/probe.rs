@@ -8,17 +8,17 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 const LOOPBACKS: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-/// A loopback connection is made at once or not at all.
+/// The longest time that a connection to loopback takes. The kernel answers it at once, or drops it while a queue is full.
 const CONNECT: Duration = Duration::from_secs(1);
 
-/// Whether an HTTP answer, of whatever status, comes from `port` on IPv4 or IPv6 loopback within `patience`.
+/// Whether an HTTP answer, with any status, comes from `port` on IPv4 or IPv6 loopback within `patience`.
 pub(super) async fn answers(port: u16, patience: Duration) -> bool {
-    let asked = LOOPBACKS.map(|ip| Box::pin(ask(SocketAddr::new(ip, port))));
-    timeout(patience, select_ok(asked)).await.is_ok_and(|answer| answer.is_ok())
+    let requests = LOOPBACKS.map(|ip| Box::pin(request(SocketAddr::new(ip, port))));
+    timeout(patience, select_ok(requests)).await.is_ok_and(|answer| answer.is_ok())
 }
 
-/// Whether somebody listens on `port` already, or it cannot be listened on.
-pub(super) async fn taken(port: u16) -> bool {
+/// Whether a program listens on `port` already.
+pub(super) async fn is_taken(port: u16) -> bool {
     let connects = LOOPBACKS.map(|ip| Box::pin(connect(SocketAddr::new(ip, port))));
     if select_ok(connects).await.is_ok() {
         return true;
@@ -31,7 +31,7 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     timeout(CONNECT, TcpStream::connect(address)).await?
 }
 
-async fn ask(address: SocketAddr) -> io::Result<()> {
+async fn request(address: SocketAddr) -> io::Result<()> {
     let mut stream = connect(address).await?;
     let request = format!(
         "GET / HTTP/1.1\r\nHost: localhost:{}\r\nAccept: text/html\r\nUser-Agent: preview-agent\r\nConnection: close\r\n\r\n",

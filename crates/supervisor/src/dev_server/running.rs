@@ -7,53 +7,57 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::diagnosis::{Diagnosis, diagnose};
-use super::{Config, Limits, oom, probe};
-use crate::process::{Next, OutputLine, Process, Stopped};
+use super::diagnosis::{Diagnosis, OomKill, diagnose};
+use super::oom_kills::oom_kills;
+use super::plan::ServerKind;
+use super::{Config, Limits, probe};
+use crate::process::{ChildEvent, OutputLine, Process, Stopped};
 
-/// Lines looked at when it ends.
+/// Last lines that are kept to say why it ended.
 const LAST_LINES: usize = 80;
-/// Between two probes of a dev server that was just spawned: what its first answer may be found late by.
+/// Time between two probes after the start. The first answer is noticed at most this late.
 const FIRST_PROBES: Duration = Duration::from_millis(20);
-/// The same for one that takes its time.
-const LATER_PROBES: Duration = Duration::from_millis(250);
-/// From when on it takes its time.
-const SLOW: Duration = Duration::from_secs(5);
+/// The same for a dev server that starts slowly.
+const SLOW_START_PROBES: Duration = Duration::from_millis(250);
+/// A dev server without an answer after this time starts slowly.
+const SLOW_START: Duration = Duration::from_secs(5);
 
-/// A dev server that was spawned and has not been seen to end.
+/// A dev server that was started and has not ended yet.
 pub(super) struct Running {
     pub(super) command: String,
     /// See [`super::plan::Plan`].
     pub(super) plan: String,
-    pub(super) vite: bool,
+    pub(super) kind: ServerKind,
+    /// It has answered a probe.
     pub(super) ready: bool,
     process: Process,
     port: u16,
     limits: Limits,
     started: Instant,
+    /// Probes in a row without an answer.
     missed: u32,
     probe: Pin<Box<dyn Future<Output = bool> + Send>>,
     oom_before: Option<u64>,
     last: VecDeque<String>,
 }
 
-/// What a running dev server did.
+/// What happened to a running dev server.
 #[derive(Debug)]
-pub(super) enum Did {
+pub(super) enum ProcessEvent {
     Line(OutputLine),
-    /// The first HTTP answer came, this long after the spawn.
+    /// The first HTTP answer came, this long after the start.
     Ready(Duration),
     Exit(ExitStatus),
-    /// Too many probes went without an answer, or the first one did not come in time.
+    /// Too many probes had no answer, or the first answer did not come in time. The text says which.
     Hang(String),
 }
 
 impl Running {
-    pub(super) fn new(process: Process, command: String, plan: String, vite: bool, config: &Config) -> Running {
+    pub(super) fn new(process: Process, command: String, plan: String, kind: ServerKind, config: &Config) -> Running {
         Running {
             command,
             plan,
-            vite,
+            kind,
             ready: false,
             process,
             port: config.port,
@@ -61,7 +65,7 @@ impl Running {
             started: Instant::now(),
             missed: 0,
             probe: next_probe(FIRST_PROBES, config.port, config.limits.probe_timeout),
-            oom_before: oom::kills(),
+            oom_before: oom_kills(),
             last: VecDeque::new(),
         }
     }
@@ -70,28 +74,29 @@ impl Running {
         self.process.id()
     }
 
-    /// Waits for the next thing it does. May be dropped halfway.
-    pub(super) async fn next(&mut self) -> Did {
+    /// Waits for the next event. Nothing is lost where the future is dropped.
+    pub(super) async fn next(&mut self) -> ProcessEvent {
         loop {
             tokio::select! {
                 biased;
                 next = self.process.next() => return match next {
-                    Next::Line(line) => {
+                    ChildEvent::Line(line) => {
                         self.keep(&line);
-                        Did::Line(line)
+                        ProcessEvent::Line(line)
                     }
-                    Next::Exit(status) => Did::Exit(status),
+                    ChildEvent::Exit(status) => ProcessEvent::Exit(status),
                 },
                 answered = &mut self.probe => {
-                    if let Some(did) = self.probed(answered) {
-                        return did;
+                    if let Some(event) = self.probed(answered) {
+                        return event;
                     }
                 }
             }
         }
     }
 
-    /// Stops it and whatever it left behind; its last lines go to `line`. A hurry that comes cuts the grace short.
+    /// Stops it and the processes that it started. Its last lines go to `line`. The grace period ends early when `hurry`
+    /// becomes true.
     pub(super) async fn stop(
         &mut self,
         grace: Duration,
@@ -107,13 +112,16 @@ impl Running {
             push(last, &got.text);
             line(got);
         };
-        self.process.rest(keep).await;
+        self.process.remaining_lines(keep).await;
         stopped
     }
 
-    /// Why it ended by itself.
+    /// Why it ended without a request.
     pub(super) fn diagnose(&self, status: ExitStatus) -> Diagnosis {
-        let oom = oom::kills().zip(self.oom_before).is_some_and(|(now, before)| now > before);
+        let oom = match oom_kills().zip(self.oom_before) {
+            Some((now, before)) if now > before => OomKill::Seen,
+            _ => OomKill::NotSeen,
+        };
         diagnose(status, self.last_lines(), oom)
     }
 
@@ -125,25 +133,28 @@ impl Running {
         push(&mut self.last, &line.text);
     }
 
-    fn probed(&mut self, answered: bool) -> Option<Did> {
+    fn probed(&mut self, answered: bool) -> Option<ProcessEvent> {
         let ran = self.started.elapsed();
         let Limits { start_grace, probe_interval, probe_timeout, probes_missed, .. } = self.limits;
         let first = answered && !self.ready;
         self.ready |= answered;
-        self.missed = if answered { 0 } else { self.missed + 1 };
+        self.missed = if answered { 0 } else { self.missed.saturating_add(1) };
         let (delay, patience) = if self.ready {
             (probe_interval, probe_timeout)
         } else {
-            let delay = if ran < SLOW { FIRST_PROBES } else { LATER_PROBES };
+            let delay = if ran < SLOW_START { FIRST_PROBES } else { SLOW_START_PROBES };
             (delay, probe_timeout.min(start_grace.saturating_sub(ran)))
         };
+        if self.ready {
+            self.process.raise_oom_scores();
+        }
         self.probe = next_probe(delay, self.port, patience);
         if first {
-            Some(Did::Ready(ran))
+            Some(ProcessEvent::Ready(ran))
         } else if self.ready && self.missed >= probes_missed {
-            Some(Did::Hang(format!("{} probes in a row went without an HTTP answer", self.missed)))
+            Some(ProcessEvent::Hang(format!("{} probes in a row had no HTTP answer", self.missed)))
         } else if !self.ready && ran >= start_grace {
-            Some(Did::Hang(self.never_answered()))
+            Some(ProcessEvent::Hang(self.never_answered()))
         } else {
             None
         }
@@ -152,7 +163,7 @@ impl Running {
     fn never_answered(&self) -> String {
         let grace = self.limits.start_grace.as_secs();
         let other = self.last.iter().rev().find_map(|line| named_port(line)).filter(|other| *other != self.port);
-        let hint = other.map(|other| format!("; it says that it listens on port {other}")).unwrap_or_default();
+        let hint = other.map(|other| format!("; its output names port {other}")).unwrap_or_default();
         format!("no HTTP answer on port {} within {grace} s{hint}", self.port)
     }
 }
@@ -163,10 +174,10 @@ impl fmt::Debug for Running {
     }
 }
 
-/// Waits until nothing is given any grace.
+/// Waits until grace periods are cut short.
 pub(super) async fn hurried(hurry: &mut watch::Receiver<bool>) {
     if hurry.wait_for(|hurry| *hurry).await.is_err() {
-        // Nobody is left who could hurry.
+        // The handle is gone, so this cannot happen any more.
         std::future::pending().await
     }
 }

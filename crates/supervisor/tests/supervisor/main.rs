@@ -3,5 +3,5 @@
 
 mod dependencies;
 mod dev_server;
-mod dev_server_vite;
-mod rig;
+mod harness;
+mod vite;

@@ -1,83 +1,97 @@
-use std::io;
 use std::path::{Path, PathBuf};
 
-use cap_std::ambient_authority;
-use cap_std::fs::Dir;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::files::{MAX_LOCK, MAX_PACKAGE_JSON, ReadError, read_regular};
-use super::install::Job;
+use super::install::{InstallJob, Staging, TREE};
 use super::manager::Manager;
+use crate::directory::{Directory, ReadError};
 
 /// Inside `node_modules`: the key of what is installed there.
 pub const KEY_FILE: &str = ".preview-key";
-/// A key is 64 hexadecimal digits; more need not be read.
+/// The largest package.json that is read, in bytes. Real ones have a few thousand.
+pub const MAX_PACKAGE_JSON: u64 = 1 << 20;
+/// The largest lock file that is read, in bytes. Those of big monorepos have some millions.
+pub const MAX_LOCK: u64 = 64 << 20;
+/// The largest key file that is read, in bytes. A key has 64 hexadecimal digits.
 const MAX_KEY: u64 = 128;
 
-/// What stands between the project and its dependencies.
+/// Whether the dependencies are installed.
 #[derive(Debug)]
-pub enum Need {
+pub enum Dependencies {
     /// The tree has the right key, or the project has no dependencies.
-    Nothing,
-    /// This has to be done first.
-    Install(Job),
+    Installed,
+    /// This job has to be run before the dev server is started.
+    Missing(InstallJob),
 }
 
-/// Why it cannot be told what to install.
+/// Why the dependencies could not be checked.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)]
-pub enum TreeError {
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum CheckError {
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error("cannot open {}", .path.display())]
-    Open { path: PathBuf, source: io::Error },
+    Open { path: PathBuf, source: std::io::Error },
 }
 
-/// Looks at package.json, lock file and key file of the app in `app_dir`, which lies in `project_dir`.
+/// Reads package.json, lock file and key file of the app at `app_dir`, which is relative to the project's `root`.
 ///
 /// Without a lock file of its own, the app belongs to the nearest directory above it (inside the project) that has one
-/// beside a package.json: a workspace, installed there.
-pub fn look(project_dir: &Path, app_dir: &Path) -> Result<Need, TreeError> {
-    let (dir, manager, lock) = place(project_dir, app_dir);
-    let package = read_regular(&dir.join("package.json"), MAX_PACKAGE_JSON)?;
-    let app_package =
-        if dir == app_dir { None } else { read_regular(&app_dir.join("package.json"), MAX_PACKAGE_JSON)? };
-    let lock_bytes = match lock {
-        Some(lock) => read_regular(&dir.join(lock), MAX_LOCK)?,
+/// beside a package.json: a workspace, which is installed there.
+///
+/// # Errors
+/// A file that cannot be read or is not a regular file, and a directory that cannot be opened.
+pub fn check_dependencies(root: &Directory, app_dir: &Path) -> Result<Dependencies, CheckError> {
+    let place = find_place(root, app_dir)?;
+    let dir = place.dir;
+    let package = dir.read("package.json", MAX_PACKAGE_JSON)?;
+    let app_package = match place.relative == app_dir {
+        true => None,
+        false => open(root, app_dir)?.read("package.json", MAX_PACKAGE_JSON)?,
+    };
+    let lock_bytes = match place.lock {
+        Some(lock) => dir.read(lock, MAX_LOCK)?,
         None => None,
     };
-    let manager = manager.refined(lock_bytes.as_deref().unwrap_or_default());
+    let manager = place.manager.refined(lock_bytes.as_deref().unwrap_or_default());
     let value: Value = package.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok()).unwrap_or_default();
     if package.is_none() || (lock_bytes.is_none() && !has_dependencies(&value)) {
-        return Ok(Need::Nothing);
+        return Ok(Dependencies::Installed);
     }
     let key = key(manager, [package.as_deref(), app_package.as_deref(), lock_bytes.as_deref()]);
-    if installed(&dir).as_deref() == Some(&*key) {
-        return Ok(Need::Nothing);
+    if installed_key(&dir).as_deref() == Some(&*key) {
+        return Ok(Dependencies::Installed);
     }
-    let open = |path: &Path| {
-        Dir::open_ambient_dir(path, ambient_authority())
-            .map_err(|source| TreeError::Open { path: path.to_owned(), source })
-    };
-    let staged = can_be_staged(&value, &dir);
-    Ok(Need::Install(Job { root: open(&dir)?, dir, manager, lock, key, staged }))
+    let staging = staging(&value, &dir);
+    Ok(Dependencies::Missing(InstallJob { root: dir, manager, lock: place.lock, key, staging }))
 }
 
-/// Where to install, with what, by which lock file.
-fn place(project_dir: &Path, app_dir: &Path) -> (PathBuf, Manager, Option<&'static str>) {
-    let above = app_dir.ancestors().take_while(|dir| dir.starts_with(project_dir));
-    for dir in above {
-        if let Some((manager, lock)) = Manager::of(dir)
-            && dir.join("package.json").is_file()
+/// Where to install, with which manager, by which lock file.
+struct Place<'a> {
+    dir: Directory,
+    relative: &'a Path,
+    manager: Manager,
+    lock: Option<&'static str>,
+}
+
+fn find_place<'a>(root: &Directory, app_dir: &'a Path) -> Result<Place<'a>, CheckError> {
+    for relative in app_dir.ancestors() {
+        if let Ok(dir) = root.open_below(relative)
+            && let Some((manager, lock)) = Manager::of(&dir)
+            && dir.has_file("package.json")
         {
-            return (dir.to_owned(), manager, Some(lock));
+            return Ok(Place { dir, relative, manager, lock: Some(lock) });
         }
     }
-    (app_dir.to_owned(), Manager::Npm, None)
+    Ok(Place { dir: open(root, app_dir)?, relative: app_dir, manager: Manager::Npm, lock: None })
 }
 
-/// Hash of the manager's name and the files, each with its length in front, so that no two inputs run together.
+fn open(root: &Directory, relative: &Path) -> Result<Directory, CheckError> {
+    root.open_below(relative).map_err(|source| CheckError::Open { path: root.path().join(relative), source })
+}
+
+/// Hash of the manager's name and the files. Each file comes after its length, so that no two inputs give the same key.
 fn key(manager: Manager, files: [Option<&[u8]>; 3]) -> String {
     let mut hash = Sha256::new();
     hash.update(manager.name());
@@ -89,8 +103,8 @@ fn key(manager: Manager, files: [Option<&[u8]>; 3]) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn installed(dir: &Path) -> Option<String> {
-    let bytes = read_regular(&dir.join("node_modules").join(KEY_FILE), MAX_KEY).ok()??;
+fn installed_key(dir: &Directory) -> Option<String> {
+    let bytes = dir.open_below(TREE).ok()?.read(KEY_FILE, MAX_KEY).ok()??;
     String::from_utf8(bytes).ok().map(|text| text.trim().to_owned())
 }
 
@@ -99,26 +113,29 @@ fn has_dependencies(package: &Value) -> bool {
     package.get("workspaces").is_some() || lists.iter().any(|list| !entries(package, list).is_empty())
 }
 
-/// Whether the tree comes out the same when it is made in a directory that holds nothing but package.json, lock file and
-/// the manager's configuration: no workspaces, no dependency on a directory of the project, no scripts of the project's own.
-fn can_be_staged(package: &Value, dir: &Path) -> bool {
+/// A tree can be made in a stage where nothing but package.json, lock file and the manager's configuration decides what
+/// it holds: no workspaces, no dependency on a directory of the project, and no scripts of the project.
+fn staging(package: &Value, dir: &Directory) -> Staging {
     let scripts = ["preinstall", "install", "postinstall", "prepublish", "preprepare", "prepare", "postprepare"];
     let lists = ["dependencies", "devDependencies", "optionalDependencies"];
     let local = ["file:", "link:", "portal:", "workspace:", "patch:", ".", "/", "~"];
-    let elsewhere = ["pnpm-workspace.yaml", ".pnpmfile.cjs", "bunfig.toml"];
-    // Yarn's configuration may name programs of the project's.
-    let yarnrc = read_regular(&dir.join(".yarnrc.yml"), MAX_PACKAGE_JSON).map(Option::unwrap_or_default);
-    let own_yarn = yarnrc.is_ok_and(|yarnrc| {
-        let yarnrc = String::from_utf8_lossy(&yarnrc);
-        ["yarnPath", "plugins", "./"].iter().any(|word| yarnrc.contains(word))
-    });
+    let other_files = ["pnpm-workspace.yaml", ".pnpmfile.cjs", "bunfig.toml"];
     let specs = lists.iter().flat_map(|list| entries(package, list)).filter_map(|(_, spec)| spec.as_str());
-    !own_yarn
+    let possible = !yarn_uses_project(dir)
         && package.get("workspaces").is_none()
         && package.get("pnpm").is_none()
         && !entries(package, "scripts").iter().any(|(name, _)| scripts.contains(&name.as_str()))
         && !specs.into_iter().any(|spec| local.iter().any(|start| spec.starts_with(start)))
-        && !elsewhere.iter().any(|name| dir.join(name).exists())
+        && !other_files.iter().any(|name| dir.kind(name).is_some());
+    if possible { Staging::Possible } else { Staging::InPlaceOnly }
+}
+
+/// Yarn's configuration may name programs of the project. One that cannot be read counts as such.
+fn yarn_uses_project(dir: &Directory) -> bool {
+    let Ok(yarnrc) = dir.read(".yarnrc.yml", MAX_PACKAGE_JSON) else { return true };
+    let yarnrc = yarnrc.unwrap_or_default();
+    let yarnrc = String::from_utf8_lossy(&yarnrc);
+    ["yarnPath", "plugins", "./"].iter().any(|word| yarnrc.contains(word))
 }
 
 fn entries<'a>(package: &'a Value, list: &str) -> Vec<(&'a String, &'a Value)> {
@@ -131,10 +148,14 @@ mod tests {
 
     use super::*;
 
-    fn job(dir: &Path) -> Option<Job> {
-        match look(dir, dir).expect("a readable project") {
-            Need::Nothing => None,
-            Need::Install(job) => Some(job),
+    fn check(root: &Path, app_dir: &str) -> Result<Dependencies, CheckError> {
+        check_dependencies(&Directory::open(root).expect("opened"), Path::new(app_dir))
+    }
+
+    fn job(dir: &Path) -> Option<InstallJob> {
+        match check(dir, "").expect("a readable project") {
+            Dependencies::Installed => None,
+            Dependencies::Missing(job) => Some(job),
         }
     }
 
@@ -147,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lock_file_tells_the_manager() {
+    fn lock_file_decides_the_manager() {
         for (name, manager) in LOCKS {
             let dir = tempfile::tempdir().expect("a directory");
             write(dir.path().join("package.json"), "{}").expect("written");
@@ -164,7 +185,7 @@ mod tests {
     ];
 
     #[test]
-    fn the_newer_yarn_is_told_by_its_lock_file() {
+    fn yarn_berry_is_recognized_by_its_lock_file() {
         let dir = tempfile::tempdir().expect("a directory");
         write(dir.path().join("package.json"), "{}").expect("written");
         write(dir.path().join("yarn.lock"), "# made by yarn\n\n__metadata:\n  version: 8\n").expect("written");
@@ -172,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_follows_every_input_and_a_kept_key_means_nothing_to_do() {
+    fn key_changes_with_each_input_and_equal_key_means_installed() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path();
         write(path.join("package.json"), r#"{"dependencies": {"a": "1"}}"#).expect("written");
@@ -181,7 +202,7 @@ mod tests {
         let locked = job(path).expect("an install").key;
         assert_ne!(unlocked, locked);
         std::fs::create_dir(path.join("node_modules")).expect("made");
-        assert!(job(path).is_some(), "a tree without a key says nothing");
+        assert!(job(path).is_some(), "a tree without a key");
         write(path.join("node_modules").join(KEY_FILE), &locked).expect("written");
         assert!(job(path).is_none());
         write(path.join("package.json"), r#"{"dependencies": {"a": "2"}}"#).expect("written");
@@ -189,21 +210,22 @@ mod tests {
     }
 
     #[test]
-    fn a_workspace_is_installed_at_its_root() {
+    fn workspace_is_installed_at_its_root() {
         let dir = tempfile::tempdir().expect("a directory");
         let app = dir.path().join("apps/web");
         std::fs::create_dir_all(&app).expect("made");
         write(dir.path().join("package.json"), r#"{"workspaces": ["apps/*"]}"#).expect("written");
         write(dir.path().join("yarn.lock"), "").expect("written");
         write(app.join("package.json"), "{}").expect("written");
-        let Need::Install(job) = look(dir.path(), &app).expect("readable") else { panic!("nothing to install") };
-        assert_eq!((job.dir.as_path(), job.manager, job.staged), (dir.path(), Manager::Yarn, false));
+        let Ok(Dependencies::Missing(job)) = check(dir.path(), "apps/web") else { panic!("nothing to install") };
+        assert_eq!((job.root.path(), job.manager, job.staging), (dir.path(), Manager::Yarn, Staging::InPlaceOnly));
     }
 
     #[test]
-    fn only_a_tree_that_needs_nothing_of_the_project_is_staged() {
+    fn only_a_tree_that_needs_no_project_file_is_staged() {
         let dir = tempfile::tempdir().expect("a directory");
-        let staged = |json: &str| can_be_staged(&serde_json::from_str(json).expect("JSON"), dir.path());
+        let dir = Directory::open(dir.path()).expect("opened");
+        let staged = |json: &str| staging(&serde_json::from_str(json).expect("JSON"), &dir) == Staging::Possible;
         assert!(staged(r#"{"dependencies": {"a": "^1"}, "scripts": {"dev": "vite", "build": "vite build"}}"#));
         assert!(!staged(r#"{"dependencies": {"a": "file:../a"}}"#));
         assert!(!staged(r#"{"devDependencies": {"a": "workspace:*"}}"#));
@@ -212,10 +234,10 @@ mod tests {
     }
 
     #[test]
-    fn a_link_in_place_of_package_json_is_refused() {
+    fn link_in_place_of_package_json_is_refused() {
         let dir = tempfile::tempdir().expect("a directory");
         std::os::unix::fs::symlink("/etc/hostname", dir.path().join("package.json")).expect("linked");
-        let error = look(dir.path(), dir.path()).expect_err("refused");
-        assert!(matches!(error, TreeError::Read(ReadError::NotRegular { .. })), "{error:?}");
+        let error = check(dir.path(), "").expect_err("refused");
+        assert!(matches!(error, CheckError::Read(ReadError::NotRegular { .. })), "{error:?}");
     }
 }

@@ -1,11 +1,12 @@
-/// How often the kernel has killed something in our control group for want of memory; none where that cannot be told.
-/// Reads cgroup v2 (`memory.events`) and v1 (`memory.oom_control`); on other systems there is neither.
-pub(super) fn kills() -> Option<u64> {
+/// How often the kernel has killed a process of our control group because memory ran out. None where the system does not
+/// say. Reads cgroup v2 (`memory.events`) and v1 (`memory.oom_control`).
+pub(super) fn oom_kills() -> Option<u64> {
     let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     candidates(&groups).iter().find_map(|path| count(&std::fs::read_to_string(path).ok()?))
 }
 
-/// The files to look into. Within a container the path in /proc may be the host's, and what is mounted is our own group.
+/// The files that may hold the count, the most exact one first. In a container the path in /proc may be the host's,
+/// while what is mounted is the container's own group.
 fn candidates(groups: &str) -> Vec<String> {
     let mut paths = Vec::new();
     for line in groups.lines() {
@@ -32,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_versions_are_understood() {
+    fn both_cgroup_versions_are_read() {
         assert_eq!(count("low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n"), Some(2));
         assert_eq!(count("oom_kill_disable 0\nunder_oom 0\noom_kill 7\n"), Some(7));
         assert_eq!(count("oom_kill_disable 0\nunder_oom 0\n"), None);

@@ -1,5 +1,4 @@
-//! A dev server supervised in a directory of its own.
-#![allow(dead_code, reason = "each test program uses a part")]
+//! A supervisor with a project in a temporary directory.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -13,10 +12,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-/// Far beyond what anything here takes.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+/// The longest time that a test waits. Nothing here takes nearly as long.
+pub const DEADLINE: Duration = Duration::from_secs(120);
 
-pub struct Rig {
+pub struct Harness {
     pub server: DevServer,
     pub events: mpsc::Receiver<DevServerEvent>,
     pub init: Init,
@@ -24,9 +23,9 @@ pub struct Rig {
     dir: TempDir,
 }
 
-impl Rig {
-    /// Runs `node server.js` in an empty project once its files are said to be ready; `change` sets it up otherwise.
-    pub async fn new(change: impl FnOnce(&mut Config)) -> Rig {
+impl Harness {
+    /// Runs `node server.js` in an empty project after `files_ready`. `change` changes the settings.
+    pub async fn new(change: impl FnOnce(&mut Config)) -> Harness {
         let dir = tempfile::tempdir().expect("a directory");
         let project = dir.path().join("project");
         std::fs::create_dir(&project).expect("made");
@@ -41,7 +40,7 @@ impl Rig {
         change(&mut config);
         let init = Init::start().expect("signal handlers");
         let (server, events) = start(init.clone(), config);
-        Rig { server, events, init, port, dir }
+        Harness { server, events, init, port, dir }
     }
 
     pub fn project(&self) -> &'static Path {
@@ -52,21 +51,21 @@ impl Rig {
         self.project().join(name)
     }
 
-    /// Stages and renames, as the agent does.
+    /// Writes a file beside the project and renames it into place, as the agent does.
     pub fn replace(&self, name: &str, content: &str) {
         let staged = self.dir.path().join("staged");
         std::fs::write(&staged, content).expect("written");
         std::fs::rename(staged, self.path(name)).expect("renamed");
     }
 
-    /// Replaces and says so.
+    /// Replaces a file and reports the change.
     pub fn edit(&self, name: &str, content: &str) {
         self.replace(name, content);
         self.server.changed(vec![ProjectPath::parse(name).expect("a good path")]);
     }
 
-    /// As [`Rig::edit`], for a path that was edited a moment ago, with what the run loop does then: Vite loses what
-    /// changes while it restarts, so it is reminded a second later (`src/run/reminders.rs`).
+    /// As [`Harness::edit`], for a path that was edited a moment ago: Vite misses changes while it restarts, so the file's
+    /// time is changed again a second later, as the run loop does.
     pub async fn edit_again(&self, name: &str, content: &str) {
         self.edit(name, content);
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -77,7 +76,7 @@ impl Rig {
     /// The first event that `pick` takes.
     pub async fn until<T>(&mut self, mut pick: impl FnMut(DevServerEvent) -> Option<T>) -> T {
         let mut seen = Vec::new();
-        let found = tokio::time::timeout(PATIENCE, async {
+        let found = tokio::time::timeout(DEADLINE, async {
             loop {
                 let event = self.events.recv().await.expect("a supervisor");
                 seen.push(format!("{event:?}"));
@@ -87,7 +86,9 @@ impl Rig {
             }
         });
         let found = found.await;
-        found.unwrap_or_else(|_| panic!("it did not come; seen:\n{}", seen[seen.len().saturating_sub(50)..].join("\n")))
+        found.unwrap_or_else(|_| {
+            panic!("the event did not come; seen:\n{}", seen[seen.len().saturating_sub(50)..].join("\n"))
+        })
     }
 
     pub async fn ready(&mut self) -> Duration {
@@ -105,14 +106,14 @@ impl Rig {
             if fits(&status) {
                 return status;
             }
-            assert!(started.elapsed() < PATIENCE, "{status:?}");
+            assert!(started.elapsed() < DEADLINE, "{status:?}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
-    /// Stops it; the directory lives as long as what is returned.
+    /// Stops the supervisor. The directory is removed when the returned value is dropped.
     pub async fn stop(self) -> (u16, TempDir) {
-        tokio::time::timeout(PATIENCE, self.server.stop()).await.expect("stopped");
+        tokio::time::timeout(DEADLINE, self.server.stop()).await.expect("stopped");
         (self.port, self.dir)
     }
 }
@@ -126,7 +127,7 @@ pub async fn port_is_free(port: u16) -> bool {
     TcpStream::connect(("127.0.0.1", port)).await.is_err() && TcpStream::connect(("::1", port)).await.is_err()
 }
 
-/// The whole answer, head and body.
+/// The whole HTTP answer, head and body.
 pub async fn get(port: u16, path: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.expect("connected");
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
