@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use sync_core::{HydratedFile, Hydration, RenewalError, Restored};
 use tracing::{info, warn};
 
-use crate::sync::database::{Renewer, Want};
+use crate::sync::database::{Renewer, SnapshotUrl};
 use sync_core::error_chain;
 
 use crate::cli::exit::Exit;
@@ -13,7 +13,7 @@ use crate::sync::snapshot::{self, Extracted, Limits, SnapshotError, SnapshotSour
 use crate::sync::state::StateFile;
 use crate::sync::workspace::Workspace;
 use crate::telemetry::progress;
-use crate::telemetry::report::millis;
+use crate::telemetry::text::millis;
 
 /// New URLs and rebuilds asked for before the snapshot is given up.
 const RENEWALS: u32 = 3;
@@ -134,7 +134,7 @@ impl Hydrating {
         loop {
             let stage = self.workspace.hydration_dir().map_err(SnapshotError::stage)?;
             let shown = progress::Shown::start();
-            let progress = move |progress| shown.update(progress);
+            let progress = move |now: snapshot::Progress| shown.update(now.bytes, now.total, now.files);
             let limits = Limits::default();
             let result = snapshot::hydrate(&source, &self.project_id, &self.http, stage, &limits, progress).await;
             let error = match result {
@@ -155,7 +155,8 @@ impl Hydrating {
         let reason = error_chain(error);
         for attempt in 0..RENEWAL_ATTEMPTS {
             info!(event_type = "snapshot_renewal", reason, attempt, "asking for a new snapshot URL: {reason}");
-            match renewer.renew(&[Want::Snapshot], error.is_damaged()).await {
+            let snapshot = if error.is_damaged() { SnapshotUrl::Rebuilt } else { SnapshotUrl::Newest };
+            match renewer.renew_snapshot(snapshot).await {
                 Ok(renewed) => return renewed.snapshot_url,
                 Err(RenewalError::Final(refusal)) => {
                     warn!(event_type = "renewal_refused", refusal, "no new snapshot URL: {refusal}");

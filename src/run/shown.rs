@@ -60,8 +60,8 @@ impl Running {
         let dev_server = self.dev_server.status();
         let phase = sync_core::Phase {
             phase: self.board.phase().name(),
-            dev_server: dev_server.state.code().to_owned(),
-            detail: dev_server.reason.map(|reason| reason.code().to_owned()),
+            dev_server: dev_server.state.as_str().to_owned(),
+            detail: dev_server.reason.map(|reason| reason.as_str().to_owned()),
             unix_ms: unix_ms(),
         };
         self.agent.handle(Time(self.started.elapsed()), Input::Phase(phase));
@@ -81,9 +81,9 @@ impl Running {
                 self.board.set_phase(Phase::Serving);
             }
             DevServerEvent::Ready { .. } => self.board.mark("dev_server_ready"),
-            DevServerEvent::InstallFailed { reason, .. } => {
+            DevServerEvent::InstallFailed { detail, .. } => {
                 self.board.set_phase(Phase::Serving);
-                self.board.error(reason);
+                self.board.error(detail);
             }
             DevServerEvent::GaveUp { detail, .. } => {
                 self.board.set_phase(Phase::Serving);

@@ -7,8 +7,8 @@ use sync_core::Event;
 use tracing::{debug, info, warn};
 
 use crate::telemetry::status::count;
+use crate::telemetry::text::millis;
 use supervisor::dev_server::DevServerEvent;
-use supervisor::process::Stream;
 
 /// Lag beyond which the sender's clock is taken to be wrong rather than the event late.
 const CLOCK_SKEW: Duration = Duration::from_secs(300);
@@ -123,13 +123,14 @@ pub fn report_dev_server(event: &DevServerEvent) {
             histogram!("preview_agent_install_seconds").record(*duration);
             info!(event_type = "deps_done", duration_ms = millis(*duration), prepared, "dependencies are there");
         }
-        DevServerEvent::InstallFailed { reason, duration } => {
+        DevServerEvent::InstallFailed { failure, detail, duration } => {
             counter!("preview_agent_install_failures_total").increment(1);
             warn!(
                 event_type = "deps_failed",
-                reason,
+                code = failure.as_str(),
+                reason = detail,
                 duration_ms = millis(*duration),
-                "dependencies not installed: {reason}"
+                "dependencies not installed: {detail}"
             );
         }
         DevServerEvent::Started { pid, command } => {
@@ -140,12 +141,12 @@ pub fn report_dev_server(event: &DevServerEvent) {
             info!(event_type = "dev_server_ready", duration_ms = millis(*duration), "dev server ready");
         }
         DevServerEvent::Exited { code, signal, reason, detail } => {
-            count("preview_agent_dev_server_exits_total", reason.code());
+            count("preview_agent_dev_server_exits_total", reason.as_str());
             warn!(
                 event_type = "dev_server_exit",
                 code,
                 signal,
-                reason = reason.code(),
+                reason = reason.as_str(),
                 detail,
                 "the dev server ended: {detail}"
             );
@@ -153,33 +154,27 @@ pub fn report_dev_server(event: &DevServerEvent) {
         DevServerEvent::StartFailed { reason, detail } => {
             warn!(
                 event_type = "dev_server_start_failed",
-                reason = reason.code(),
+                reason = reason.as_str(),
                 detail,
                 "the dev server cannot start: {detail}"
             );
         }
         DevServerEvent::RestartIn { reason, delay, attempt } => {
-            count("preview_agent_dev_server_restarts_total", reason.code());
+            count("preview_agent_dev_server_restarts_total", reason.as_str());
             info!(
                 event_type = "dev_server_restart",
-                reason = reason.code(),
+                reason = reason.as_str(),
                 attempt,
                 delay_ms = millis(*delay),
                 "starting the dev server again"
             );
         }
         DevServerEvent::GaveUp { reason, detail } => {
-            let reason = reason.code();
-            warn!(
-                event_type = "dev_server_gave_up",
-                reason, detail, "the dev server is left alone until the next edit: {detail}"
-            );
+            let reason = reason.as_str();
+            warn!(event_type = "dev_server_gave_up", reason, detail, "giving up until a file changes: {detail}");
         }
         DevServerEvent::Output { stream, line } => {
-            let stream = match stream {
-                Stream::Stdout => "stdout",
-                Stream::Stderr => "stderr",
-            };
+            let stream = stream.as_str();
             info!(event_type = "dev_server_output", stream, "{line}");
         }
     }
@@ -190,9 +185,4 @@ pub fn since_sent(sent_at_ms: Option<u64>) -> Option<Duration> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
     let sent = Duration::from_millis(sent_at_ms?);
     now.checked_sub(sent).filter(|lag| *lag < CLOCK_SKEW)
-}
-
-/// Whole milliseconds, as every duration is logged.
-pub fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::support::world::World;
 use clap::CommandFactory;
-use preview_agent::cli::arguments::Cli;
+use preview_agent::command_line::Cli;
 use preview_agent::telemetry::status::codes;
 use serde_json::Value;
 use supervisor::dev_server;
@@ -100,7 +100,7 @@ fn a_metric_that_is_not_there_would_be_found() {
 fn every_reason_code_is_explained() {
     let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md")).unwrap();
     let degraded = sync_core::Reason::ALL.map(sync_core::Reason::code);
-    let dev_server = dev_server::Reason::ALL.map(dev_server::Reason::code);
+    let dev_server = dev_server::FaultReason::ALL.map(dev_server::FaultReason::as_str);
     let losses = sync_core::Loss::ALL.map(sync_core::Loss::code);
     let groups: [(&str, &[&str]); 8] = [
         ("Degraded", &degraded),

@@ -14,8 +14,12 @@ mod plan;
 mod probe;
 mod restart_budget;
 mod running;
+#[cfg(target_os = "linux")]
+mod sockets;
 mod status;
 mod supervisor;
+pub mod tls;
+mod upstream;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -23,12 +27,13 @@ use std::sync::{Arc, Mutex};
 use sync_core::ProjectPath;
 use tokio::sync::{Notify, mpsc, watch};
 
-pub use config::{Bind, Config, GRACE, Limits};
+pub use config::{Bind, Config, GRACE, Limits, Placement};
 pub use event::DevServerEvent;
 pub use fault::FaultReason;
 pub use output_log::{LogLine, OutputSource};
 pub use plan::PlanError;
 pub use status::{DevServerState, DevServerStatus, LastExit};
+pub use upstream::{RootAnswer, Scheme, Upstream};
 
 use crate::init::Init;
 use change_effect::{ChangeEffects, change_effect};
@@ -50,7 +55,7 @@ pub struct DevServer {
 /// State that the handles and the supervisor share.
 #[derive(Debug)]
 struct Shared {
-    status: Mutex<DevServerStatus>,
+    status: watch::Sender<DevServerStatus>,
     requests: Mutex<PendingRequests>,
     scope: Mutex<Scope>,
     wake: Notify,
@@ -79,7 +84,7 @@ struct Scope {
 pub fn start(init: Init, config: Config) -> (DevServer, mpsc::Receiver<DevServerEvent>) {
     let (events, receiver) = mpsc::channel(MAX_EVENTS);
     let shared = Arc::new(Shared {
-        status: Mutex::default(),
+        status: watch::Sender::default(),
         requests: Mutex::default(),
         scope: Mutex::default(),
         wake: Notify::new(),
@@ -112,7 +117,12 @@ impl DevServer {
 
     /// The state now.
     pub fn status(&self) -> DevServerStatus {
-        self.shared.status.lock().expect("no panic while held").clone()
+        self.shared.status.borrow().clone()
+    }
+
+    /// The state now, and each change of it.
+    pub fn watch(&self) -> watch::Receiver<DevServerStatus> {
+        self.shared.status.subscribe()
     }
 
     /// The last `tail` lines of output, oldest first. About a thousand are kept.

@@ -1,4 +1,5 @@
 //! Waiting for children: no status is lost and no orphan is left, as process 1 and as another process.
+#![allow(clippy::disallowed_methods, reason = "a test starts programs and reads its own environment")]
 #![cfg(unix)]
 
 use std::path::Path;

@@ -8,8 +8,8 @@ use sync_core::{LocalChange, ProjectPath, Reason, Revision};
 
 use super::metrics::{count, resident_memory};
 use crate::telemetry::logs;
-use crate::telemetry::report::millis;
-use supervisor::dev_server::{DevServer, DevServerStatus, StateName};
+use crate::telemetry::text::millis;
+use supervisor::dev_server::{DevServer, DevServerState, DevServerStatus};
 
 /// Last errors kept for `/status`.
 const ERRORS_KEPT: usize = 20;
@@ -171,7 +171,7 @@ impl Board {
         let dev_server = shown.dev_server.as_ref().map(DevServer::status);
         let ready = shown.ready(dev_server.as_ref());
         let mut reasons = shown.reasons();
-        reasons.extend(dev_server.and_then(|status| status.reason).map(|reason| reason.code().to_owned()));
+        reasons.extend(dev_server.and_then(|status| status.reason).map(|reason| reason.as_str().to_owned()));
         (ready, json!({"phase": shown.phase.name(), "ready": ready, "reasons": reasons, "current": shown.core.current}))
     }
 
@@ -274,7 +274,7 @@ impl Shown {
 }
 
 fn answers(dev_server: &DevServerStatus) -> bool {
-    dev_server.state == StateName::Serving
+    dev_server.state == DevServerState::Serving
 }
 
 fn yes(holds: bool) -> f64 {

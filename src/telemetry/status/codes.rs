@@ -1,6 +1,6 @@
 //! Every short code that stands in a label of `/metrics`, in `/status` or in a log line, by what it is a code of.
 //! `docs/operations.md` says of each what to do about it. Three kinds stand with their types: `sync_core::Reason` (degraded),
-//! `sync_core::Loss` (the channel) and `dev_server::Reason`.
+//! `sync_core::Loss` (the channel) and `dev_server::FaultReason`.
 
 /// Why the database was read for what was missed.
 pub const CATCH_UP_CAUSES: &[&str] = &[

@@ -198,7 +198,7 @@ impl Values {
     fn each(self, mut take: impl FnMut(&'static str)) {
         match self {
             Values::Of(values) => values.iter().copied().for_each(take),
-            Values::DevServerReasons => dev_server::Reason::ALL.iter().for_each(|reason| take(reason.code())),
+            Values::DevServerReasons => dev_server::FaultReason::ALL.iter().for_each(|reason| take(reason.as_str())),
             Values::DegradedReasons => Reason::ALL.iter().for_each(|reason| take(reason.code())),
             Values::Losses => Loss::ALL.iter().for_each(|loss| take(loss.code())),
         }

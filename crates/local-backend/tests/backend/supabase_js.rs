@@ -1,4 +1,5 @@
 //! The official JavaScript client, unchanged: runs `tests/supabase-js` against a backend of this process.
+#![allow(clippy::disallowed_methods, reason = "a test starts programs and reads its own environment")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -10,8 +10,8 @@ pub struct Config {
     pub project_dir: PathBuf,
     /// Where package.json is, relative to the root; none: it is looked for.
     pub app_dir: Option<PathBuf>,
-    /// The port that the dev server must answer on.
-    pub port: u16,
+    /// Where the dev server listens.
+    pub placement: Placement,
     /// Which addresses the dev server listens on.
     pub bind: Bind,
     /// Host names that Vite accepts beside localhost and IP addresses (`.fly.dev` means every name below it).
@@ -31,12 +31,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// The default settings for a project.
+    /// The default settings for a project whose dev server listens on the preview port itself.
     pub fn new(project_dir: PathBuf, state_dir: PathBuf, port: u16, environment: Environment) -> Config {
         Config {
             project_dir,
             app_dir: None,
-            port,
+            placement: Placement::PreviewPort(port),
             bind: Bind::Loopback,
             allowed_hosts: vec![".fly.dev".into()],
             command: None,
@@ -51,6 +51,18 @@ impl Config {
 
 /// The default time from SIGTERM to SIGKILL. Fly gives a machine 5 s to end.
 pub const GRACE: Duration = Duration::from_secs(4);
+
+/// Where the dev server is to listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// On the preview port: it must answer on exactly this port, on the addresses that [`Bind`] names.
+    PreviewPort(u16),
+    /// On loopback, behind a proxy. It is given a port, and the port that it really listens on is found.
+    BehindProxy {
+        /// The port that it is given; none: a free one.
+        port: Option<u16>,
+    },
+}
 
 /// Which addresses the dev server listens on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -37,6 +37,22 @@ impl FaultReason {
         FaultReason::InstallFailed,
     ];
 
+    /// What to do about it, in one sentence without a full stop; `docs/operations.md` has the same text.
+    pub fn advice(self) -> &'static str {
+        match self {
+            FaultReason::PortInUse => {
+                "stop that process, or choose another port with `PREVIEW_PORT` or `DEV_SERVER_PORT`"
+            }
+            FaultReason::ConfigError => "fix the project's configuration; the next edit of it is tried at once",
+            FaultReason::DependencyMissing => "add it to the project's `package.json`",
+            FaultReason::InstallFailed => "`/logs` has its last lines; look at the registry and the lock file",
+            FaultReason::Crashed => "look at `/logs`; it is restarted with backoff",
+            FaultReason::OomKilled => "give the machine more memory",
+            FaultReason::Hung => "look at `/logs`; often an endless loop in a plugin",
+            FaultReason::Exited => "check its command: it may not be a server",
+        }
+    }
+
     /// The code in the status, in metrics and in log lines.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -6,7 +6,7 @@ use rustix::fs::FileType;
 use serde_json::Value;
 
 use super::app_dir::AppDir;
-use super::{Bind, Config, FaultReason};
+use super::{Bind, Config, FaultReason, Placement};
 use crate::dependencies::{MAX_PACKAGE_JSON, Manager};
 use crate::directory::{Directory, ReadError};
 use crate::process::{Command, Environment};
@@ -65,10 +65,13 @@ impl PlanError {
 
 /// The configured command; else Vite's own script, where the project's `dev` script only calls Vite; else the `dev`
 /// script.
-pub(super) fn plan(config: &Config, root: &Directory, app: &AppDir) -> Result<Plan, PlanError> {
-    let host = host(config.bind);
-    let port = config.port.to_string();
-    let environment = environment(config, host, &port);
+pub(super) fn plan(config: &Config, port: u16, root: &Directory, app: &AppDir) -> Result<Plan, PlanError> {
+    let host = host(match config.placement {
+        Placement::PreviewPort(_) => config.bind,
+        Placement::BehindProxy { .. } => Bind::Loopback,
+    });
+    let port = port.to_string();
+    let mut environment = environment(config, host, &port);
     let failed = |source| PlanError::Project { dir: app.dir.path().to_owned(), source };
     let dir = Arc::new(app.dir.try_clone().map_err(failed)?);
     if let Some((program, args)) = config.command.as_ref().and_then(|command| command.split_first()) {
@@ -99,6 +102,11 @@ pub(super) fn plan(config: &Config, root: &Directory, app: &AppDir) -> Result<Pl
         return Ok(Plan { identity: command.display(), command, kind: ServerKind::Vite });
     }
     let script = script.ok_or(PlanError::NoDevScript { path })?;
+    if matches!(config.placement, Placement::BehindProxy { .. }) && starts_several(script) {
+        // One port for several servers would go to any of them. Each takes its own, and the page is found.
+        environment.unset("PORT");
+        environment.unset("HOST");
+    }
     let manager = manager(root, app).name();
     let program = find(&environment, manager)?;
     let command = Command::new(program, dir, environment).args(["run", "dev"]).args(script_args(script, host, &port));
@@ -193,8 +201,14 @@ fn script_args(script: &str, host: &str, port: &str) -> Vec<String> {
         &[]
     };
     // With several commands a shell passes the arguments to the last one.
-    let several = script.contains(['&', '|', ';']);
-    if several { Vec::new() } else { args.iter().map(|arg| (*arg).to_owned()).collect() }
+    if starts_several(script) { Vec::new() } else { args.iter().map(|arg| (*arg).to_owned()).collect() }
+}
+
+/// Whether a script runs more than one command.
+fn starts_several(script: &str) -> bool {
+    const RUNNERS: [&str; 8] =
+        ["concurrently", "conc", "npm-run-all", "npm-run-all2", "run-p", "run-s", "turbo", "lerna"];
+    script.contains(['&', '|', ';']) || script.split_whitespace().any(|word| RUNNERS.contains(&word))
 }
 
 #[cfg(test)]
@@ -224,13 +238,14 @@ mod tests {
     fn planned(package: &str, change: impl FnOnce(&mut Config)) -> Result<Plan, PlanError> {
         let root = tempfile::tempdir().expect("a directory");
         std::fs::write(root.path().join("package.json"), package).expect("written");
+        #[expect(clippy::disallowed_methods, reason = "a test")]
         let path = std::env::var_os("PATH").expect("a PATH");
         let environment = Environment::pick([("PATH".into(), path)]);
         let mut config = Config::new(root.path().into(), root.path().into(), 3001, environment);
         change(&mut config);
         let root = Directory::open(root.path()).expect("opened");
         let app = AppDir { relative: PathBuf::new(), dir: root.try_clone().expect("cloned") };
-        plan(&config, &root, &app)
+        plan(&config, 3001, &root, &app)
     }
 
     #[test]

@@ -1,5 +1,6 @@
 use std::collections::VecDeque;
 use std::fmt;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -10,17 +11,26 @@ use tokio::time::{Instant, sleep};
 use super::diagnosis::{Diagnosis, OomKill, diagnose};
 use super::oom_kills::oom_kills;
 use super::plan::ServerKind;
-use super::{Config, Limits, probe};
+use super::upstream::{RootAnswer, Upstream};
+use super::{Config, Limits, Placement, probe};
 use crate::process::{ChildEvent, OutputLine, Process, Stopped};
 
 /// Last lines that are kept to say why it ended.
 const LAST_LINES: usize = 80;
 /// Time between two probes after the start. The first answer is noticed at most this late.
 const FIRST_PROBES: Duration = Duration::from_millis(20);
+/// The same where its port is searched: reading `/proc` costs more than a connection that is refused.
+const FIRST_SEARCHES: Duration = Duration::from_millis(50);
 /// The same for a dev server that starts slowly.
 const SLOW_START_PROBES: Duration = Duration::from_millis(250);
 /// A dev server without an answer after this time starts slowly.
 const SLOW_START: Duration = Duration::from_secs(5);
+
+/// How long a page is waited for while a server answers `/` with something else.
+const PAGE_WAIT: Duration = Duration::from_secs(1);
+
+/// Sends `GET /`, and returns where the best answer came from.
+type Probe = Pin<Box<dyn Future<Output = Option<Upstream>> + Send>>;
 
 /// A dev server that was started and has not ended yet.
 pub(super) struct Running {
@@ -30,13 +40,19 @@ pub(super) struct Running {
     pub(super) kind: ServerKind,
     /// It has answered a probe.
     pub(super) ready: bool,
+    /// Where it answers, once it has answered.
+    pub(super) upstream: Option<Upstream>,
     process: Process,
+    /// The port that it was given.
     port: u16,
+    placement: Placement,
+    /// When it first answered with something that is not a page.
+    first_answer: Option<Instant>,
     limits: Limits,
     started: Instant,
     /// Probes in a row without an answer.
     missed: u32,
-    probe: Pin<Box<dyn Future<Output = bool> + Send>>,
+    probe: Probe,
     oom_before: Option<u64>,
     last: VecDeque<String>,
 }
@@ -47,24 +63,37 @@ pub(super) enum ProcessEvent {
     Line(OutputLine),
     /// The first HTTP answer came, this long after the start.
     Ready(Duration),
+    /// It answers on another address now, or its answer to `GET /` is of another kind.
+    Moved,
     Exit(ExitStatus),
     /// Too many probes had no answer, or the first answer did not come in time. The text says which.
     Hang(String),
 }
 
 impl Running {
-    pub(super) fn new(process: Process, command: String, plan: String, kind: ServerKind, config: &Config) -> Running {
+    pub(super) fn new(
+        process: Process,
+        command: String,
+        plan: String,
+        kind: ServerKind,
+        port: u16,
+        config: &Config,
+    ) -> Running {
+        let first = Target { leader: process.id(), port, placement: config.placement, named: Vec::new() };
         Running {
             command,
             plan,
             kind,
             ready: false,
+            upstream: None,
             process,
-            port: config.port,
+            port,
+            placement: config.placement,
+            first_answer: None,
             limits: config.limits.clone(),
             started: Instant::now(),
             missed: 0,
-            probe: next_probe(FIRST_PROBES, config.port, config.limits.probe_timeout),
+            probe: next_probe(FIRST_PROBES, first, config.limits.probe_timeout),
             oom_before: oom_kills(),
             last: VecDeque::new(),
         }
@@ -86,8 +115,8 @@ impl Running {
                     }
                     ChildEvent::Exit(status) => ProcessEvent::Exit(status),
                 },
-                answered = &mut self.probe => {
-                    if let Some(event) = self.probed(answered) {
+                found = &mut self.probe => {
+                    if let Some(event) = self.probed(found) {
                         return event;
                     }
                 }
@@ -133,7 +162,12 @@ impl Running {
         push(&mut self.last, &line.text);
     }
 
-    fn probed(&mut self, answered: bool) -> Option<ProcessEvent> {
+    fn probed(&mut self, found: Option<Upstream>) -> Option<ProcessEvent> {
+        let answered = found.is_some_and(|found| self.counts(found));
+        let moved = answered && found != self.upstream;
+        if answered {
+            self.upstream = found;
+        }
         let ran = self.started.elapsed();
         let Limits { start_grace, probe_interval, probe_timeout, probes_missed, .. } = self.limits;
         let first = answered && !self.ready;
@@ -142,21 +176,43 @@ impl Running {
         let (delay, patience) = if self.ready {
             (probe_interval, probe_timeout)
         } else {
-            let delay = if ran < SLOW_START { FIRST_PROBES } else { SLOW_START_PROBES };
+            let first = match self.placement {
+                Placement::PreviewPort(_) => FIRST_PROBES,
+                Placement::BehindProxy { .. } => FIRST_SEARCHES,
+            };
+            let delay = if ran < SLOW_START { first } else { SLOW_START_PROBES };
             (delay, probe_timeout.min(start_grace.saturating_sub(ran)))
         };
+        let named = self.last.iter().rev().filter_map(|line| named_port(line)).collect();
+        let target = Target { leader: self.process.id(), port: self.port, placement: self.placement, named };
+        self.probe = next_probe(delay, target, patience);
         if self.ready {
             self.process.raise_oom_scores();
         }
-        self.probe = next_probe(delay, self.port, patience);
         if first {
             Some(ProcessEvent::Ready(ran))
         } else if self.ready && self.missed >= probes_missed {
             Some(ProcessEvent::Hang(format!("{} probes in a row had no HTTP answer", self.missed)))
         } else if !self.ready && ran >= start_grace {
             Some(ProcessEvent::Hang(self.never_answered()))
+        } else if moved {
+            Some(ProcessEvent::Moved)
         } else {
             None
+        }
+    }
+
+    /// Whether an answer counts. Behind a proxy, an answer that is not a page counts only after a moment, in which a page
+    /// may appear.
+    fn counts(&mut self, found: Upstream) -> bool {
+        match self.placement {
+            Placement::PreviewPort(_) => true,
+            Placement::BehindProxy { .. } if found.answer == RootAnswer::Page => true,
+            Placement::BehindProxy { .. } if self.ready => {
+                // A page that does not answer for a moment is not replaced by the API beside it.
+                self.upstream.is_none_or(|known| known.address == found.address || known.answer < RootAnswer::Page)
+            }
+            Placement::BehindProxy { .. } => self.first_answer.get_or_insert_with(Instant::now).elapsed() >= PAGE_WAIT,
         }
     }
 
@@ -164,7 +220,10 @@ impl Running {
         let grace = self.limits.start_grace.as_secs();
         let other = self.last.iter().rev().find_map(|line| named_port(line)).filter(|other| *other != self.port);
         let hint = other.map(|other| format!("; its output names port {other}")).unwrap_or_default();
-        format!("no HTTP answer on port {} within {grace} s{hint}", self.port)
+        match self.placement {
+            Placement::PreviewPort(port) => format!("no HTTP answer on port {port} within {grace} s{hint}"),
+            Placement::BehindProxy { .. } => format!("no HTTP answer on any of its ports within {grace} s{hint}"),
+        }
     }
 }
 
@@ -189,10 +248,36 @@ fn push(last: &mut VecDeque<String>, text: &str) {
     last.push_back(text.to_owned());
 }
 
-fn next_probe(delay: Duration, port: u16, patience: Duration) -> Pin<Box<dyn Future<Output = bool> + Send>> {
+/// The servers that a probe asks.
+struct Target {
+    leader: u32,
+    port: u16,
+    placement: Placement,
+    /// Ports that it printed, the last one first.
+    named: Vec<u16>,
+}
+
+impl Target {
+    /// The port that it was given, then the ports that it printed, then the others that it listens on.
+    fn candidates(&self) -> Vec<SocketAddr> {
+        let given = probe::loopback(self.port);
+        let Placement::BehindProxy { .. } = self.placement else { return given.to_vec() };
+        #[cfg(target_os = "linux")]
+        {
+            let mut found = super::sockets::listening(self.leader);
+            let named = |port| self.named.iter().position(|named| *named == port).unwrap_or(usize::MAX);
+            found.sort_by_key(|address| (address.port() != self.port, named(address.port())));
+            found
+        }
+        #[cfg(not(target_os = "linux"))]
+        given.into_iter().chain(self.named.iter().flat_map(|port| probe::loopback(*port))).collect()
+    }
+}
+
+fn next_probe(delay: Duration, target: Target, patience: Duration) -> Probe {
     Box::pin(async move {
         sleep(delay).await;
-        probe::answers(port, patience).await
+        probe::best(target.candidates(), patience).await
     })
 }
 

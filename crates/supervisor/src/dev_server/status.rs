@@ -1,6 +1,6 @@
 use serde::{Serialize, Serializer};
 
-use super::FaultReason;
+use super::{FaultReason, Upstream};
 
 /// The dev server's state in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -55,12 +55,14 @@ impl Serialize for DevServerState {
 }
 
 /// The state at one moment. Cheap to make.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct DevServerStatus {
     /// The state in its life.
     pub state: DevServerState,
     /// Process id of the running dev server.
     pub pid: Option<u32>,
+    /// Where it answers, once it has answered.
+    pub upstream: Option<Upstream>,
     /// Starts after the first.
     pub restarts: u64,
     /// The package manager runs, with or without a dev server beside it.
@@ -80,7 +82,7 @@ pub struct DevServerStatus {
 }
 
 /// How a dev server ended.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LastExit {
     /// Its exit status, where it was not ended by a signal.
     pub code: Option<i32>,

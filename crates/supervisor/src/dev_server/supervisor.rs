@@ -42,6 +42,8 @@ pub(super) struct Supervisor {
     last_exit: Option<LastExit>,
     starts: u64,
     first_start: FirstStart,
+    /// The port that a dev server behind a proxy was last given.
+    given_port: Option<u16>,
 }
 
 #[derive(Debug)]
@@ -106,6 +108,7 @@ impl Supervisor {
             last_exit: None,
             starts: 0,
             first_start: FirstStart::default(),
+            given_port: None,
         }
     }
 
@@ -177,11 +180,12 @@ impl Supervisor {
             State::Down => DevServerState::GaveUp,
             State::Stopped => DevServerState::Stopped,
         };
-        let mut status = self.shared.status.lock().expect("no panic while held");
-        let unchanged = status.state == state && status.since_unix_ms != 0;
-        let since_unix_ms = if unchanged { status.since_unix_ms } else { unix_ms() };
-        *status = DevServerStatus {
+        let before = self.shared.status.borrow().clone();
+        let unchanged = before.state == state && before.since_unix_ms != 0;
+        let since_unix_ms = if unchanged { before.since_unix_ms } else { unix_ms() };
+        let status = DevServerStatus {
             state,
+            upstream: running.and_then(|running| running.upstream),
             pid: running.map(|running| running.id()),
             restarts: self.starts.saturating_sub(1),
             installing: self.install.is_some(),
@@ -192,6 +196,9 @@ impl Supervisor {
             since_unix_ms,
             first_start_ms: self.first_start.took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
         };
+        if status != before {
+            self.shared.status.send_replace(status);
+        }
     }
 }
 

@@ -81,6 +81,7 @@ pub(super) enum Reaped {
 }
 
 /// Reaps children that have ended, at most [`BATCH`].
+#[expect(clippy::disallowed_methods, reason = "the one place that waits for children")]
 pub(super) fn reap() -> Reaped {
     let mut awaited = lock();
     for _ in 0..BATCH {

@@ -48,6 +48,7 @@ impl Command {
 
     /// The standard library's command, and the directory that the child enters (see [`Command::enter_session`] and
     /// `confine`).
+    #[expect(clippy::disallowed_methods, reason = "the one place where a child is made")]
     pub(crate) fn into_std(self) -> (std::process::Command, Arc<Directory>) {
         let mut command = std::process::Command::new(&self.program);
         command.args(&self.args).env_clear().envs(self.environment.iter());

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::harness::Harness;
-use supervisor::dependencies::{Dependencies, InstallFailure, KEY_FILE, check_dependencies};
+use supervisor::dependencies::{Dependencies, KEY_FILE, check_dependencies};
 use supervisor::dev_server::{DevServerEvent, DevServerState, FaultReason};
 use supervisor::directory::Directory;
 use supervisor::process::Environment;

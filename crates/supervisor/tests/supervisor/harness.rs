@@ -18,7 +18,6 @@ pub const DEADLINE: Duration = Duration::from_secs(120);
 pub struct Harness {
     pub server: DevServer,
     pub events: mpsc::Receiver<DevServerEvent>,
-    pub init: Init,
     pub port: u16,
     dir: TempDir,
 }
@@ -39,8 +38,8 @@ impl Harness {
         config.limits.settle = Duration::from_millis(50);
         change(&mut config);
         let init = Init::start().expect("signal handlers");
-        let (server, events) = start(init.clone(), config);
-        Harness { server, events, init, port, dir }
+        let (server, events) = start(init, config);
+        Harness { server, events, port, dir }
     }
 
     pub fn project(&self) -> &'static Path {

@@ -23,6 +23,8 @@ impl Supervisor {
                 self.fault.take_if(|fault| fault.reason != FaultReason::InstallFailed);
                 self.event(DevServerEvent::Ready { duration });
             }
+            // The status that is published has the new address.
+            ProcessEvent::Moved => {}
             ProcessEvent::Exit(status) => {
                 let Some((running, _)) = self.take_stopped().await else { return };
                 let diagnosis = running.diagnose(status);

@@ -8,7 +8,7 @@ use crate::dev_server::app_dir::{AppDir, find_app};
 use crate::dev_server::diagnosis::Diagnosis;
 use crate::dev_server::plan::{Plan, PlanError, plan};
 use crate::dev_server::running::Running;
-use crate::dev_server::{DevServerEvent, FaultReason, probe};
+use crate::dev_server::{DevServerEvent, FaultReason, Placement, probe};
 use crate::directory::Directory;
 
 impl Supervisor {
@@ -54,8 +54,12 @@ impl Supervisor {
     }
 
     pub(super) async fn start(&mut self, app: &AppDir, restart: Restart) {
+        let port = match self.choose_port().await {
+            Ok(port) => port,
+            Err(fault) => return self.cannot_start(fault),
+        };
         let root = self.root.as_ref().unwrap_or(&app.dir);
-        let plan = match plan(&self.config, root, app) {
+        let plan = match plan(&self.config, port, root, app) {
             Ok(plan) => plan,
             Err(error) => return self.cannot_start(from_plan(&error)),
         };
@@ -66,12 +70,31 @@ impl Supervisor {
             }
             self.end_running("restart").await;
         }
-        self.spawn(plan).await;
+        self.spawn(plan, port).await;
     }
 
-    async fn spawn(&mut self, plan: Plan) {
+    /// The port that the dev server is given. One that was chosen is kept while it is free.
+    async fn choose_port(&mut self) -> Result<u16, Diagnosis> {
+        let port = match (self.config.placement, self.given_port) {
+            (Placement::PreviewPort(port) | Placement::BehindProxy { port: Some(port) }, _) => return Ok(port),
+            (Placement::BehindProxy { port: None }, Some(port)) => {
+                if matches!(self.state, State::Running(_)) || !probe::is_taken(port).await {
+                    return Ok(port);
+                }
+                probe::free_port()
+            }
+            (Placement::BehindProxy { port: None }, None) => probe::free_port(),
+        };
+        let port = port.map_err(|error| Diagnosis {
+            reason: FaultReason::PortInUse,
+            detail: format!("cannot find a free port for the dev server: {error}"),
+        })?;
+        self.given_port = Some(port);
+        Ok(port)
+    }
+
+    async fn spawn(&mut self, plan: Plan, port: u16) {
         self.end_strays().await;
-        let port = self.config.port;
         if probe::is_taken(port).await {
             let detail = format!("port {port} is already in use by another program");
             return self.failed_to_start(Diagnosis { reason: FaultReason::PortInUse, detail });
@@ -82,7 +105,7 @@ impl Supervisor {
             Ok(process) => {
                 self.first_start.started();
                 self.starts = self.starts.saturating_add(1);
-                let running = Running::new(process, text.clone(), identity, kind, &self.config);
+                let running = Running::new(process, text.clone(), identity, kind, port, &self.config);
                 self.event(DevServerEvent::Started { pid: running.id(), command: text });
                 self.state = State::Running(Box::new(running));
             }
