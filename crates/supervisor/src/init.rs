@@ -79,12 +79,17 @@ impl Init {
         let (lines, output) = mpsc::channel::<OutputLine>(MAX_WAITING_LINES);
         let (mut command, dir) = command.into_std();
         #[cfg(target_os = "linux")]
-        crate::process::confine(&mut command, self.user.as_ref(), dir);
+        let group = crate::process::ControlGroup::create();
+        #[cfg(target_os = "linux")]
+        crate::process::confine(&mut command, self.user.as_ref(), dir, group.as_ref().map(|group| group.entry()));
         #[cfg(not(target_os = "linux"))]
         Command::enter_session(&mut command, dir);
         let (pid, exit, pipes) = children::spawn(command)?;
         pipes.read_into(lines)?;
-        Ok(Process::new(pid, exit, output))
+        let process = Process::new(pid, exit, output);
+        #[cfg(target_os = "linux")]
+        let process = process.within(group);
+        Ok(process)
     }
 
     /// The signals that ask the agent to end, including those that came before this call.

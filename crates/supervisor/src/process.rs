@@ -4,6 +4,8 @@ mod command;
 #[cfg(target_os = "linux")]
 mod confine;
 #[cfg(target_os = "linux")]
+mod control_group;
+#[cfg(target_os = "linux")]
 mod descendants;
 mod environment;
 #[cfg(target_os = "linux")]
@@ -23,6 +25,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 pub use command::Command;
 #[cfg(target_os = "linux")]
 pub(crate) use confine::{can_isolate, confine};
+#[cfg(target_os = "linux")]
+pub(crate) use control_group::ControlGroup;
 #[cfg(target_os = "linux")]
 pub use descendants::{ProcessTable, kill_strays};
 pub use environment::Environment;
@@ -50,6 +54,8 @@ pub struct Process {
     pid: Pid,
     exit: ChildExit,
     output: mpsc::Receiver<OutputLine>,
+    #[cfg(target_os = "linux")]
+    control_group: Option<ControlGroup>,
 }
 
 /// How a stop went.
@@ -72,7 +78,20 @@ pub enum ChildEvent {
 
 impl Process {
     pub(crate) fn new(pid: Pid, exit: ChildExit, output: mpsc::Receiver<OutputLine>) -> Process {
-        Process { pid, exit, output }
+        Process {
+            pid,
+            exit,
+            output,
+            #[cfg(target_os = "linux")]
+            control_group: None,
+        }
+    }
+
+    /// The control group that the child was started in.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn within(mut self, control_group: Option<ControlGroup>) -> Process {
+        self.control_group = control_group;
+        self
     }
 
     /// The process id, which is also the id of its group and its session.
@@ -121,7 +140,7 @@ impl Process {
             self.has_ended(KILL_WAIT).await;
         }
         #[cfg(target_os = "linux")]
-        descendants.kill(KILL_WAIT).await;
+        self.kill_escaped(descendants).await;
         Stopped { status: self.exit.now(), killed }
     }
 
@@ -135,6 +154,15 @@ impl Process {
     pub fn signal(&self, signal: Signal) {
         // It fails only where the group has ended, or where all of it changed to another user. Neither can be helped.
         let _ = kill_process_group(self.pid, signal);
+    }
+
+    /// What left the process group.
+    #[cfg(target_os = "linux")]
+    async fn kill_escaped(&self, descendants: descendants::Marked) {
+        if let Some(group) = &self.control_group {
+            group.kill(KILL_WAIT).await;
+        }
+        descendants.kill(KILL_WAIT).await;
     }
 
     async fn has_ended(&self, within: Duration) -> bool {
@@ -157,6 +185,9 @@ impl Drop for Process {
             #[cfg(target_os = "linux")]
             descendants::Marked::below(self.pid).kill_once();
             self.signal(Signal::KILL);
+            #[cfg(target_os = "linux")]
+            // It fails only where the group is gone.
+            let _ = self.control_group.as_ref().map(ControlGroup::kill_once);
         }
     }
 }

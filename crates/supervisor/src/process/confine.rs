@@ -11,6 +11,7 @@ use rustix::thread::{
     set_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 
+use super::control_group::GroupEntry;
 use super::{ProjectUser, raise_own};
 use crate::directory::Directory;
 
@@ -35,13 +36,22 @@ struct Ids {
 
 /// Has `command`, before it becomes another program, begin a session, change to `user`, give up all capabilities and
 /// the ways to gain new ones, and enter `dir`. The kernel kills it when the agent ends.
-pub(crate) fn confine(command: &mut Command, user: Option<&ProjectUser>, dir: Arc<Directory>) {
+pub(crate) fn confine(
+    command: &mut Command,
+    user: Option<&ProjectUser>,
+    dir: Arc<Directory>,
+    group: Option<GroupEntry>,
+) {
     let ids = user.map(|user| Ids { uid: user.uid(), gid: user.gid() });
     let agent = getpid();
+    let enter_group = move || group.as_ref().map(GroupEntry::enter);
     // SAFETY: between fork and exec the closure only makes system calls; it allocates nothing and takes no lock.
     #[expect(unsafe_code, reason = "the only way to run code between fork and exec")]
     unsafe {
-        command.pre_exec(move || give_up(ids, agent, &dir));
+        command.pre_exec(move || {
+            enter_group();
+            give_up(ids, agent, &dir)
+        });
     }
 }
 
