@@ -21,7 +21,7 @@ use tracing::{error, info, warn};
 
 use crate::cli::config::Config;
 use crate::cli::exit::Exit;
-use crate::sync::database::{Database, Renewer, Want};
+use crate::sync::database::{Database, Renewer};
 use crate::sync::realtime::Realtime;
 use crate::sync::token::TokenCell;
 use crate::sync::workspace::Stage;
@@ -162,8 +162,8 @@ impl Running {
                 Output::Renew => {
                     let Some(renewer) = self.renewer.clone() else { continue };
                     self.renewal = Some(tokio::spawn(async move {
-                        let renewed = renewer.renew(&[Want::Token], false).await?;
-                        Ok(Renewal { token: renewed.token })
+                        let renewed = renewer.renew_token().await?;
+                        Ok(Renewal { token: renewed.token.map(|token| token.lifetime()) })
                     }));
                 }
             }
