@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use sync_core::SocketEvent;
-use sync_core::frame::ProtocolVersion;
+use sync_core::wire::ProtocolVersion;
 use tokio::sync::mpsc;
 use url::Url;
 

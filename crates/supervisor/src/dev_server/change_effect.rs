@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use sync_core::ProjectPath;
+use sync_core::rules::FileRole;
 
 use super::plan::ServerKind;
 
@@ -34,34 +35,6 @@ impl ChangeEffects {
     }
 }
 
-/// A row of [`TABLE`].
-struct Rule {
-    /// File name patterns; `*` matches any text.
-    patterns: &'static [&'static str],
-    with_vite: ChangeEffect,
-    with_other: ChangeEffect,
-}
-
-/// The first row with a matching pattern counts. A file that no row names requires nothing.
-const TABLE: [Rule; 5] = [
-    Rule { patterns: &["package.json"], with_vite: Install, with_other: Install },
-    Rule { patterns: &zip_stream::LOCK_FILES, with_vite: Install, with_other: Install },
-    // Vite restarts by itself.
-    Rule { patterns: &["vite.config.*", ".env", ".env.*"], with_vite: Nothing, with_other: Restart },
-    // Read once, by Vite or by a plugin.
-    Rule {
-        patterns: &["postcss.config.*", ".postcssrc", ".postcssrc.*", "babel.config.*", ".babelrc", ".babelrc.*"],
-        with_vite: Restart,
-        with_other: Restart,
-    },
-    // The program behind the project's own script reads these when it starts.
-    Rule {
-        patterns: &["*.config.js", "*.config.ts", "*.config.mjs", "*.config.cjs", "*.config.mts", "*.config.cts"],
-        with_vite: Nothing,
-        with_other: Restart,
-    },
-];
-
 /// What a change of `path` requires. Only files in the app's directory and the directories above it count. `app_dir` is
 /// relative to the project; none where it is not known, and then every directory counts.
 pub(super) fn change_effect(path: &ProjectPath, app_dir: Option<&Path>, kind: ServerKind) -> ChangeEffect {
@@ -69,17 +42,15 @@ pub(super) fn change_effect(path: &ProjectPath, app_dir: Option<&Path>, kind: Se
     if app_dir.is_some_and(|app_dir| !app_dir.starts_with(dir)) {
         return Nothing;
     }
-    let rule = TABLE.iter().find(|rule| rule.patterns.iter().any(|pattern| matches(pattern, path.file_name())));
-    rule.map_or(Nothing, |rule| match kind {
-        ServerKind::Vite => rule.with_vite,
-        ServerKind::Other => rule.with_other,
-    })
-}
-
-fn matches(pattern: &str, name: &str) -> bool {
-    match pattern.split_once('*') {
-        Some((start, end)) => name.strip_prefix(start).is_some_and(|rest| rest.ends_with(end)),
-        None => name == pattern,
+    match (FileRole::of_name(path.file_name()), kind) {
+        (FileRole::PackageManifest | FileRole::LockFile, _) => Install,
+        // Vite restarts by itself.
+        (FileRole::ViteConfig | FileRole::Environment | FileRole::ToolConfig, ServerKind::Vite) => Nothing,
+        // The program behind the project's own script reads these when it starts.
+        (FileRole::ViteConfig | FileRole::Environment | FileRole::ToolConfig, ServerKind::Other) => Restart,
+        // Read once, by Vite or by a plugin.
+        (FileRole::PluginConfig, _) => Restart,
+        (FileRole::TypeScriptConfig | FileRole::IndexHtml | FileRole::Ordinary, _) => Nothing,
     }
 }
 

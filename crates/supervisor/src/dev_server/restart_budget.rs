@@ -1,32 +1,45 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use sync_core::{Backoff, Rng};
 use tokio::time::Instant;
 
 use super::Limits;
 
 /// How often the dev server may be restarted: at most `restarts` times within a sliding window, each after a longer
 /// delay than the one before.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct RestartBudget {
     taken: VecDeque<Instant>,
+    restarts: u32,
+    window: Duration,
+    backoff: Backoff,
 }
 
 impl RestartBudget {
-    /// Takes one restart and returns the delay before it; `jitter` (0 to 1) chooses between half of the delay and all of
-    /// it. None where the budget is spent.
-    pub(super) fn take(&mut self, now: Instant, limits: &Limits, jitter: f64) -> Option<Duration> {
-        while self.taken.front().is_some_and(|first| now.duration_since(*first) >= limits.restart_window) {
+    pub(super) fn new(limits: &Limits) -> RestartBudget {
+        RestartBudget {
+            taken: VecDeque::new(),
+            restarts: limits.restarts,
+            window: limits.restart_window,
+            // Never at once: a port needs a moment to become free.
+            backoff: Backoff::new(limits.backoff / 2, limits.backoff, limits.backoff_max),
+        }
+    }
+
+    /// Takes one restart and returns the delay before it. None where the budget is spent.
+    pub(super) fn take(&mut self, now: Instant, rng: &mut Rng) -> Option<Duration> {
+        while self.taken.front().is_some_and(|first| now.duration_since(*first) >= self.window) {
             self.taken.pop_front();
         }
-        let doublings = self.attempts();
-        if doublings >= limits.restarts {
+        if self.taken.is_empty() {
+            self.backoff.reset();
+        }
+        if self.attempts() >= self.restarts {
             return None;
         }
         self.taken.push_back(now);
-        let factor = 2u32.saturating_pow(doublings);
-        let delay = limits.backoff.saturating_mul(factor).min(limits.backoff_max);
-        Some(delay.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0))
+        Some(self.backoff.next(rng))
     }
 
     /// Restarts taken within the window.
@@ -45,24 +58,28 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn delay_doubles_and_the_window_slides() {
+    async fn delay_grows_and_the_window_slides() {
+        let second = Duration::from_secs(1);
         let limits = Limits {
             restarts: 4,
-            restart_window: Duration::from_secs(60),
-            backoff: Duration::from_secs(1),
-            backoff_max: Duration::from_secs(4),
+            restart_window: 60 * second,
+            backoff: second,
+            backoff_max: 4 * second,
             ..Limits::default()
         };
-        let mut budget = RestartBudget::default();
-        let start = Instant::now();
-        let at = |second| start + Duration::from_secs(second);
-        let delays: Vec<_> = (0..5).map(|second| budget.take(at(second), &limits, 1.0)).collect();
-        let seconds = |seconds| Some(Duration::from_secs(seconds));
-        assert_eq!(delays, [seconds(1), seconds(2), seconds(4), seconds(4), None]);
-        assert_eq!(budget.take(at(59), &limits, 0.0), None);
-        assert_eq!(budget.take(at(60), &limits, 0.0), seconds(2), "the first is out of the window; half of 4 s");
-        assert_eq!(budget.take(at(60), &limits, 0.0), None);
-        budget.refill();
-        assert_eq!(budget.take(at(60), &limits, 1.0), seconds(1));
+        for seed in 0..100 {
+            let (mut budget, mut rng) = (RestartBudget::new(&limits), Rng::new(seed));
+            let start = Instant::now();
+            let at = |seconds| start + Duration::from_secs(seconds);
+            for (number, most) in [1, 2, 4, 4].into_iter().enumerate() {
+                let delay = budget.take(at(number as u64), &mut rng).expect("a restart");
+                assert!(delay >= second / 2 && delay <= most * second, "{number}: {delay:?}");
+            }
+            assert_eq!(budget.take(at(59), &mut rng), None);
+            assert!(budget.take(at(60), &mut rng).is_some(), "the first is out of the window");
+            assert_eq!(budget.take(at(60), &mut rng), None);
+            budget.refill();
+            assert!(budget.take(at(60), &mut rng).expect("a restart") <= second);
+        }
     }
 }

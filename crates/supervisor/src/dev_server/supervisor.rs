@@ -4,9 +4,11 @@ mod installs;
 mod starting;
 mod stopping;
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
+use sync_core::Rng;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
@@ -37,6 +39,8 @@ pub(super) struct Supervisor {
     retry: Option<Instant>,
     restarts: RestartBudget,
     installs: RestartBudget,
+    /// For the jitter of restarts.
+    rng: Rng,
     /// What is wrong, also while a dev server runs.
     fault: Option<Diagnosis>,
     last_exit: Option<LastExit>,
@@ -92,6 +96,7 @@ enum Restart {
 
 impl Supervisor {
     pub(super) fn new(init: Init, config: Config, shared: Arc<Shared>) -> Supervisor {
+        let (restarts, installs) = (RestartBudget::new(&config.limits), RestartBudget::new(&config.limits));
         Supervisor {
             init,
             config,
@@ -102,8 +107,9 @@ impl Supervisor {
             install: None,
             edit: None,
             retry: None,
-            restarts: RestartBudget::default(),
-            installs: RestartBudget::default(),
+            restarts,
+            installs,
+            rng: Rng::new(seed()),
             fault: None,
             last_exit: None,
             starts: 0,
@@ -200,6 +206,11 @@ impl Supervisor {
             self.shared.status.send_replace(status);
         }
     }
+}
+
+/// The keys of each new hasher differ.
+fn seed() -> u64 {
+    RandomState::new().hash_one(0u8)
 }
 
 /// Never ends where no dev server runs.

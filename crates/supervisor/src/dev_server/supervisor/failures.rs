@@ -1,6 +1,5 @@
 //! What the dev server does by itself, and the reaction: a restart after a delay, or none until a file changes.
 
-use std::hash::{BuildHasher, RandomState};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
@@ -68,7 +67,7 @@ impl Supervisor {
 
     fn restart_later(&mut self, diagnosis: Diagnosis) {
         let now = Instant::now();
-        match self.restarts.take(now, &self.config.limits, jitter()) {
+        match self.restarts.take(now, &mut self.rng) {
             Some(delay) => {
                 self.retry = Some(now + delay);
                 let attempt = self.restarts.attempts();
@@ -92,10 +91,4 @@ impl Supervisor {
     pub(super) fn give_up(&mut self, Diagnosis { reason, detail }: &Diagnosis) {
         self.event(DevServerEvent::GaveUp { reason: *reason, detail: detail.clone() });
     }
-}
-
-/// A random number from 0 to 1. The keys of each new hasher differ, which is random enough to spread restarts.
-pub(super) fn jitter() -> f64 {
-    let [a, b, c, d, ..] = RandomState::new().hash_one(0u8).to_le_bytes();
-    f64::from(u32::from_le_bytes([a, b, c, d])) / f64::from(u32::MAX)
 }

@@ -7,7 +7,6 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::failures::jitter;
 use super::{Restart, Supervisor};
 use crate::dependencies::{InstallContext, InstallError, InstallJob, InstalledTree, TreeOrigin};
 use crate::dev_server::diagnosis::Diagnosis;
@@ -81,7 +80,7 @@ impl Supervisor {
         self.event(DevServerEvent::InstallFailed { failure, detail: detail.clone(), duration });
         let fault = Diagnosis { reason: FaultReason::InstallFailed, detail };
         let now = Instant::now();
-        let delay = if failure.needs_edit() { None } else { self.installs.take(now, &self.config.limits, jitter()) };
+        let delay = if failure.needs_edit() { None } else { self.installs.take(now, &mut self.rng) };
         match delay {
             Some(delay) => {
                 self.retry = Some(now + delay);
