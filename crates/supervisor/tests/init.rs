@@ -201,5 +201,10 @@ async fn after_an_exec() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(supervisor::process::kill_strays(DEADLINE).await, 1);
+    // Killed, it is there until it is reaped.
+    while sleepers() > 1 {
+        assert!(started.elapsed() < DEADLINE, "the orphan is not reaped");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     assert_eq!(sleepers(), 1, "the process from before the agent still runs");
 }
