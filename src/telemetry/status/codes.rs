@@ -32,3 +32,25 @@ sync_core::code_enum! {
         Total = "total",
     }
 }
+
+sync_core::code_enum! {
+    /// A step of the start, with its time in `boot_ms` of `/status`.
+    pub enum BootStep {
+        /// The settings are checked.
+        Config = "config",
+        /// The project's files are in place.
+        Hydrated = "hydrated",
+        /// The package manager was started.
+        InstallStart = "install_start",
+        /// The dependencies are installed.
+        InstallDone = "install_done",
+        /// The dev server was started.
+        DevServerStart = "dev_server_start",
+        /// The dev server has answered.
+        DevServerReady = "dev_server_ready",
+        /// The project's channel is joined.
+        ChannelJoined = "channel_joined",
+        /// The directory equals the database.
+        InSync = "in_sync",
+    }
+}

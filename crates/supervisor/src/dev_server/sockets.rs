@@ -165,7 +165,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         assert!(listening(std::process::id()).contains(&address));
-        #[expect(clippy::disallowed_methods, reason = "a test")]
+        #[allow(clippy::disallowed_methods, reason = "a test needs a process of its own")]
         let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("a process");
         let found = listening(child.id());
         child.kill().expect("killed");

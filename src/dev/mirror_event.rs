@@ -1,20 +1,22 @@
+//! What the mirror reports.
+
 use std::fmt;
 use std::sync::Arc;
 
-/// Where [`News`] goes. Called from the mirror's thread.
-pub type Tell = Arc<dyn Fn(News) + Send + Sync>;
+/// Gets each [`MirrorEvent`]. Called from the mirror's thread.
+pub type EventSink = Arc<dyn Fn(MirrorEvent) + Send + Sync>;
 
-/// Something that a developer wants to see. Its text is one line.
+/// Something that the mirror did, or could not do. Its text is one line for the developer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum News {
-    /// Changes of the folder went to the backend as one change.
+pub enum MirrorEvent {
+    /// Changes in the folder were saved to the backend, as one change.
     Sent {
         /// New or changed files.
         saved: Vec<String>,
         /// Files that are gone.
         deleted: Vec<String>,
     },
-    /// A file saved through the backend was put into the folder, or removed from it.
+    /// A file that was saved through the backend was written to the folder, or removed from it.
     WrittenBack {
         /// Which file.
         path: String,
@@ -25,8 +27,8 @@ pub enum News {
         /// It was removed.
         deleted: bool,
     },
-    /// A file was changed in the folder and through the backend at the same time. The folder's stays and is saved over
-    /// the other, which keeps its number among the older versions.
+    /// A file was changed in the folder and through the backend at the same time. The folder's content is kept and saved
+    /// as the next version.
     Conflict {
         /// Which file.
         path: String,
@@ -35,15 +37,15 @@ pub enum News {
         /// Who saved that.
         sender: String,
     },
-    /// A file that cannot be taken along or written back.
+    /// A file that cannot be saved or written back.
     Refused {
         /// Which file.
         path: String,
         /// Why.
         error: String,
     },
-    /// Reports of changes were lost, so everything is compared.
-    LookingAgain {
+    /// Reports of changes were lost: the whole folder is compared.
+    ComparingAll {
         /// Why.
         why: String,
     },
@@ -54,50 +56,52 @@ pub enum News {
     },
 }
 
-impl News {
+impl MirrorEvent {
     /// The event type of its log line.
-    pub fn code(&self) -> &'static str {
+    pub fn event_type(&self) -> &'static str {
         match self {
-            News::Sent { .. } => "dev_saved",
-            News::WrittenBack { .. } => "dev_written_back",
-            News::Conflict { .. } => "dev_conflict",
-            News::Refused { .. } => "dev_left_out",
-            News::LookingAgain { .. } => "dev_comparing",
-            News::FolderGone { .. } => "dev_folder_gone",
+            MirrorEvent::Sent { .. } => "dev_saved",
+            MirrorEvent::WrittenBack { .. } => "dev_written_back",
+            MirrorEvent::Conflict { .. } => "dev_conflict",
+            MirrorEvent::Refused { .. } => "dev_left_out",
+            MirrorEvent::ComparingAll { .. } => "dev_comparing",
+            MirrorEvent::FolderGone { .. } => "dev_folder_gone",
         }
     }
 }
 
-/// Paths that are named one by one; of more only the number is given.
-const NAMED: usize = 3;
+/// The most paths that a line names; of more it gives the number.
+const MAX_NAMED: usize = 3;
 
-impl fmt::Display for News {
+impl fmt::Display for MirrorEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            News::Sent { saved, deleted } => match (&saved[..], &deleted[..]) {
+            MirrorEvent::Sent { saved, deleted } => match (&saved[..], &deleted[..]) {
                 (saved, []) => write!(f, "saved {}", Paths(saved)),
                 ([], deleted) => write!(f, "deleted {}", Paths(deleted)),
                 (saved, deleted) => write!(f, "saved {}, deleted {}", Paths(saved), Paths(deleted)),
             },
-            News::WrittenBack { path, version, sender, deleted: false } => {
+            MirrorEvent::WrittenBack { path, version, sender, deleted: false } => {
                 write!(f, "written back {path} (version {version}, saved {})", By(sender))
             }
-            News::WrittenBack { path, version, sender, deleted: true } => {
+            MirrorEvent::WrittenBack { path, version, sender, deleted: true } => {
                 write!(f, "removed {path} (version {version}, deleted {})", By(sender))
             }
-            News::Conflict { path, version, sender } => write!(
+            MirrorEvent::Conflict { path, version, sender } => write!(
                 f,
-                "conflict in {path}: changed in the folder and {} (version {version}); the folder's is kept and saved over it",
+                "conflict in {path}: changed in the folder and {} (version {version}); the folder's content is kept and saved as the next version",
                 By(sender)
             ),
-            News::Refused { path, error } => write!(f, "left out {path}: {error}"),
-            News::LookingAgain { why } => write!(f, "comparing the whole folder again: {why}"),
-            News::FolderGone { folder } => write!(f, "{folder} was moved or removed: its changes are no longer seen"),
+            MirrorEvent::Refused { path, error } => write!(f, "left out {path}: {error}"),
+            MirrorEvent::ComparingAll { why } => write!(f, "comparing the whole folder again: {why}"),
+            MirrorEvent::FolderGone { folder } => {
+                write!(f, "{folder} was moved or removed: its changes are no longer seen")
+            }
         }
     }
 }
 
-/// Who saved it, in words. The database knows people by their ids, which say nothing to anybody here.
+/// Who saved it, in words. The id of a person in the database means nothing to the developer.
 struct By<'a>(&'a str);
 
 impl fmt::Display for By<'_> {
@@ -116,7 +120,7 @@ struct Paths<'a>(&'a [String]);
 impl fmt::Display for Paths<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            paths if paths.len() > NAMED => write!(f, "{} files", paths.len()),
+            paths if paths.len() > MAX_NAMED => write!(f, "{} files", paths.len()),
             paths => f.write_str(&paths.join(", ")),
         }
     }
@@ -127,9 +131,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_says_who_in_words() {
+    fn a_line_names_the_sender_in_words() {
         let written = |sender: &str| {
-            News::WrittenBack { path: "a.txt".into(), version: 3, sender: sender.into(), deleted: false }.to_string()
+            MirrorEvent::WrittenBack { path: "a.txt".into(), version: 3, sender: sender.into(), deleted: false }
+                .to_string()
         };
         let editor = written("0b0c7c5e-7d5f-4f38-9a53-0f6f2a3a1d11");
         assert_eq!(editor, "written back a.txt (version 3, saved in the console or another editor)");

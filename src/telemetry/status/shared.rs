@@ -1,3 +1,5 @@
+//! The agent's state, shared between the run loop and the status server.
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -6,7 +8,7 @@ use metrics::{counter, gauge};
 use serde_json::{Value, json};
 use sync_core::{ChannelState, DegradedReason, LocalChange, Phase, ProjectPath, Revision};
 
-use super::codes::Limit;
+use super::codes::{BootStep, Limit};
 use super::metrics::{count, resident_memory};
 use crate::telemetry::logs;
 use crate::telemetry::text::millis;
@@ -14,17 +16,18 @@ use supervisor::dev_server::{DevServer, DevServerState, DevServerStatus};
 
 /// Last errors kept for `/status`.
 const ERRORS_KEPT: usize = 20;
-/// Debts listed in `/status`; the count is always whole.
+/// Pending files listed in `/status`; the count is always whole.
 const DEBTS_SHOWN: usize = 100;
 /// The same for local changes.
 const LOCAL_CHANGES_SHOWN: usize = 100;
 
-/// What is shown of the agent: written by the select loop, read by the status server.
+/// The agent's state as `/status`, `/readyz` and `/metrics` show it: written by the run loop, read by the status server.
+/// Clones share one state.
 #[derive(Debug, Clone)]
-pub struct Board(Arc<Mutex<Shown>>);
+pub struct SharedStatus(Arc<Mutex<StatusData>>);
 
 #[derive(Debug)]
-struct Shown {
+struct StatusData {
     started: Instant,
     project_id: String,
     session_id: String,
@@ -34,16 +37,16 @@ struct Shown {
     dev_server: Option<DevServer>,
     hydrated: bool,
     isolated: bool,
-    boot: Vec<(&'static str, u64)>,
+    boot: Vec<(BootStep, u64)>,
     errors: VecDeque<String>,
-    limits: BTreeMap<&'static str, u64>,
-    applied: Option<Value>,
+    limits: BTreeMap<Limit, u64>,
+    last_applied: Option<Value>,
 }
 
-impl Board {
-    /// An agent that has just started.
-    pub fn new(origin: logs::Origin, started: Instant) -> Board {
-        Board(Arc::new(Mutex::new(Shown {
+impl SharedStatus {
+    /// The status of an agent that has just started.
+    pub fn new(origin: logs::Origin, started: Instant) -> SharedStatus {
+        SharedStatus(Arc::new(Mutex::new(StatusData {
             started,
             project_id: origin.project_id,
             session_id: origin.session_id,
@@ -56,19 +59,19 @@ impl Board {
             boot: Vec::new(),
             errors: VecDeque::new(),
             limits: BTreeMap::new(),
-            applied: None,
+            last_applied: None,
         })))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Shown> {
+    fn lock(&self) -> MutexGuard<'_, StatusData> {
         self.0.lock().expect("no panic while held")
     }
 
     /// Changes the phase; true if it is another one.
     pub fn set_phase(&self, phase: Phase) -> bool {
-        let mut shown = self.lock();
-        let changed = shown.phase != phase;
-        shown.phase = phase;
+        let mut data = self.lock();
+        let changed = data.phase != phase;
+        data.phase = phase;
         changed
     }
 
@@ -77,8 +80,8 @@ impl Board {
         self.lock().phase
     }
 
-    /// What the core says of itself.
-    pub fn set_core(&self, core: sync_core::Status) {
+    /// Replaces the status of the core.
+    pub fn set_core_status(&self, core: sync_core::Status) {
         self.lock().core = core;
     }
 
@@ -92,61 +95,64 @@ impl Board {
         self.lock().isolated = true;
     }
 
-    /// Whom to ask about the dev server.
+    /// Sets the dev server whose status is shown.
     pub fn set_dev_server(&self, dev_server: DevServer) {
         self.lock().dev_server = Some(dev_server);
     }
 
-    /// A step of the boot is reached now; the first time counts.
-    pub fn mark(&self, step: &'static str) {
-        let mut shown = self.lock();
-        let at = millis(shown.started.elapsed());
-        if !shown.boot.iter().any(|(known, _)| *known == step) {
-            shown.boot.push((step, at));
+    /// Records that a step of the start is reached now. Only the first time counts.
+    pub fn record_boot_step(&self, step: BootStep) {
+        let mut data = self.lock();
+        let at = millis(data.started.elapsed());
+        if !data.boot.iter().any(|(known, _)| *known == step) {
+            data.boot.push((step, at));
         }
     }
 
-    /// The file that came to disk last, and how long that took from its receipt, and from its sending where the
+    /// Sets the file that was written last, with the time since its event was received, and since it was sent where the
     /// clocks agree.
-    pub fn set_applied(&self, path: &ProjectPath, revision: Option<Revision>, lag: Duration, sent: Option<Duration>) {
+    pub fn set_last_applied(
+        &self,
+        path: &ProjectPath,
+        revision: Option<Revision>,
+        lag: Duration,
+        sent: Option<Duration>,
+    ) {
         let lag_ms = lag.as_secs_f64() * 1000.0;
         let (path, since_sent_ms) = (path.as_str(), sent.map(millis));
-        self.lock().applied =
+        self.lock().last_applied =
             Some(json!({"file_path": path, "revision": revision, "lag_ms": lag_ms, "since_sent_ms": since_sent_ms}));
     }
 
     /// Keeps an error for `/status`.
-    pub fn error(&self, error: String) {
-        let mut shown = self.lock();
-        shown.errors.push_back(error);
-        if shown.errors.len() > ERRORS_KEPT {
-            shown.errors.pop_front();
+    pub fn record_error(&self, error: String) {
+        let mut data = self.lock();
+        data.errors.push_back(error);
+        if data.errors.len() > ERRORS_KEPT {
+            data.errors.pop_front();
         }
     }
 
-    /// A bound was reached.
-    pub fn limit_hit(&self, limit: Limit) {
+    /// Counts that a limit was reached.
+    pub fn count_limit_hit(&self, limit: Limit) {
         count("preview_agent_limits_hit_total", limit.as_str());
-        *self.lock().limits.entry(limit.as_str()).or_default() += 1;
+        *self.lock().limits.entry(limit).or_default() += 1;
     }
 
-    /// Whether traffic may come, and the body that says why not.
+    /// Whether the preview is ready for traffic, and the body of `/readyz`.
     pub fn readiness(&self) -> (bool, Value) {
-        let shown = self.lock();
-        let dev_server = shown.dev_server.as_ref().map(DevServer::status);
-        let ready = shown.ready(dev_server.as_ref());
-        let mut reasons = shown.reasons();
+        let data = self.lock();
+        let dev_server = data.dev_server.as_ref().map(DevServer::status);
+        let ready = data.ready(dev_server.as_ref());
+        let mut reasons = data.reasons();
         reasons.extend(dev_server.and_then(|status| status.reason).map(|reason| reason.as_str().to_owned()));
-        (
-            ready,
-            json!({"phase": shown.phase.as_str(), "ready": ready, "reasons": reasons, "current": shown.core.current}),
-        )
+        (ready, json!({"phase": data.phase.as_str(), "ready": ready, "reasons": reasons, "current": data.core.current}))
     }
 
-    /// Everything, for people. It holds no secret.
-    pub fn status(&self) -> Value {
-        let shown = self.lock();
-        let core = &shown.core;
+    /// The body of `/status`: everything, for people. It contains no secret.
+    pub fn to_json(&self) -> Value {
+        let data = self.lock();
+        let core = &data.core;
         let debts: Vec<_> = core
             .pending_files
             .iter()
@@ -160,26 +166,26 @@ impl Board {
         let local: Vec<_> = core.local_changes.iter().take(LOCAL_CHANGES_SHOWN).map(change).collect();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "project_id": shown.project_id,
-            "session_id": shown.session_id,
-            "container_id": shown.container_id,
-            "uptime_ms": millis(shown.started.elapsed()),
-            "phase": shown.phase.as_str(),
-            "degraded": shown.reasons(),
+            "project_id": data.project_id,
+            "session_id": data.session_id,
+            "container_id": data.container_id,
+            "uptime_ms": millis(data.started.elapsed()),
+            "phase": data.phase.as_str(),
+            "degraded": data.reasons(),
             "revision": core.revision,
             "head": core.head,
             "current": core.current,
             "files": core.files,
             "held_events": core.held,
-            "last_applied": shown.applied,
+            "last_applied": data.last_applied,
             "debts": {"count": core.pending_files.len(), "first": debts},
             "local_changes": {"count": core.local_changes.len(), "first": local},
             "connection": {"state": core.channel.as_str(), "token_left_ms": core.token_left.map(millis)},
-            "dev_server": shown.dev_server.as_ref().map(DevServer::status),
-            "boot_ms": shown.boot.iter().map(|(step, at)| (step.to_string(), json!(at))).collect::<serde_json::Map<_, _>>(),
-            "limits_hit": shown.limits_hit(),
-            "last_errors": shown.errors,
-            "isolation": if shown.isolated { "user" } else { "none" },
+            "dev_server": data.dev_server.as_ref().map(DevServer::status),
+            "boot_ms": data.boot.iter().map(|(step, at)| (step.as_str().to_owned(), json!(at))).collect::<serde_json::Map<_, _>>(),
+            "limits_hit": data.limits_hit(),
+            "last_errors": data.errors,
+            "isolation": if data.isolated { "user" } else { "none" },
         })
     }
 
@@ -190,24 +196,25 @@ impl Board {
         tail.iter().map(|line| format!("{}\n", line.line)).collect()
     }
 
-    /// Brings the gauges up to date before they are read.
-    pub fn set_gauges(&self) {
-        let shown = self.lock();
-        let core = &shown.core;
-        let dev_server = shown.dev_server.as_ref().map(DevServer::status);
+    /// Brings the gauges up to date, before they are read.
+    pub fn update_gauges(&self) {
+        let data = self.lock();
+        let core = &data.core;
+        let dev_server = data.dev_server.as_ref().map(DevServer::status);
         gauge!("preview_agent_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-        gauge!("preview_agent_uptime_seconds").set(shown.started.elapsed().as_secs_f64());
+        gauge!("preview_agent_uptime_seconds").set(data.started.elapsed().as_secs_f64());
         for phase in Phase::ALL {
-            gauge!("preview_agent_phase", "phase" => phase.as_str()).set(yes(phase == shown.phase));
+            gauge!("preview_agent_phase", "phase" => phase.as_str()).set(as_gauge(phase == data.phase));
         }
-        gauge!("preview_agent_ready").set(yes(shown.ready(dev_server.as_ref())));
+        gauge!("preview_agent_ready").set(as_gauge(data.ready(dev_server.as_ref())));
         for reason in DegradedReason::ALL {
-            gauge!("preview_agent_degraded", "reason" => reason.as_str()).set(yes(core.degraded.contains(&reason)));
+            gauge!("preview_agent_degraded", "reason" => reason.as_str())
+                .set(as_gauge(core.degraded.contains(&reason)));
         }
-        gauge!("preview_agent_channel_joined").set(yes(core.channel == ChannelState::Joined));
+        gauge!("preview_agent_channel_joined").set(as_gauge(core.channel == ChannelState::Joined));
         gauge!("preview_agent_revision").set(core.revision as f64);
         gauge!("preview_agent_head_revision").set(core.head.unwrap_or(core.revision) as f64);
-        gauge!("preview_agent_in_sync").set(yes(core.current));
+        gauge!("preview_agent_in_sync").set(as_gauge(core.current));
         gauge!("preview_agent_debts").set(core.pending_files.len() as f64);
         gauge!("preview_agent_local_changes").set(core.local_changes.len() as f64);
         gauge!("preview_agent_held_events").set(core.held as f64);
@@ -218,12 +225,12 @@ impl Board {
         if let Some(bytes) = resident_memory() {
             gauge!("preview_agent_resident_memory_bytes").set(bytes as f64);
         }
-        gauge!("preview_agent_dev_server_up").set(yes(dev_server.is_some_and(|status| answers(&status))));
+        gauge!("preview_agent_dev_server_up").set(as_gauge(dev_server.is_some_and(|status| answers(&status))));
         counter!("preview_agent_limits_hit_total", "limit" => Limit::LogLines.as_str()).absolute(logs::dropped());
     }
 }
 
-impl Shown {
+impl StatusData {
     fn reasons(&self) -> Vec<String> {
         self.core.degraded.iter().map(|reason| reason.as_str().to_owned()).collect()
     }
@@ -233,7 +240,7 @@ impl Shown {
     }
 
     fn limits_hit(&self) -> BTreeMap<&'static str, u64> {
-        let mut limits = self.limits.clone();
+        let mut limits: BTreeMap<_, _> = self.limits.iter().map(|(limit, hits)| (limit.as_str(), *hits)).collect();
         if logs::dropped() > 0 {
             limits.insert(Limit::LogLines.as_str(), logs::dropped());
         }
@@ -245,6 +252,6 @@ fn answers(dev_server: &DevServerStatus) -> bool {
     dev_server.state == DevServerState::Serving
 }
 
-fn yes(holds: bool) -> f64 {
+fn as_gauge(holds: bool) -> f64 {
     f64::from(u8::from(holds))
 }

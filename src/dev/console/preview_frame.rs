@@ -1,5 +1,5 @@
-//! The console's window on the preview: the dev server's pages, with a script more that tells the console when what is
-//! shown has changed. Nothing else could: a page of another origin does not let itself be looked at.
+//! A proxy for the preview in the console's frame: it adds a script to the dev server's pages that tells the console when
+//! the page has changed. The console cannot see this itself, because the page has another origin.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -16,10 +16,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tracing::debug;
 
-/// A longer page is passed on as it is.
+/// The longest page that gets the script, in bytes. A longer one is passed on unchanged.
 const MAX_PAGE: usize = 4 << 20;
 
-/// Waits for the frame after a change, and says when that was.
+/// The preview frame script: posts the time of the first animation frame after a change.
 const SCRIPT: &str = "<script>(() => {
   if (parent === window) return
   let asked = false
@@ -29,8 +29,8 @@ const SCRIPT: &str = "<script>(() => {
   addEventListener('load', changed, true)
 })()</script>";
 
-/// A running window. It ends when it is dropped.
-pub struct Window {
+/// A running proxy. It ends when it is dropped.
+pub struct PreviewFrame {
     port: u16,
     server: JoinHandle<()>,
 }
@@ -41,37 +41,40 @@ struct Ports {
     dev_server: u16,
 }
 
-impl Window {
-    /// Opens it on a free port of the loopback.
-    pub async fn open(dev_server: u16) -> io::Result<Window> {
+impl PreviewFrame {
+    /// Starts it on a free port of the loopback.
+    ///
+    /// # Errors
+    /// No port can be bound.
+    pub async fn start(dev_server: u16) -> io::Result<PreviewFrame> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let own = listener.local_addr()?.port();
         let app = Router::new().fallback(forward).with_state(Arc::new(Ports { own, dev_server }));
         let server = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, app).await {
-                debug!(%error, "the window on the preview ended");
+                debug!(%error, "the proxy for the preview frame ended");
             }
         });
-        Ok(Window { port: own, server })
+        Ok(PreviewFrame { port: own, server })
     }
 
-    /// Where its pages are.
+    /// The address of the preview in the frame.
     pub fn url(&self) -> String {
         format!("http://localhost:{}/", self.port)
     }
 }
 
-impl Drop for Window {
+impl Drop for PreviewFrame {
     fn drop(&mut self) {
         self.server.abort();
     }
 }
 
 async fn forward(State(ports): State<Arc<Ports>>, mut request: Request) -> Response {
-    // The dev server would check this name itself, were it not replaced here.
+    // The dev server cannot check this name, since it is replaced here.
     let own = format!("localhost:{}", ports.own);
     if request.headers().get(header::HOST).is_none_or(|host| host != own.as_str()) {
-        return (StatusCode::FORBIDDEN, "not known under this name\n").into_response();
+        return (StatusCode::FORBIDDEN, "this Host header is not allowed\n").into_response();
     }
     ports.translate(request.headers_mut());
     match ports.ask(request).await {
@@ -81,7 +84,7 @@ async fn forward(State(ports): State<Arc<Ports>>, mut request: Request) -> Respo
 }
 
 impl Ports {
-    /// The dev server is to take the request for one to itself.
+    /// Rewrites the headers so that the dev server sees a request to its own address.
     fn translate(&self, headers: &mut HeaderMap) {
         let origins = [self.own, self.dev_server].map(|port| format!("http://localhost:{port}"));
         let value = |text: &str| HeaderValue::from_str(text).expect("a name and a port");
@@ -89,7 +92,7 @@ impl Ports {
             headers.insert(header::ORIGIN, value(&origins[1]));
         }
         headers.insert(header::HOST, value(origins[1].trim_start_matches("http://")));
-        // A page that is to get a script must be readable.
+        // The script can only be added to an uncompressed page.
         headers.remove(header::ACCEPT_ENCODING);
     }
 
@@ -133,7 +136,7 @@ async fn with_script(response: Response) -> Response {
     let Ok(bytes) = to_bytes(body, MAX_PAGE).await else {
         return (StatusCode::BAD_GATEWAY, "the dev server's page broke off or is too long\n").into_response();
     };
-    // Another length, and no longer what the tag stands for.
+    // The length has changed, and the entity tag no longer fits.
     for name in [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::ETAG] {
         parts.headers.remove(name);
     }

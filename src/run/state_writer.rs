@@ -7,26 +7,28 @@ use tracing::warn;
 
 use crate::sync::state::StateFile;
 
-/// How long changes gather before the state is written.
-const GATHER: Duration = Duration::from_secs(1);
+/// How long changes are collected before the state is written.
+const WRITE_DELAY: Duration = Duration::from_secs(1);
 
-/// Keeps the state file near the truth. It need not be exact: a start compares it with the directory and the database.
+/// Writes the state file a moment after a change. The file may be older than the directory: a start compares it with
+/// the directory and the database.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(super) struct StateWriter {
+    /// None where the state directory cannot be made.
     file: Option<StateFile>,
     due: Option<Instant>,
     writing: Option<JoinHandle<()>>,
 }
 
-impl Keeper {
-    pub(super) fn new(file: Option<StateFile>) -> Keeper {
-        Keeper { file, due: None, writing: None }
+impl StateWriter {
+    pub(super) fn new(file: Option<StateFile>) -> StateWriter {
+        StateWriter { file, due: None, writing: None }
     }
 
-    /// Something changed that a later start should know.
+    /// The state has changed and is to be written soon.
     pub(super) fn changed(&mut self) {
         if self.file.is_some() {
-            self.due.get_or_insert_with(|| Instant::now() + GATHER);
+            self.due.get_or_insert_with(|| Instant::now() + WRITE_DELAY);
         }
     }
 
@@ -37,13 +39,13 @@ impl Keeper {
             None => std::future::pending().await,
         }
         if let Some(writing) = &mut self.writing {
-            // A panic there has said so itself.
+            // A panic there has been reported by its own thread.
             let _ = writing.await;
             self.writing = None;
         }
     }
 
-    /// Writes it on a thread of its own.
+    /// Writes the state on another thread.
     pub(super) fn save(&mut self, saved: Option<Saved>) {
         self.due = None;
         if let (Some(file), Some(saved)) = (self.file.clone(), saved) {
@@ -51,7 +53,7 @@ impl Keeper {
         }
     }
 
-    /// Writes what is due now; to be called last.
+    /// Writes what is due, and waits for it. To be called last.
     pub(super) async fn finish(&mut self, saved: impl FnOnce() -> Option<Saved>) {
         if self.due.take().is_some() {
             self.save(saved());
@@ -64,6 +66,6 @@ impl Keeper {
 
 fn write(file: &StateFile, saved: &Saved) {
     if let Err(error) = file.save(saved) {
-        warn!(event_type = "state_not_kept", %error, "the state cannot be written: {error}");
+        warn!(event_type = "state_not_kept", %error, "cannot write the state: {error}");
     }
 }
