@@ -125,6 +125,9 @@ begin
   end if;
   update public.project_files f set file_path = 'unnamed/' || f.id where f.revision is null and f.file_path is null;
   update public.project_files f set file_type = 'text' where f.revision is null and f.file_type is null;
+  update public.project_files f set file_type = left(f.file_type, 60) where f.revision is null and octet_length(f.file_type) > 255;
+  -- Paths above 1,024 bytes are invalid, and an index entry of such a path may be too large.
+  update public.project_files f set file_path = 'too-long/' || md5(f.file_path) where f.revision is null and octet_length(f.file_path) > 1024;
 
   -- Files without a project: if `projects` is new, create the projects that the files name. Otherwise stop.
   select count(*) into orphans from public.project_files f

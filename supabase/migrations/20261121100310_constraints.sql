@@ -36,6 +36,7 @@ call project_sync.add_constraint('project_files_sync_last_modified_by',
 call project_sync.add_constraint('project_files_sync_numbers',
   'check (version >= 1 and revision >= 1 and (size is null or size >= 0))');
 call project_sync.add_constraint('project_files_sync_encoding', $$check (encoding in ('utf-8', 'base64'))$$);
+call project_sync.add_constraint('project_files_sync_file_type', 'check (octet_length(file_type) <= 255)');
 -- A tombstone has no content. A live file has a hash; without content in the table, its content is in storage. (btrim is
 -- ten times faster than a regular expression here.)
 call project_sync.add_constraint('project_files_sync_content', $$check (case when is_deleted

@@ -30,6 +30,29 @@ begin
     values (file.project_id, file.file_path, file.file_type, true);
 end $$;
 
+-- Whether storage has an object with this hash and size. True if there is no storage schema.
+create or replace function project_sync.object_exists(project uuid, content_hash text, size bigint) returns boolean
+language plpgsql stable as $$
+declare
+  found_object boolean := true;
+begin
+  if to_regclass('storage.objects') is not null then
+    execute 'select exists (select from storage.objects o where o.bucket_id = ''project-assets'' and o.name = $1
+      and coalesce((o.metadata->>''size'')::bigint, $2) = $2)' into found_object using project || '/' || content_hash, size;
+  end if;
+  return found_object;
+end $$;
+
+create or replace function project_sync.check_object(file public.project_files) returns void
+language plpgsql stable as $$
+begin
+  if not file.is_deleted and file.content is null
+      and not project_sync.object_exists(file.project_id, file.content_hash, file.size) then
+    raise exception using errcode = '22023', message = 'no object with this sha256 and size in the bucket project-assets',
+      detail = jsonb_build_object('file_path', left(file.file_path, 200), 'content_hash', file.content_hash, 'size', file.size);
+  end if;
+end $$;
+
 -- The row with normalized values: hash and size are computed from the content.
 create or replace function project_sync.normalized_row(file public.project_files) returns public.project_files
 language plpgsql as $$
@@ -38,6 +61,7 @@ declare
   max_bytes integer := (select s.max_file_bytes from project_sync.settings s);
 begin
   file.file_type := coalesce(nullif(file.file_type, ''), 'text');
+  perform project_sync.check_file_type(file.file_type, file.file_path);
   -- A row without content and without a hash is a tombstone: legacy functions write them like this.
   file.is_deleted := coalesce(file.is_deleted, false) or (file.content is null and file.content_hash is null);
   if file.is_deleted then
@@ -84,6 +108,7 @@ begin
   new := project_sync.normalized_row(new);
   -- A file that was adopted with an invalid path can still be deleted.
   if not new.is_deleted then perform project_sync.check_path(new.file_path); end if;
+  perform project_sync.check_object(new);
   counter := project_sync.lock_counter(new.project_id);
   select f.id, f.version, f.is_current_version, f.is_deleted, f.created_by,
       exists (select from public.project_files taken where taken.id = new.id) as id_is_taken
@@ -168,6 +193,7 @@ begin
     return new;
   end if;
   if not new.is_deleted then perform project_sync.check_path(new.file_path); end if;
+  perform project_sync.check_object(new);
   counter := project_sync.lock_counter(new.project_id);
   new.version := old.version + 1;
   if new.file_path <> old.file_path then

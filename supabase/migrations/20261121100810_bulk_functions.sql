@@ -17,6 +17,7 @@ begin
     return 'expected_version is not a version number';
   end if;
   if entry->>'file_type' is not null and jsonb_typeof(entry->'file_type') <> 'string' then return 'file_type is not a string'; end if;
+  if octet_length(entry->>'file_type') > 255 then return 'file_type is longer than 255 bytes'; end if;
   if entry->>'action' = 'delete' then return null; end if;
   if entry->>'content' is not null then
     if jsonb_typeof(entry->'content') <> 'string' then return 'content is not a string'; end if;
@@ -88,7 +89,7 @@ begin
   select e.* into bad from project_sync.entries(project, files) e
     where e.is_delete and e.current_version is null
       or e.changes and not project_sync.version_matches(e.expected, e.current_version, e.current_deleted)
-      or e.changes and not e.is_delete and e.content is null and not project_sync.is_stored(project, e.content_hash, e.size)
+      or e.changes and not e.is_delete and e.content is null and not project_sync.object_exists(project, e.content_hash, e.size)
     order by e.index limit 1;
   if found and bad.is_delete and bad.current_version is null then
     perform project_sync.raise_entry_error(bad.index, bad.path, 'PT404', 'no such file');
@@ -96,7 +97,7 @@ begin
     perform project_sync.raise_entry_error(bad.index, bad.path, 'PT409', 'another version is current', jsonb_build_object(
       'expected_version', bad.expected, 'current_version', coalesce(bad.current_version, 0)));
   elsif found then
-    perform project_sync.raise_entry_error(bad.index, bad.path, '22023', 'no object of that sha256 and size in project-assets');
+    perform project_sync.raise_entry_error(bad.index, bad.path, '22023', 'no object with this sha256 and size in the bucket project-assets');
   end if;
 
   -- The event of a bulk is always bulk:apply, also for a single file.

@@ -51,7 +51,7 @@ select has_view('public', 'project_files_current', 'the view');
 select ok((select reloptions @> '{security_invoker=true}' from pg_class where relname = 'project_files_current'), 'reads with its caller''s rights');
 select col_is_unique('public', 'project_files', array['project_id', 'file_path', 'version'], 'one row a version');
 select has_index('public', 'project_files', i, i) from unnest(array['project_files_sync_current', 'project_files_sync_revision', 'project_files_sync_parent_version']) i;
-select has_trigger('public', 'project_files', t, t) from unnest(array['zz_project_sync_insert', 'zz_project_sync_inserted', 'zz_project_sync_update',
+select has_trigger('public', 'project_files', t, t) from unnest(array['zz_project_sync_check_insert', 'zz_project_sync_check_update', 'zz_project_sync_check_delete', 'zz_project_sync_insert', 'zz_project_sync_inserted', 'zz_project_sync_update',
   'zz_project_sync_history', 'zz_project_sync_updated', 'zz_project_sync_delete', 'zz_project_sync_truncate']) t;
 select has_trigger('project_sync', 'counters', 'send_revision_event', 'trigger that sends the event');
 select ok(tgdeferrable and tginitdeferred, 'is deferred to the commit') from pg_trigger where tgname = 'send_revision_event';
