@@ -1,5 +1,6 @@
 //! The image of Dockerfile.preview in real containers, the agent as their PID 1. `tests/run container` builds the image
 //! and runs these, as root: they need podman and network namespaces, which `cargo test` alone should not.
+#![allow(clippy::disallowed_methods, reason = "a test starts programs and reads its own environment")]
 
 #[path = "container/machine.rs"]
 mod machine;

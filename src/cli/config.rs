@@ -1,6 +1,7 @@
 //! Flags and environment into one checked configuration. The only place that reads the environment.
 
 mod error;
+mod log;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,7 +12,9 @@ use secrecy::SecretString;
 use sync_core::frame::ProtocolVersion;
 use url::Url;
 
+pub use crate::cli::arguments::LogFormat;
 pub use error::ConfigError;
+pub use log::{Colours, LogConfig};
 
 use crate::cli::arguments::{LocalChanges, RunArgs};
 use crate::sync::snapshot::SnapshotSource;
@@ -85,6 +88,7 @@ pub struct Supabase {
 }
 
 /// The process environment, with empty values counted as unset (as container platforms pass them).
+#[expect(clippy::disallowed_methods, reason = "the one reader of the environment")]
 pub fn environment() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -100,11 +104,6 @@ pub fn take_environment() -> BTreeMap<String, String> {
     let environment = environment();
     wipe_environment(|name| SECRETS.contains(&name));
     environment
-}
-
-/// Colours are for terminals whose owner has not said otherwise (`NO_COLOR`, see no-color.org).
-pub fn colours_allowed() -> bool {
-    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 impl Config {

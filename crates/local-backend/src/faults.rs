@@ -1,3 +1,5 @@
+mod rate;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -6,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::{broadcast, watch};
 
-use crate::chance::{Chance, Random};
+pub use rate::Chance;
+use rate::Random;
 
 /// Every fault that can be switched on, as `GET /_local/faults` shows it. `POST` changes the fields that it names.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -3,50 +3,25 @@
 //! integration tests. It shares nothing with the agent but the rules for paths: a codec of both would hide its own
 //! mistakes.
 
-mod arguments;
-mod backend;
-mod buckets;
-mod chance;
-mod control;
 mod database_url;
 mod digest;
-mod download;
-mod event;
 mod faults;
-mod functions;
-mod listing;
-mod memory;
-mod multipart;
-mod objects;
+mod http;
+mod lifecycle;
 mod options;
-mod policies;
 mod postgres;
-mod postgrest;
-mod project;
-mod reads;
 mod realtime;
-mod renewal;
-mod rest;
-mod rights;
 mod row;
-mod rpc;
-mod server;
 mod session;
-mod sessions;
-mod snapshots;
-mod storage;
 mod store;
 mod store_error;
-mod tables;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod token;
-mod writes;
 
-pub use backend::Backend;
-pub use chance::Chance;
 pub use database_url::{DatabaseUrl, NoDatabaseUrl};
-pub use faults::{Cut, FailReads, FailRenewal, FalseAnswer, FaultSettings, Faults, SnapshotFaults};
+pub use faults::{Chance, Cut, FailReads, FailRenewal, FalseAnswer, FaultSettings, Faults, SnapshotFaults};
+pub use lifecycle::Backend;
 pub use options::{Options, SeedFile};
 pub use realtime::Agents;
 pub use row::{Bulk, BulkEntry, Change, ChangedFile, FileContent, Row};

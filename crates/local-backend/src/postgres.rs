@@ -24,10 +24,10 @@ use tokio::sync::{broadcast, oneshot};
 
 use crate::DatabaseUrl;
 use crate::faults::Faults;
-use crate::memory::CHANGES_KEPT;
-use crate::postgrest::ApiError;
+use crate::http::postgrest::ApiError;
 use crate::realtime::Realtime;
 use crate::row::Change;
+use crate::store::memory::CHANGES_KEPT;
 use crate::store_error::StoreError;
 use crate::token::Claims;
 

@@ -26,8 +26,8 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use crate::faults::Faults;
-use crate::policies::Policies;
-use crate::server::{App, hang_up};
+use crate::http::server::{App, hang_up};
+use crate::store::policies::Policies;
 use crate::token::{Keys, TokenError};
 
 use frame::Vsn;

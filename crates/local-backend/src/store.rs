@@ -1,8 +1,19 @@
+pub mod event_payload;
+pub mod listing;
+pub mod memory;
+pub mod objects;
+pub mod policies;
+pub mod preview_sessions;
+pub mod project;
+pub mod rate_limit;
+pub mod rights;
+pub mod snapshots;
+
 use tokio::sync::broadcast;
 
-use crate::memory::Memory;
 use crate::postgres::Postgres;
 use crate::row::{Bulk, BulkEntry, Change, FileContent, Row};
+use crate::store::memory::Memory;
 use crate::store_error::StoreError;
 
 /// The project's table. Clones are the same table. Its methods wait for their answer, over PostgreSQL for the time of a

@@ -1,4 +1,5 @@
 //! For tests: a PostgreSQL of their own, which goes with the process that started it.
+#![allow(clippy::disallowed_methods, reason = "for tests: starts a PostgreSQL server and finds its programs")]
 
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::net::{Ipv4Addr, TcpListener};

@@ -4,8 +4,8 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::connections::Connection;
 use super::{Shared, refusal};
-use crate::listing::Listing;
-use crate::postgrest::{ApiError, no_such_function};
+use crate::http::postgrest::{ApiError, no_such_function};
+use crate::store::listing::Listing;
 use crate::token::Claims;
 
 /// One call of a function over the API.

@@ -12,9 +12,9 @@ use super::Shared;
 use super::pgoutput::{Cell, Decoder, Message, Table};
 use super::stream::Stream;
 use crate::faults::Faults;
-use crate::objects::asset_name;
 use crate::realtime::{Changes, Hub};
 use crate::row::{Change, ChangedFile};
+use crate::store::objects::asset_name;
 use crate::store_error::StoreError;
 
 /// What is decoded: Realtime's own publication of its table, and the one of `postgres_changes`.

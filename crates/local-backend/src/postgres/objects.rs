@@ -8,7 +8,7 @@ use tokio_postgres::{Client, Error};
 use super::refusal::store_error;
 use super::topics::become_caller;
 use super::{Postgres, Shared};
-use crate::storage::SNAPSHOTS;
+use crate::http::storage::SNAPSHOTS;
 use crate::store_error::StoreError;
 use crate::token::Claims;
 

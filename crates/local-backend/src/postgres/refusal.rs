@@ -1,7 +1,7 @@
 use axum::http::StatusCode;
 use tokio_postgres::Error;
 
-use crate::postgrest::ApiError;
+use crate::http::postgrest::ApiError;
 use crate::store_error::StoreError;
 
 /// The database's error as PostgREST answers it. `signed_in`: the caller is not `anon`.

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use super::Shared;
 use super::call::Asked;
 use super::catalog::{literal, quoted};
-use crate::postgrest::ApiError;
+use crate::http::postgrest::ApiError;
 use crate::token::Claims;
 
 /// Rows that PostgREST gives at most.

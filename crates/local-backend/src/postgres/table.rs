@@ -11,8 +11,8 @@ use super::connections::Connection;
 use super::refusal::store_error;
 use super::{Postgres, Shared};
 use crate::digest::content_hash;
-use crate::objects::asset_name;
 use crate::row::{Bulk, BulkEntry, FileContent, Row};
+use crate::store::objects::asset_name;
 use crate::store_error::StoreError;
 
 const COLUMNS: &str = "id::text, file_path, file_type, version, revision, content_hash, coalesce(size, 0), content,

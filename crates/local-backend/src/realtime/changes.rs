@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::frame::{Vsn, encode};
 use super::queue::Queue;
-use crate::policies::Policies;
+use crate::store::policies::Policies;
 use crate::token::Claims;
 
 /// The columns of `public.project_files`, as each `postgres_changes` frame lists them.

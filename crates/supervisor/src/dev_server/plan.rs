@@ -195,6 +195,7 @@ mod tests {
     fn planned(package: &str, change: impl FnOnce(&mut Config)) -> Result<Plan, PlanError> {
         let root = tempfile::tempdir().expect("a directory");
         std::fs::write(root.path().join("package.json"), package).expect("written");
+        #[expect(clippy::disallowed_methods, reason = "a test")]
         let path = std::env::var_os("PATH").expect("a PATH");
         let environment = Environment::pick([("PATH".into(), path)]);
         let mut config = Config::new(root.path().into(), root.path().into(), 3001, environment);

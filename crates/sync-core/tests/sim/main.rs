@@ -3,6 +3,7 @@
 //!
 //! `SIM_SEEDS=20000` makes it a long run, `SIM_SEED=17` runs that seed alone. `SIM_EXPECT=difference` turns the test
 //! round, for a core that was broken on purpose: it passes as soon as tree and table differ somewhere.
+#![allow(clippy::disallowed_methods, reason = "a test starts programs and reads its own environment")]
 
 mod breakages;
 mod database;

@@ -1,0 +1,73 @@
+use serde_json::{Map, Value};
+
+use crate::http::postgrest::ApiError;
+
+/// The named arguments of a function's call.
+pub struct Arguments(Map<String, Value>);
+
+impl Arguments {
+    pub fn new(arguments: Map<String, Value>) -> Arguments {
+        Arguments(arguments)
+    }
+
+    /// Whether these are the function's: every required one is there, and none that it does not have.
+    pub fn fit(&self, required: &[&str], optional: &[&str]) -> bool {
+        required.iter().all(|name| self.0.contains_key(*name))
+            && self.0.keys().all(|name| required.contains(&name.as_str()) || optional.contains(&name.as_str()))
+    }
+
+    pub fn text(&self, name: &str) -> Result<&str, ApiError> {
+        self.optional_text(name)?.ok_or_else(|| ApiError::invalid(format!("{name} is null")))
+    }
+
+    /// PostgreSQL's text holds no NUL.
+    pub fn optional_text(&self, name: &str) -> Result<Option<&str>, ApiError> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) if text.contains('\0') => Err(nul()),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(ApiError::invalid(format!("{name} is no text"))),
+        }
+    }
+
+    pub fn number(&self, name: &str) -> Result<u64, ApiError> {
+        self.optional_number(name)?.ok_or_else(|| ApiError::invalid(format!("{name} is null")))
+    }
+
+    /// Also as text, as it stands in a query.
+    pub fn optional_number(&self, name: &str) -> Result<Option<u64>, ApiError> {
+        let number = match self.0.get(name) {
+            None | Some(Value::Null) => return Ok(None),
+            Some(Value::String(text)) => text.parse().ok(),
+            Some(value) => value.as_u64(),
+        };
+        number.map(Some).ok_or_else(|| ApiError::invalid(format!("{name} is no number from 0 up")))
+    }
+
+    pub fn flag(&self, name: &str, default: bool) -> Result<bool, ApiError> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(default),
+            Some(Value::Bool(flag)) => Ok(*flag),
+            Some(Value::String(text)) if text == "true" => Ok(true),
+            Some(Value::String(text)) if text == "false" => Ok(false),
+            Some(_) => Err(ApiError::invalid(format!("{name} is neither true nor false"))),
+        }
+    }
+
+    /// How many entries a bulk has.
+    pub fn entries(&self) -> Option<usize> {
+        ["files", "file_paths"].iter().find_map(|name| self.0.get(*name)?.as_array()).map(Vec::len)
+    }
+
+    pub fn list(&self, name: &str) -> Result<&[Value], ApiError> {
+        let list = self.0.get(name).and_then(Value::as_array);
+        list.map(Vec::as_slice).ok_or_else(|| ApiError::invalid(format!("{name} is no list")))
+    }
+}
+
+fn nul() -> ApiError {
+    let mut error = ApiError::invalid("unsupported Unicode escape sequence");
+    error.code = Some("22P05".into());
+    error.details = Some("\\u0000 cannot be converted to text.".into());
+    error
+}

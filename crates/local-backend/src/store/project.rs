@@ -1,0 +1,325 @@
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use sync_core::ProjectPath;
+
+use crate::digest::{ProjectDigest, content_hash};
+use crate::row::Row;
+use crate::store::rate_limit::Buckets;
+use crate::store_error::StoreError;
+
+/// The most entries of one bulk (the contract's).
+pub const MAX_BULK: usize = 10_000;
+/// The largest file: what a bucket of the hosted service takes by default.
+pub const MAX_FILE: usize = 50 << 20;
+/// All bytes held, old versions included: this is a development tool on somebody's machine.
+pub const MAX_TOTAL: usize = 2 << 30;
+/// The type of a new file whose writer does not say.
+const DEFAULT_TYPE: &str = "text";
+/// The same of one that lies in storage.
+const STORED_TYPE: &str = "binary";
+/// Old versions kept of each file.
+const KEPT_VERSIONS: usize = 16;
+
+/// One change that a writer asks for.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    pub path: String,
+    pub action: Action,
+    /// 0 means: must not be there.
+    pub expected: Option<u64>,
+}
+
+#[derive(Debug, Clone)]
+pub enum Action {
+    Put { bytes: Bytes, hash: Option<String>, file_type: String, in_storage: bool },
+    Delete,
+}
+
+/// The state of the project: every function of the database is one method here, without I/O.
+#[derive(Debug, Default)]
+pub struct Project {
+    files: BTreeMap<String, Vec<Row>>,
+    /// The newest row of each path, in the order of revisions.
+    order: BTreeSet<(u64, String)>,
+    head: u64,
+    digest: ProjectDigest,
+    /// No tombstone at or below this revision is kept.
+    tombstone_floor: u64,
+    /// The last version of paths whose rows were all pruned: a version is never used again.
+    version_floor: BTreeMap<String, u64>,
+    total: usize,
+    /// The rate limit of the write functions.
+    pub buckets: Buckets,
+    /// Takes paths that the database would refuse, for tests of an agent that must refuse them itself.
+    pub any_path: bool,
+}
+
+/// What [`Project::apply`] did.
+#[derive(Debug)]
+pub struct Applied {
+    pub revision: u64,
+    /// The newest row of each entry, in their order.
+    pub rows: Vec<Row>,
+    /// The rows that are new; empty where nothing changed and no revision was taken.
+    pub changed: Vec<Row>,
+}
+
+impl Project {
+    pub fn head(&self) -> u64 {
+        self.head
+    }
+
+    pub fn digest(&self) -> &ProjectDigest {
+        &self.digest
+    }
+
+    pub fn tombstone_floor(&self) -> u64 {
+        self.tombstone_floor
+    }
+
+    /// The newest row of `path`, tombstone or not.
+    pub fn newest(&self, path: &str) -> Option<&Row> {
+        self.files.get(path)?.last()
+    }
+
+    /// That version of `path`, unless it was deleted, pruned or never there.
+    pub fn version(&self, path: &str, version: u64) -> Option<&Row> {
+        self.files.get(path)?.iter().find(|row| row.version == version && !row.deleted)
+    }
+
+    /// The live files in order of their paths.
+    pub fn live(&self) -> impl Iterator<Item = &Row> {
+        self.files.values().filter_map(|rows| rows.last()).filter(|row| !row.deleted)
+    }
+
+    /// The newest rows above `since` in order of revision.
+    pub fn newer(&self, since: u64) -> impl Iterator<Item = &Row> {
+        self.order.range((since.saturating_add(1), String::new())..).filter_map(|(_, path)| self.newest(path))
+    }
+
+    /// All or nothing: one transaction, one revision, or none where nothing changes. Of a bulk a refusal names the entry.
+    pub fn apply(
+        &mut self,
+        entries: Vec<Entry>,
+        sender: &str,
+        now: Timestamp,
+        bulk: bool,
+    ) -> Result<Applied, StoreError> {
+        let mut seen = HashSet::new();
+        for (index, entry) in entries.iter().enumerate() {
+            let fits = if seen.insert(entry.path.as_str()) {
+                self.check(entry)
+            } else {
+                Err(StoreError::Twice { path: entry.path.clone() })
+            };
+            if let Err(error) = fits {
+                let path = entry.path.clone();
+                return Err(if bulk { StoreError::Entry { index, path, error: Box::new(error) } } else { error });
+            }
+        }
+        let bytes: usize = entries.iter().map(Entry::size).sum();
+        if self.total + bytes > MAX_TOTAL {
+            return Err(StoreError::Full { limit: MAX_TOTAL });
+        }
+        let revision = self.head + 1;
+        let mut applied = Applied { revision: self.head, rows: Vec::new(), changed: Vec::new() };
+        for entry in entries {
+            match self.unchanged(&entry) {
+                Some(row) => {
+                    let row = row.clone();
+                    applied.rows.push(if bulk { row } else { self.retype(row, entry) });
+                }
+                None => {
+                    let row = self.next_row(entry, revision, sender, now);
+                    self.insert(row.clone());
+                    applied.rows.push(row.clone());
+                    applied.changed.push(row);
+                }
+            }
+        }
+        if !applied.changed.is_empty() {
+            self.head = revision;
+            applied.revision = revision;
+        }
+        Ok(applied)
+    }
+
+    /// Equal content is looked at before the version: a repeated save whose answer was lost is no conflict.
+    fn check(&self, entry: &Entry) -> Result<(), StoreError> {
+        if !self.any_path {
+            ProjectPath::parse(&entry.path)?;
+        }
+        if entry.size() > MAX_FILE {
+            let path = entry.path.clone();
+            return Err(StoreError::FileTooLarge { path, size: entry.size(), limit: MAX_FILE });
+        }
+        let newest = self.newest(&entry.path);
+        if matches!(entry.action, Action::Delete) && newest.is_none() {
+            return Err(StoreError::NoSuchFile { path: entry.path.clone() });
+        }
+        if self.unchanged(entry).is_some() {
+            return Ok(());
+        }
+        let current = newest.map_or(0, |row| row.version);
+        match entry.expected {
+            Some(0) if newest.is_none_or(|row| row.deleted) => Ok(()),
+            Some(expected) if expected != current => {
+                Err(StoreError::Conflict { path: entry.path.clone(), expected, current })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The newest row, where it already says what the entry wants.
+    fn unchanged(&self, entry: &Entry) -> Option<&Row> {
+        let newest = self.newest(&entry.path)?;
+        let same = match &entry.action {
+            Action::Delete => newest.deleted,
+            Action::Put { bytes, hash, .. } => {
+                !newest.deleted
+                    && match hash {
+                        Some(hash) => newest.content_hash.as_ref() == Some(hash),
+                        None => newest.bytes.as_ref() == Some(bytes),
+                    }
+            }
+        };
+        same.then_some(newest)
+    }
+
+    /// Another type is no change of the file: the row takes it on.
+    fn retype(&mut self, row: Row, entry: Entry) -> Row {
+        let Action::Put { file_type, .. } = entry.action else { return row };
+        let newest = self.files.get_mut(&row.path).and_then(|rows| rows.last_mut());
+        match newest.filter(|_| !file_type.is_empty()) {
+            Some(newest) => {
+                newest.file_type = file_type;
+                newest.clone()
+            }
+            None => row,
+        }
+    }
+
+    fn next_row(&self, entry: Entry, revision: u64, sender: &str, now: Timestamp) -> Row {
+        let newest = self.newest(&entry.path);
+        let before = newest.map(|row| row.version);
+        let version = before.or_else(|| self.version_floor.get(&entry.path).copied()).unwrap_or(0) + 1;
+        let mut row = Row {
+            id: uuid::Uuid::new_v4().to_string(),
+            parent_id: newest.map(|row| row.id.clone()),
+            file_type: newest.map_or_else(|| DEFAULT_TYPE.into(), |row| row.file_type.clone()),
+            creator: newest.filter(|row| !row.deleted).map_or(sender, |row| &row.creator).into(),
+            path: entry.path,
+            version,
+            revision,
+            content_hash: None,
+            size: 0,
+            bytes: None,
+            in_storage: false,
+            deleted: true,
+            sender: sender.into(),
+            updated_at: now,
+        };
+        if let Action::Put { bytes, hash, file_type, in_storage } = entry.action {
+            row.content_hash = Some(hash.unwrap_or_else(|| content_hash(&bytes)));
+            row.size = bytes.len() as u64;
+            row.bytes = Some(bytes);
+            if !file_type.is_empty() {
+                row.file_type = file_type;
+            } else if before.is_none() && in_storage {
+                row.file_type = STORED_TYPE.into();
+            }
+            row.in_storage = in_storage;
+            row.deleted = false;
+        }
+        row
+    }
+
+    fn insert(&mut self, row: Row) {
+        if let Some(old) = self.newest(&row.path).cloned() {
+            self.forget_newest(&old);
+        }
+        self.remember_newest(&row);
+        self.total += row.size as usize;
+        let rows = self.files.entry(row.path.clone()).or_default();
+        rows.push(row);
+        if rows.len() > KEPT_VERSIONS {
+            let oldest = rows.remove(0);
+            self.total -= oldest.size as usize;
+        }
+    }
+
+    fn remember_newest(&mut self, row: &Row) {
+        self.order.insert((row.revision, row.path.clone()));
+        if let (false, Some(hash)) = (row.deleted, &row.content_hash) {
+            self.digest.toggle(&row.path, row.version, hash);
+        }
+    }
+
+    fn forget_newest(&mut self, row: &Row) {
+        self.order.remove(&(row.revision, row.path.clone()));
+        if let (false, Some(hash)) = (row.deleted, &row.content_hash) {
+            self.digest.toggle(&row.path, row.version, hash);
+        }
+    }
+
+    /// The retention function: tombstones at or below `floor` go, and who knows no more than what lies below must reset.
+    pub fn prune_tombstones(&mut self, floor: u64) {
+        let floor = floor.min(self.head);
+        let old: Vec<Row> =
+            self.newer(0).take_while(|row| row.revision <= floor).filter(|row| row.deleted).cloned().collect();
+        for row in old {
+            self.forget_newest(&row);
+            self.version_floor.insert(row.path.clone(), row.version);
+            for row in self.files.remove(&row.path).unwrap_or_default() {
+                self.total -= row.size as usize;
+            }
+        }
+        self.tombstone_floor = self.tombstone_floor.max(floor);
+    }
+
+    /// A backup is put back: everything above `revision` never happened. Old versions reach back only so far as they
+    /// are kept; a file whose versions from then are gone is gone.
+    pub fn rewind(&mut self, revision: u64) {
+        for path in self.files.keys().cloned().collect::<Vec<_>>() {
+            let rows = self.files.remove(&path).unwrap_or_default();
+            if let Some(newest) = rows.last() {
+                self.forget_newest(newest);
+            }
+            let (kept, gone): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| row.revision <= revision);
+            self.total -= gone.iter().map(|row| row.size as usize).sum::<usize>();
+            if let Some(newest) = kept.last() {
+                self.remember_newest(newest);
+                self.files.insert(path, kept);
+            }
+        }
+        self.head = self.head.min(revision);
+        self.tombstone_floor = self.tombstone_floor.min(self.head);
+    }
+
+    /// Puts other bytes under the newest row of `path`, whose hash stays what it was. False where there is no such file.
+    pub fn corrupt(&mut self, path: &str, bytes: Bytes) -> bool {
+        let Some(row) = self.files.get_mut(path).and_then(|rows| rows.last_mut()).filter(|row| !row.deleted) else {
+            return false;
+        };
+        self.total = self.total - row.size as usize + bytes.len();
+        row.size = bytes.len() as u64;
+        row.bytes = Some(bytes);
+        true
+    }
+
+    /// Spoils the stored digest; every later mutation carries the fault on.
+    pub fn spoil_digest(&mut self) {
+        self.digest.spoil();
+    }
+}
+
+impl Entry {
+    fn size(&self) -> usize {
+        match &self.action {
+            Action::Put { bytes, .. } => bytes.len(),
+            Action::Delete => 0,
+        }
+    }
+}
