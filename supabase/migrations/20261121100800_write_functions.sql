@@ -1,6 +1,8 @@
 -- The write functions of the contract, section 5, for single files. Each checks the access right, takes the locks in order,
 -- compares content and version, and writes. Every rejection comes before the first write.
 
+select project_sync.drop_legacy_functions('upsert_project_file', 'delete_project_file', 'register_project_asset');
+
 -- 0 means that the file must not exist. For a tombstone its own version is accepted too.
 create or replace function project_sync.version_matches(expected integer, current_version integer, is_deleted boolean) returns boolean
 language sql immutable as $$
@@ -114,3 +116,5 @@ begin
   return newest;
 end $$;
 comment on function public.delete_project_file(uuid, text, integer) is 'project_sync: deletes one file and returns its tombstone';
+
+select project_sync.grant_functions();

@@ -1,6 +1,8 @@
 -- Bulk writes: up to 10,000 entries in one transaction and one revision, all or nothing. Set-based statements are about five
 -- times faster than a loop.
 
+select project_sync.drop_legacy_functions('bulk_upsert_project_files', 'bulk_delete_project_files');
+
 -- The reason why an entry is malformed, or null.
 create or replace function project_sync.entry_refusal(entry jsonb) returns text
 language plpgsql immutable parallel safe as $$
@@ -128,3 +130,5 @@ language sql security definer set search_path = '' as $$
 $$;
 comment on function public.bulk_delete_project_files(uuid, text[]) is
   'project_sync: deletes up to 10,000 files in one revision, all or nothing';
+
+select project_sync.grant_functions();

@@ -1,19 +1,6 @@
 -- One transaction that changes a project's files is one revision and one event, also for direct writes to the table. The
--- triggers set version, revision, hash, size and is_current_version and ignore the statement's values. Their names sort last,
--- so that they fire after all other triggers of the table.
-
--- The person, if a profile exists or can be created; else null.
-create or replace function project_sync.existing_profile(person uuid) returns uuid
-language plpgsql as $$
-begin
-  if person is null or exists (select from public.user_profiles u where u.id = person) then return person; end if;
-  begin
-    insert into public.user_profiles (id) values (person) on conflict do nothing;
-    return person;
-  exception when others then
-    return null;
-  end;
-end $$;
+-- trigger functions here set version, revision, hash, size and is_current_version and ignore the statement's values. The
+-- triggers themselves are created with the adoption (…_exchange.sql); their names sort last, so that they fire after all others.
 
 -- What a row adds to its project's digest: zeros for a tombstone or a missing row.
 create or replace function project_sync.digest_contribution(is_deleted boolean, file_path text, version integer, content_hash text)
@@ -116,10 +103,10 @@ begin
     where f.project_id = new.project_id and f.file_path = new.file_path order by f.version desc limit 1;
   -- There is no live file to delete.
   if new.is_deleted and coalesce(newest.is_deleted, true) then return null; end if;
-  person := project_sync.existing_profile(case when claims->>'role' = 'authenticated'
-    then project_sync.user_of(claims) else coalesce(new.last_modified_by, new.created_by) end);
+  person := case when claims->>'role' = 'authenticated' then project_sync.user_of(claims)
+    else coalesce(new.last_modified_by, new.created_by) end;
   new.created_by := coalesce(case when not newest.is_deleted then newest.created_by end, person,
-    project_sync.existing_profile(project_sync.project_owner(new.project_id)));
+    project_sync.project_owner(new.project_id));
   new.last_modified_by := person;
   new.version := coalesce(newest.version, counter.version_floor) + 1;
   new.revision := counter.revision;
@@ -170,8 +157,7 @@ begin
   new.superseded_revision := old.superseded_revision;
   new.version := old.version;
   new.revision := old.revision;
-  -- Only retention changes it, to null.
-  new.parent_version_id := case when new.parent_version_id is not null then old.parent_version_id end;
+  new.parent_version_id := old.parent_version_id;
   if not old.is_current_version then
     -- History rows do not change: clients without version support mean the current row.
     new.file_path := old.file_path;
@@ -212,7 +198,7 @@ begin
   new.parent_version_id := gen_random_uuid();
   new.updated_at := now();
   if project_sync.claims()->>'role' = 'authenticated' then
-    new.last_modified_by := project_sync.existing_profile(project_sync.caller_id());
+    new.last_modified_by := project_sync.caller_id();
   end if;
   return new;
 end $$;
@@ -267,18 +253,3 @@ language plpgsql set search_path = '' as $$
 begin
   raise exception using errcode = '0A000', message = 'project_files is a log and cannot be truncated; delete files or projects';
 end $$;
-
-create or replace trigger zz_project_sync_insert before insert on public.project_files
-  for each row execute function project_sync.before_insert();
-create or replace trigger zz_project_sync_inserted after insert on public.project_files
-  referencing new table as inserted for each statement execute function project_sync.after_insert();
-create or replace trigger zz_project_sync_update before update on public.project_files
-  for each row execute function project_sync.before_update();
-create or replace trigger zz_project_sync_history after update on public.project_files
-  for each row when (old.version <> new.version or old.file_path <> new.file_path) execute function project_sync.keep_history();
-create or replace trigger zz_project_sync_updated after update on public.project_files
-  referencing old table as before_rows new table as after_rows for each statement execute function project_sync.after_update();
-create or replace trigger zz_project_sync_delete before delete on public.project_files
-  for each row execute function project_sync.before_delete();
-create or replace trigger zz_project_sync_truncate before truncate on public.project_files
-  for each statement execute function project_sync.before_truncate();

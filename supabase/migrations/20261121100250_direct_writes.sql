@@ -37,7 +37,7 @@ begin
   new.created_by := old.created_by;
   new.created_at := old.created_at;
   if old.is_current_version or new.is_current_version then
-    new.last_modified_by := project_sync.existing_profile(project_sync.caller_id());
+    new.last_modified_by := project_sync.caller_id();
     new.updated_at := now();
   else
     new.last_modified_by := old.last_modified_by;
@@ -53,11 +53,3 @@ begin
   perform project_sync.charge_direct_write(old.project_id);
   return old;
 end $$;
-
--- Named to fire before the other triggers of these migrations.
-create or replace trigger zz_project_sync_check_insert before insert on public.project_files for each row
-  when (row_security_active('public.project_files')) execute function project_sync.check_direct_insert();
-create or replace trigger zz_project_sync_check_update before update on public.project_files for each row
-  when (row_security_active('public.project_files')) execute function project_sync.check_direct_update();
-create or replace trigger zz_project_sync_check_delete before delete on public.project_files for each row
-  when (row_security_active('public.project_files')) execute function project_sync.check_direct_delete();
