@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::SecretString;
-use sync_core::frame::ProtocolVersion;
+use sync_core::wire::ProtocolVersion;
 use url::Url;
 
 pub use crate::cli::arguments::LogFormat;

@@ -10,7 +10,8 @@ use preview_agent::cli::exit::Exit;
 use preview_agent::command_line::Cli;
 use preview_agent::sync::snapshot::Limits;
 use preview_agent::telemetry::logs::Origin;
-use preview_agent::telemetry::status::{Board, Phase};
+use preview_agent::telemetry::status::{Phase, SharedStatus};
+use sync_core::wire::{ProjectEvent, StatusEvent};
 
 type Names = BTreeSet<String>;
 
@@ -100,26 +101,23 @@ fn settings_are_settings_and_exits_are_exits() {
 #[test]
 fn events_are_those_that_are_read_and_sent() {
     let text = section("Realtime");
-    let source = read("crates/sync-core/src/change.rs");
-    let matched = source.split("let name = match event {").nth(1).unwrap().split("};").next().unwrap();
-    let known: Names = matched.split('"').skip(1).step_by(2).map(str::to_owned).collect();
+    let known: Names = ProjectEvent::ALL.map(|event| event.as_str().to_owned()).into();
     // Two tables begin with the event; the second says when, too.
     let (heard, told) = text.split_once("With `PUBLISH_STATUS`").expect("the status topic");
     assert_eq!(first_cells(&table(heard, "event")), known);
-    let publisher = read("crates/sync-core/src/publisher.rs");
-    let sent = publisher.split("Some((\"").skip(1).filter_map(|rest| rest.split('"').next());
     let published = table(told, "event");
-    assert_eq!(first_cells(&published), sent.map(str::to_owned).collect());
+    assert_eq!(first_cells(&published), StatusEvent::ALL.map(|event| event.as_str().to_owned()).into());
+    let publisher = read("crates/sync-core/src/channel/publisher.rs");
     // Each field that is named is one that the code speaks of.
     for row in &published {
         for field in quoted(&row[1]) {
             assert!(publisher.contains(&format!("\"{field}\"")), "{field} of {} is not sent", row[0]);
         }
     }
-    let wire = sync_core::frame::project_topic("<project id>");
+    let wire = sync_core::wire::project_topic("<project id>");
     assert!(
         text.contains(&format!("`{wire}`"))
-            && text.contains(&format!("`{}`", sync_core::frame::status_topic("<project id>")))
+            && text.contains(&format!("`{}`", sync_core::wire::status_topic("<project id>")))
     );
 }
 
@@ -127,7 +125,12 @@ fn events_are_those_that_are_read_and_sent() {
 fn functions_are_those_of_the_database_with_their_arguments() {
     let migrations: String =
         sources(&root().join("supabase/migrations")).iter().map(|path| fs::read_to_string(path).unwrap()).collect();
-    let client = read("src/sync/database.rs");
+    let files = sources(&root().join("src/sync"));
+    let texts: Vec<String> = files.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    // The line's quotes are in pairs; those of a whole file need not be.
+    let called = texts.iter().flat_map(|text| text.lines()).flat_map(|line| line.split('"').skip(1).step_by(2));
+    let called: Names =
+        called.filter(|text| migrations.contains(&format!("function public.{text}("))).map(str::to_owned).collect();
     for (heading, agents) in [("Reads", true), ("Writes", false)] {
         for row in table(&section(heading), "function") {
             let name = row[0].trim_matches('`');
@@ -141,19 +144,12 @@ fn functions_are_those_of_the_database_with_their_arguments() {
                 .filter_map(|argument| Some(argument.split_whitespace().next()?.to_owned()))
                 .collect();
             assert_eq!(quoted(&row[1]), arguments, "{name}");
-            assert_eq!(client.contains(&format!("\"{name}\"")), agents, "{name}");
+            assert_eq!(called.contains(name), agents, "{name}");
         }
     }
     // And no read is left out.
     let reads = first_cells(&table(&section("Reads"), "function"));
-    let asked: Names = client
-        .split('"')
-        .skip(1)
-        .step_by(2)
-        .filter(|text| migrations.contains(&format!("function public.{text}(")))
-        .map(str::to_owned)
-        .collect();
-    assert_eq!(reads, asked);
+    assert_eq!(reads, called);
     for code in first_cells(&table(&section("Writes"), "code")) {
         assert!(migrations.contains(&format!("'{code}'")), "{code} is never raised");
     }
@@ -170,22 +166,22 @@ fn the_digest_of_the_example_is_right() {
 #[test]
 fn status_holds_what_is_said() {
     let origin = Origin { project_id: "p".into(), session_id: "s".into(), container_id: None };
-    let board = Board::new(origin, Instant::now());
+    let status = SharedStatus::new(origin, Instant::now());
     let text = section("Status");
     let keys = |value: serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Names>();
     let paragraph = |begins: &str| quoted(text.split("\n\n").find(|part| part.starts_with(begins)).unwrap());
     let mut said = paragraph("`/status` holds");
     said.remove("/status");
-    assert_eq!(said, keys(board.status()));
+    assert_eq!(said, keys(status.to_json()));
     let readyz = rows(&text).into_iter().find(|row| row[0] == "`/readyz`").unwrap();
-    assert_eq!(quoted(&readyz[2]), keys(board.readiness().1));
+    assert_eq!(quoted(&readyz[2]), keys(status.readiness().1));
     let source = read("src/telemetry/status.rs");
     let routes: Names =
         source.split(".route(\"").skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned).collect();
     let places: Names =
         first_cells(&table(&text, "place")).iter().map(|place| place.split('?').next().unwrap().to_owned()).collect();
     assert_eq!(places, routes);
-    let phases: Names = Phase::ALL.map(|phase| phase.name().to_owned()).into();
+    let phases: Names = Phase::ALL.map(|phase| phase.as_str().to_owned()).into();
     let mut said = quoted(text.split("\n\n").find(|part| part.starts_with("Phases:")).unwrap());
     said.retain(|name| !name.starts_with('/'));
     assert_eq!(said, phases);

@@ -1,6 +1,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
+use sync_core::rules::snapshot_rank;
 use zip_stream::{SnapshotFile, SnapshotInfo, WriteError, write_snapshot};
 
 use crate::digest::ProjectDigest;
@@ -120,7 +121,7 @@ fn build(store: &Store, project_id: &str, limit: usize) -> Result<((u64, String)
     let files = rows
         .into_iter()
         .filter_map(|row| Some(SnapshotFile { path: row.path, bytes: row.bytes?, version: row.version }));
-    let manifest = write_snapshot(&mut zip, info, files)?;
+    let manifest = write_snapshot(&mut zip, info, files, snapshot_rank)?;
     if zip.len() > limit {
         let mut largest: Vec<(String, u64)> =
             manifest.files.into_iter().map(|file| (file.file_path, file.size)).collect();

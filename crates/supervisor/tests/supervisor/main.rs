@@ -5,4 +5,5 @@
 mod dependencies;
 mod dev_server;
 mod dev_server_vite;
+mod placement;
 mod rig;

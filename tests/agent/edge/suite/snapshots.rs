@@ -129,8 +129,8 @@ async fn look_into(record: &mut Record<'_>, what: &str, built: &Value) {
         entry.read_to_end(&mut bytes).expect("whole, and its checksum right");
         entries.push((name, bytes));
     }
-    let all = zip_stream::LOCK_FILES.iter().all(|name| ORDER.contains(name));
-    record.hold("no name is forgotten", all, &format!("{:?}", zip_stream::LOCK_FILES));
+    let all = sync_core::rules::LOCK_FILES.iter().all(|name| ORDER.contains(name));
+    record.hold("no name is forgotten", all, &format!("{:?}", sync_core::rules::LOCK_FILES));
     let names: Vec<&str> = entries.iter().map(|(name, _)| name.as_str()).collect();
     record.hold(&format!("the order of what was {what}"), names == ORDER, &format!("{names:?}"));
     let manifest: Value = serde_json::from_slice(&entries[0].1).expect("JSON");
