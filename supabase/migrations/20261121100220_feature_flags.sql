@@ -15,6 +15,8 @@ alter table public.feature_flags enable row level security;
 revoke all on public.feature_flags from public, anon, authenticated;
 grant select, insert, update, delete on public.feature_flags to service_role;
 
+select project_sync.drop_legacy_functions('is_feature_enabled');
+
 -- Existing flags keep their values.
 insert into public.feature_flags (flag_key, description, is_enabled, rollout_percentage) values
   ('FSYNC_USE_RPC', 'Editors save through the functions', true, 100),
@@ -44,3 +46,5 @@ language sql stable security definer set search_path = '' as $$
   select project_sync.flag_is_on($1, coalesce($2, project_sync.caller_id()))
 $$;
 comment on function public.is_feature_enabled(text, uuid) is 'project_sync: whether a flag is on for a person, by default the caller';
+
+select project_sync.grant_functions();

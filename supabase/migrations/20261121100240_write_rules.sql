@@ -1,19 +1,6 @@
 -- One transaction that changes a project's files is one revision and one event, also for direct writes to the table. The
--- triggers set version, revision, hash, size and is_current_version and ignore the statement's values. Their names sort last,
--- so that they fire after all other triggers of the table.
-
--- The person, if a profile exists or can be created; else null.
-create or replace function project_sync.existing_profile(person uuid) returns uuid
-language plpgsql as $$
-begin
-  if person is null or exists (select from public.user_profiles u where u.id = person) then return person; end if;
-  begin
-    insert into public.user_profiles (id) values (person) on conflict do nothing;
-    return person;
-  exception when others then
-    return null;
-  end;
-end $$;
+-- trigger functions here set version, revision, hash, size and is_current_version and ignore the statement's values. The
+-- triggers themselves are created with the adoption (…_exchange.sql); their names sort last, so that they fire after all others.
 
 -- What a row adds to its project's digest: zeros for a tombstone or a missing row.
 create or replace function project_sync.digest_contribution(is_deleted boolean, file_path text, version integer, content_hash text)
@@ -30,6 +17,29 @@ begin
     values (file.project_id, file.file_path, file.file_type, true);
 end $$;
 
+-- Whether storage has an object with this hash and size. True if there is no storage schema.
+create or replace function project_sync.object_exists(project uuid, content_hash text, size bigint) returns boolean
+language plpgsql stable as $$
+declare
+  found_object boolean := true;
+begin
+  if to_regclass('storage.objects') is not null then
+    execute 'select exists (select from storage.objects o where o.bucket_id = ''project-assets'' and o.name = $1
+      and coalesce((o.metadata->>''size'')::bigint, $2) = $2)' into found_object using project || '/' || content_hash, size;
+  end if;
+  return found_object;
+end $$;
+
+create or replace function project_sync.check_object(file public.project_files) returns void
+language plpgsql stable as $$
+begin
+  if not file.is_deleted and file.content is null
+      and not project_sync.object_exists(file.project_id, file.content_hash, file.size) then
+    raise exception using errcode = '22023', message = 'no object with this sha256 and size in the bucket project-assets',
+      detail = jsonb_build_object('file_path', left(file.file_path, 200), 'content_hash', file.content_hash, 'size', file.size);
+  end if;
+end $$;
+
 -- The row with normalized values: hash and size are computed from the content.
 create or replace function project_sync.normalized_row(file public.project_files) returns public.project_files
 language plpgsql as $$
@@ -38,6 +48,7 @@ declare
   max_bytes integer := (select s.max_file_bytes from project_sync.settings s);
 begin
   file.file_type := coalesce(nullif(file.file_type, ''), 'text');
+  perform project_sync.check_file_type(file.file_type, file.file_path);
   -- A row without content and without a hash is a tombstone: legacy functions write them like this.
   file.is_deleted := coalesce(file.is_deleted, false) or (file.content is null and file.content_hash is null);
   if file.is_deleted then
@@ -84,6 +95,7 @@ begin
   new := project_sync.normalized_row(new);
   -- A file that was adopted with an invalid path can still be deleted.
   if not new.is_deleted then perform project_sync.check_path(new.file_path); end if;
+  perform project_sync.check_object(new);
   counter := project_sync.lock_counter(new.project_id);
   select f.id, f.version, f.is_current_version, f.is_deleted, f.created_by,
       exists (select from public.project_files taken where taken.id = new.id) as id_is_taken
@@ -91,10 +103,10 @@ begin
     where f.project_id = new.project_id and f.file_path = new.file_path order by f.version desc limit 1;
   -- There is no live file to delete.
   if new.is_deleted and coalesce(newest.is_deleted, true) then return null; end if;
-  person := project_sync.existing_profile(case when claims->>'role' = 'authenticated'
-    then project_sync.user_of(claims) else coalesce(new.last_modified_by, new.created_by) end);
+  person := case when claims->>'role' = 'authenticated' then project_sync.user_of(claims)
+    else coalesce(new.last_modified_by, new.created_by) end;
   new.created_by := coalesce(case when not newest.is_deleted then newest.created_by end, person,
-    project_sync.existing_profile(project_sync.project_owner(new.project_id)));
+    project_sync.project_owner(new.project_id));
   new.last_modified_by := person;
   new.version := coalesce(newest.version, counter.version_floor) + 1;
   new.revision := counter.revision;
@@ -145,8 +157,7 @@ begin
   new.superseded_revision := old.superseded_revision;
   new.version := old.version;
   new.revision := old.revision;
-  -- Only retention changes it, to null.
-  new.parent_version_id := case when new.parent_version_id is not null then old.parent_version_id end;
+  new.parent_version_id := old.parent_version_id;
   if not old.is_current_version then
     -- History rows do not change: clients without version support mean the current row.
     new.file_path := old.file_path;
@@ -168,6 +179,7 @@ begin
     return new;
   end if;
   if not new.is_deleted then perform project_sync.check_path(new.file_path); end if;
+  perform project_sync.check_object(new);
   counter := project_sync.lock_counter(new.project_id);
   new.version := old.version + 1;
   if new.file_path <> old.file_path then
@@ -186,7 +198,7 @@ begin
   new.parent_version_id := gen_random_uuid();
   new.updated_at := now();
   if project_sync.claims()->>'role' = 'authenticated' then
-    new.last_modified_by := project_sync.existing_profile(project_sync.caller_id());
+    new.last_modified_by := project_sync.caller_id();
   end if;
   return new;
 end $$;
@@ -241,18 +253,3 @@ language plpgsql set search_path = '' as $$
 begin
   raise exception using errcode = '0A000', message = 'project_files is a log and cannot be truncated; delete files or projects';
 end $$;
-
-create or replace trigger zz_project_sync_insert before insert on public.project_files
-  for each row execute function project_sync.before_insert();
-create or replace trigger zz_project_sync_inserted after insert on public.project_files
-  referencing new table as inserted for each statement execute function project_sync.after_insert();
-create or replace trigger zz_project_sync_update before update on public.project_files
-  for each row execute function project_sync.before_update();
-create or replace trigger zz_project_sync_history after update on public.project_files
-  for each row when (old.version <> new.version or old.file_path <> new.file_path) execute function project_sync.keep_history();
-create or replace trigger zz_project_sync_updated after update on public.project_files
-  referencing old table as before_rows new table as after_rows for each statement execute function project_sync.after_update();
-create or replace trigger zz_project_sync_delete before delete on public.project_files
-  for each row execute function project_sync.before_delete();
-create or replace trigger zz_project_sync_truncate before truncate on public.project_files
-  for each statement execute function project_sync.before_truncate();

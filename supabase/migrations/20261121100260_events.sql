@@ -91,12 +91,3 @@ begin
   end if;
   return null;
 end $$;
-
--- Fires once, at the end of the transaction, because a transaction creates one revision of a project.
-do $$
-begin
-  if not exists (select from pg_trigger where tgrelid = 'project_sync.counters'::regclass and tgname = 'send_revision_event') then
-    create constraint trigger send_revision_event after update on project_sync.counters deferrable initially deferred
-      for each row when (old.revision < new.revision) execute function project_sync.send_revision_event();
-  end if;
-end $$;
