@@ -7,7 +7,7 @@ mod connections;
 mod events;
 mod install;
 mod objects;
-mod pgoutput;
+pub(crate) mod pgoutput;
 mod project;
 mod refusal;
 mod rows;

@@ -17,6 +17,14 @@ use serde_json::{Value, json};
 
 use crate::{DatabaseUrl, NoDatabaseUrl};
 
+/// Decodes messages of logical replication in their order, and ignores which of them were malformed: for the fuzz target.
+pub fn decode_replication(messages: impl IntoIterator<Item = Vec<u8>>) {
+    let mut decoder = crate::postgres::pgoutput::Decoder::default();
+    for message in messages {
+        let _ = decoder.decode(message.into());
+    }
+}
+
 /// The superuser. Not named `postgres`, which hosted projects have without superuser rights.
 pub const SUPERUSER: &str = "supabase_admin";
 /// Their password: sent over loopback as SCRAM, as a real server asks for it.
