@@ -62,7 +62,8 @@ async fn rows_are_picked_paged_and_never_written_by_get() {
     assert_eq!(ask("file_path=eq.it's/f0007&select=content").await.1, json!([{"content": "x"}]));
     let url =
         format!("{}/rest/v1/rpc/delete_project_file?project_uuid={PROJECT}&p_file_path=it's/f0001", backend.url());
-    let request = crate::support::http().get(url).header("apikey", &session.anon_key).bearer_auth(backend.editor_token());
+    let request =
+        crate::support::http().get(url).header("apikey", &session.anon_key).bearer_auth(backend.editor_token());
     let response = request.send().await.expect("an answer");
     assert_eq!(response.status(), 405);
     assert_eq!(response.json::<Value>().await.expect("JSON")["code"], "25006");
@@ -253,7 +254,10 @@ async fn objects_lie_under_the_policies_of_storage() {
     let signed = request(reqwest::Method::POST, "/sign", &backend.editor_token()).json(&json!({"expiresIn": 60}));
     let signed: Value = signed.send().await.expect("an answer").json().await.expect("JSON");
     let url = format!("{}/storage/v1{}", backend.url(), signed["signedURL"].as_str().expect("a path"));
-    assert_eq!(crate::support::http().get(url).send().await.expect("an answer").bytes().await.expect("a body").to_vec(), bytes);
+    assert_eq!(
+        crate::support::http().get(url).send().await.expect("an answer").bytes().await.expect("a body").to_vec(),
+        bytes
+    );
     assert_eq!(backend.store().current()[0].bytes.as_deref(), Some(&bytes[..]));
 }
 

@@ -21,7 +21,8 @@ async fn started() -> (Backend, Session) {
 }
 
 async fn get(url: &str, headers: &[(&str, &str)]) -> Response {
-    let request = headers.iter().fold(crate::support::http().get(url), |request, (name, value)| request.header(*name, *value));
+    let request =
+        headers.iter().fold(crate::support::http().get(url), |request, (name, value)| request.header(*name, *value));
     request.send().await.expect("an answer")
 }
 

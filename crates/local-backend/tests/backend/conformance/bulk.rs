@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::target::{Answer, Scene, Who};
 use super::channel::Channel;
+use super::target::{Answer, Scene, Who};
 
 async fn bulk(scene: &Scene, files: Value) -> Answer {
     scene.owner("bulk_upsert_project_files", json!({"files": files})).await

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::target::{Scene, Who};
 use super::channel::Channel;
+use super::target::{Scene, Who};
 use super::writes::sha256;
 
 pub async fn each_write_is_one_event(scene: Scene) {
