@@ -32,10 +32,10 @@ pub use news::{News, Tell};
 pub use serve::{ServeArgs, serve};
 
 use crate::cli::arguments::{LocalChanges, LogArgs, Protocol, RunArgs};
-use crate::cli::config::{self, Config};
+use crate::cli::config::{self, Config, LogConfig};
 use crate::cli::exit::Exit;
+use crate::run;
 use crate::sync::token::service_key_in;
-use crate::telemetry::logs;
 use crate::telemetry::status::Board;
 use supervisor::dev_server::Bind;
 use supervisor::init::Init;
@@ -102,7 +102,8 @@ async fn run_all(args: DevArgs, started: Instant) -> Result<Exit, Exit> {
     let folder_path = folder.path().to_owned();
     let origin = origin(Some(&folder), false);
     let feed = Feed::default();
-    let _flush = logs::start_tapped(&args.log, origin.clone(), started, Some(feed.tap())).map_err(Exit::usage)?;
+    let _flush = run::start_logs(LogConfig::resolve(&args.log), origin.clone(), started, Some(feed.tap()))
+        .map_err(Exit::usage)?;
     let init = watch_signals()?;
     let wanted = Wanted {
         folder: Some(folder),
@@ -146,7 +147,7 @@ async fn with_agent(args: &DevArgs, folder: &Path, local: &Local, init: Init, bo
                 "{} ({files} files) is coming up at http://localhost:{port}/; Ctrl-C ends it",
                 folder.display(),
             );
-            crate::run::run_shown(config, init, board, started).await
+            run::run_shown(config, init, board, started).await
         }
     };
     let project = scratch.project();

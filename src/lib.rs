@@ -1,6 +1,7 @@
 //! The shells around [`sync_core`]: each touches one part of the outside world, and [`run`] connects them.
 
 pub mod cli;
+pub mod command_line;
 #[cfg(feature = "local")]
 pub mod dev;
 pub mod run;

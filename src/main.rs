@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use preview_agent::cli::arguments::{Cli, Command, RunArgs};
-use preview_agent::cli::config::{self, Config};
+use preview_agent::cli::arguments::RunArgs;
+use preview_agent::cli::config::{self, Config, LogConfig};
 use preview_agent::cli::exit::Exit;
 use preview_agent::cli::snapshot_command;
+use preview_agent::command_line::{Cli, Command};
 use preview_agent::run;
-use preview_agent::telemetry::logs::{self, Origin};
 use supervisor::init::Init;
 use supervisor::process::become_unreadable;
 
@@ -44,13 +44,12 @@ fn main() -> ExitCode {
 }
 
 async fn run_agent(args: RunArgs, environment: BTreeMap<String, String>, started: Instant) -> Exit {
-    let log = args.log.clone();
+    let log = LogConfig::resolve(&args.log);
     let config = match Config::resolve(args, environment) {
         Ok(config) => config,
         Err(error) => return Exit::usage(error),
     };
-    let origin = Origin::of(&config);
-    let _flush = match logs::start(&log, origin, started) {
+    let _flush = match run::start_logs(log, run::origin(&config), started, None) {
         Ok(flush) => flush,
         Err(error) => return Exit::usage(error),
     };

@@ -4,6 +4,7 @@ mod first;
 mod hydrate;
 mod isolation;
 mod keeper;
+mod logging;
 mod reminders;
 mod resume;
 mod shown;
@@ -24,11 +25,12 @@ use crate::sync::database::{Database, Renewer, Want};
 use crate::sync::realtime::Realtime;
 use crate::sync::token::TokenCell;
 use crate::sync::workspace::Stage;
-use crate::telemetry::logs::Origin;
 use crate::telemetry::progress;
 use crate::telemetry::status::{Board, Phase};
 use supervisor::dev_server::{DevServer, DevServerEvent};
 use supervisor::init::{Init, Shutdown, Signals};
+
+pub use logging::{origin, start_logs};
 
 use first::FirstState;
 use hydrate::Hydrated;
@@ -38,7 +40,7 @@ use writer::{Done, Writer};
 
 /// Runs the agent until a signal comes or nothing can work.
 pub async fn run(config: Config, init: Init, started: Instant) -> Exit {
-    let board = Board::new(Origin::of(&config), started);
+    let board = Board::new(origin(&config), started);
     run_shown(config, init, board, started).await
 }
 

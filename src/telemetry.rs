@@ -4,3 +4,4 @@ pub mod logs;
 pub mod progress;
 pub mod report;
 pub mod status;
+pub mod text;

@@ -1,6 +1,7 @@
 //! Flags and environment into one checked configuration. The only place that reads the environment.
 
 mod error;
+mod log;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,7 +12,9 @@ use secrecy::SecretString;
 use sync_core::frame::ProtocolVersion;
 use url::Url;
 
+pub use crate::cli::arguments::LogFormat;
 pub use error::ConfigError;
+pub use log::{Colours, LogConfig};
 
 use crate::cli::arguments::{LocalChanges, RunArgs};
 use crate::sync::snapshot::SnapshotSource;
@@ -100,11 +103,6 @@ pub fn take_environment() -> BTreeMap<String, String> {
     let environment = environment();
     wipe_environment(|name| SECRETS.contains(&name));
     environment
-}
-
-/// Colours are for terminals whose owner has not said otherwise (`NO_COLOR`, see no-color.org).
-pub fn colours_allowed() -> bool {
-    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 impl Config {

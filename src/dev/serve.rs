@@ -10,9 +10,9 @@ use super::database::DatabaseArgs;
 use super::local::{Local, Wanted, open_folder, origin};
 use super::watch_signals;
 use crate::cli::arguments::LogArgs;
-use crate::cli::config;
+use crate::cli::config::{self, LogConfig};
 use crate::cli::exit::Exit;
-use crate::telemetry::logs;
+use crate::run;
 
 /// Options of `serve`.
 #[derive(Debug, Clone, Args)]
@@ -52,7 +52,8 @@ async fn serve_until_signal(args: ServeArgs, started: Instant) -> Result<Exit, E
     let folder = args.dir.as_deref().map(open_folder).transpose()?;
     let origin = origin(folder.as_ref(), database_url.is_some());
     let feed = Feed::default();
-    let _flush = logs::start_tapped(&args.log, origin.clone(), started, Some(feed.tap())).map_err(Exit::usage)?;
+    let _flush = run::start_logs(LogConfig::resolve(&args.log), origin.clone(), started, Some(feed.tap()))
+        .map_err(Exit::usage)?;
     let mut signals = watch_signals()?.signals();
     let shown = Shown {
         folder: folder.as_ref().map(|folder| folder.path().to_owned()),

@@ -13,7 +13,7 @@ use crate::sync::snapshot::{self, Extracted, Limits, SnapshotError, SnapshotSour
 use crate::sync::state::StateFile;
 use crate::sync::workspace::Workspace;
 use crate::telemetry::progress;
-use crate::telemetry::report::millis;
+use crate::telemetry::text::millis;
 
 /// New URLs and rebuilds asked for before the snapshot is given up.
 const RENEWALS: u32 = 3;
@@ -134,7 +134,7 @@ impl Hydrating {
         loop {
             let stage = self.workspace.hydration_dir().map_err(SnapshotError::stage)?;
             let shown = progress::Shown::start();
-            let progress = move |progress| shown.update(progress);
+            let progress = move |now: snapshot::Progress| shown.update(now.bytes, now.total, now.files);
             let limits = Limits::default();
             let result = snapshot::hydrate(&source, &self.project_id, &self.http, stage, &limits, progress).await;
             let error = match result {

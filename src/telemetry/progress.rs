@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tracing::info;
 
-use crate::sync::snapshot::Progress;
-use crate::telemetry::logs::printable;
+use crate::telemetry::text::printable;
 use supervisor::dev_server::DevServerEvent;
 
 /// Log events come at most this often.
@@ -42,9 +41,8 @@ impl Shown {
         Shown { terminal, bar: OnceLock::new(), started: now, logged: Mutex::new(now) }
     }
 
-    /// Takes in how far it is.
-    pub fn update(&self, progress: Progress) {
-        let Progress { bytes, total, files } = progress;
+    /// Shows that `bytes` of `total` (where known) were received, which hold `files` files.
+    pub fn update(&self, bytes: u64, total: Option<u64>, files: u64) {
         if self.terminal {
             if self.started.elapsed() >= WORTH_A_BAR {
                 let bar = self.bar.get_or_init(|| {

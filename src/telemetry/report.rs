@@ -7,6 +7,7 @@ use sync_core::Event;
 use tracing::{debug, info, warn};
 
 use crate::telemetry::status::count;
+use crate::telemetry::text::millis;
 use supervisor::dev_server::DevServerEvent;
 use supervisor::process::Stream;
 
@@ -190,9 +191,4 @@ pub fn since_sent(sent_at_ms: Option<u64>) -> Option<Duration> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
     let sent = Duration::from_millis(sent_at_ms?);
     now.checked_sub(sent).filter(|lag| *lag < CLOCK_SKEW)
-}
-
-/// Whole milliseconds, as every duration is logged.
-pub fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

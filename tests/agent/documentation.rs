@@ -11,7 +11,7 @@ use crate::support::markdown::{documents, fences, inline, root};
 use crate::support::world::World;
 use crate::support::{DEADLINE, port};
 use clap::CommandFactory;
-use preview_agent::cli::arguments::Cli;
+use preview_agent::command_line::Cli;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// What becomes of a documented command here.

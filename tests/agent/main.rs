@@ -23,6 +23,7 @@ mod operators;
 #[cfg(feature = "local")]
 mod protocol;
 mod restart;
+mod rooms;
 mod seen;
 mod serve;
 mod snapshot_archives;

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::support::world::World;
 use clap::CommandFactory;
-use preview_agent::cli::arguments::Cli;
+use preview_agent::command_line::Cli;
 use preview_agent::telemetry::status::codes;
 use serde_json::Value;
 use supervisor::dev_server;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::CommandFactory;
-use preview_agent::cli::arguments::Cli;
 use preview_agent::cli::exit::Exit;
+use preview_agent::command_line::Cli;
 use preview_agent::sync::snapshot::Limits;
 use preview_agent::telemetry::logs::Origin;
 use preview_agent::telemetry::status::{Board, Phase};

@@ -8,3 +8,4 @@ pub mod dependencies;
 pub mod dev_server;
 pub mod init;
 pub mod process;
+pub mod tree_walk;

@@ -1,15 +1,20 @@
 use clap::Parser;
 
-use crate::cli::arguments::Cli;
-
 use super::*;
+
+/// The flags of `run` alone.
+#[derive(Debug, Parser)]
+struct Flags {
+    #[command(flatten)]
+    run: RunArgs,
+}
 
 const PROJECT: &str = "11111111-1111-4111-8111-111111111111";
 
 /// The flags after `preview-agent`, in an environment.
 fn resolve(flags: &[&str], environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
-    let cli = Cli::try_parse_from(["preview-agent"].iter().chain(flags)).expect("flags that parse");
-    Config::resolve(cli.run, environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect())
+    let flags = Flags::try_parse_from(["preview-agent"].iter().chain(flags)).expect("flags that parse");
+    Config::resolve(flags.run, environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect())
 }
 
 fn said(flags: &[&str], environment: &[(&str, &str)]) -> String {

@@ -1,8 +1,10 @@
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
+use super::Colours;
 use super::json::Fields;
 use super::writer::Lines;
+use crate::telemetry::text::printable;
 
 /// One calm line for people: the time, the message, and nothing that the message says already.
 pub(super) struct PrettyLines {
@@ -13,7 +15,7 @@ pub(super) struct PrettyLines {
 /// How a line looks.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Form {
-    colours: bool,
+    colours: Colours,
 }
 
 impl PrettyLines {
@@ -34,7 +36,7 @@ impl<S: Subscriber> Layer<S> for PrettyLines {
 }
 
 impl Form {
-    pub(super) fn new(colours: bool) -> Form {
+    pub(super) fn new(colours: Colours) -> Form {
         Form { colours }
     }
 
@@ -55,11 +57,9 @@ impl Form {
     }
 
     fn paint(self, code: &str, text: &str) -> String {
-        if self.colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        match self.colours {
+            Colours::On => format!("\x1b[{code}m{text}\x1b[0m"),
+            Colours::Off => text.to_owned(),
+        }
     }
-}
-
-/// Without control characters: what the project's code prints must not drive the terminal.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control() || *c == '\t').collect()
 }

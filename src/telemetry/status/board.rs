@@ -8,7 +8,7 @@ use sync_core::{LocalChange, ProjectPath, Reason, Revision};
 
 use super::metrics::{count, resident_memory};
 use crate::telemetry::logs;
-use crate::telemetry::report::millis;
+use crate::telemetry::text::millis;
 use supervisor::dev_server::{DevServer, DevServerStatus, StateName};
 
 /// Last errors kept for `/status`.
