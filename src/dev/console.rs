@@ -19,7 +19,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use axum::{Router, middleware};
-use local_backend::{Agents, Faults};
+use local_backend::{AgentReports, Faults};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -56,7 +56,7 @@ struct Desk {
     board: Option<Board>,
     faults: Faults,
     /// What agents elsewhere have told on the project's status topic.
-    agents: Agents,
+    agents: AgentReports,
     key: Key,
     /// What the page needs to begin, the editor's token among it.
     session: Value,

@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use local_backend::{Agents, Backend, DatabaseUrl, Faults, Options, Session};
+use local_backend::{AgentReports, AgentSettings, Backend, BackendOptions, DatabaseUrl, Faults};
 use sync_core::ContentHash;
 use tracing::{info, warn};
 
@@ -38,12 +38,12 @@ pub struct Local {
 impl Local {
     /// Reads the folder and starts both, for the project and session of `origin`. An error says which option would help.
     pub async fn start(wanted: Wanted, origin: &Origin) -> Result<Local, Exit> {
-        let mut options = Options {
+        let mut options = BackendOptions {
             listen: wanted.listen,
             database_url: wanted.database_url,
             project_id: origin.project_id.clone(),
             session_id: origin.session_id.clone(),
-            ..Options::default()
+            ..BackendOptions::default()
         };
         let mut opened = None;
         let tell: Tell = Arc::new(log);
@@ -70,7 +70,7 @@ impl Local {
     }
 
     /// What an agent is given.
-    pub fn session(&self) -> Session {
+    pub fn session(&self) -> AgentSettings {
         self.backend.session()
     }
 
@@ -95,7 +95,7 @@ impl Local {
     }
 
     /// What agents have told of themselves.
-    pub fn agents(&self) -> Agents {
+    pub fn agents(&self) -> AgentReports {
         self.backend.agents()
     }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use local_backend::{Backend, BulkEntry, Change, FileContent, Options, Store};
+use local_backend::{Backend, BackendOptions, BulkEntry, Change, FileContent, Store};
 use preview_agent::dev::{Folder, Mirror, News, Opened, SENDER};
 use tempfile::TempDir;
 use tokio::sync::broadcast::Receiver;
@@ -37,7 +37,7 @@ impl Bench {
         let told = news.clone();
         let tell: preview_agent::dev::Tell = Arc::new(move |item| told.lock().unwrap().push(item));
         let (opened, seeds) = Opened::read(Folder::open(dir.path()).unwrap(), &tell).unwrap();
-        let backend = Backend::start(Options { files: seeds, ..Options::default() }).await.unwrap();
+        let backend = Backend::start(BackendOptions { files: seeds, ..BackendOptions::default() }).await.unwrap();
         let store = backend.store();
         let changes = store.subscribe();
         let mirror = opened.mirror(store.clone(), write_back, tell).unwrap();

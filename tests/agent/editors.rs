@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use local_backend::testing::PostgresServer;
-use local_backend::{Backend, DatabaseUrl, Options};
+use local_backend::{Backend, BackendOptions, DatabaseUrl};
 use serde_json::json;
 
 /// Built once; then both stores at the same time, each with a process of its own.
@@ -17,7 +17,7 @@ async fn the_module_for_editors_holds_over_both_stores() {
 }
 
 async fn over(store: &'static str, database_url: Option<DatabaseUrl>) {
-    let backend = Backend::start(Options { database_url, faults_over_http: true, ..Options::default() })
+    let backend = Backend::start(BackendOptions { database_url, faults_over_http: true, ..BackendOptions::default() })
         .await
         .expect("the backend starts");
     let session = backend.session();

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::eventually;
 use crate::support::world::World;
-use local_backend::{BulkEntry, Chance, Cut, FaultSettings, FileContent};
+use local_backend::{BulkEntry, Cut, FaultRate, FaultSettings, FileContent};
 
 #[test]
 fn hydrates_and_follows_saves_deletes_and_bulks() {
@@ -84,9 +84,9 @@ fn survives_dropped_doubled_and_reordered_events() {
     let world = World::new();
     let agent = world.agent();
     world.backend().faults().set(FaultSettings {
-        drop_broadcasts: Chance::of(0.2),
-        double_broadcasts: Chance::of(0.2),
-        reorder_broadcasts: Chance::of(0.3),
+        drop_broadcasts: FaultRate::with_probability(0.2),
+        double_broadcasts: FaultRate::with_probability(0.2),
+        reorder_broadcasts: FaultRate::with_probability(0.3),
         ..FaultSettings::default()
     });
     for edit in 0..200 {
@@ -116,8 +116,8 @@ fn a_refused_join_leads_back_to_joined() {
 fn reads_that_fail_are_asked_again() {
     let world = World::new();
     let mut agent = world.agent();
-    world.backend().faults().fail_reads(500, Chance::next(3));
-    world.backend().faults().drop_broadcasts(Chance::next(1));
+    world.backend().faults().fail_reads(500, FaultRate::next(3));
+    world.backend().faults().drop_broadcasts(FaultRate::next(1));
     world.save("a.txt", "dropped");
     world.save("b.txt", "shows the gap");
     world.in_sync(&agent);

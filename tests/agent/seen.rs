@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::support::world::World;
 use crate::support::{Agent, DEADLINE, eventually};
-use local_backend::{Chance, Cut, SeedFile, SnapshotFaults};
+use local_backend::{Cut, FaultRate, SeedFile, SnapshotFaults};
 use serde_json::Value;
 
 /// Answers as soon as it is let, and ends no sooner.
@@ -148,7 +148,7 @@ fn every_view_agrees_in_every_phase_that_lasts() {
         eventually(phase, || agents.heard()[0]["status"]["phase"] == phase);
     };
     let faults = world.backend().faults();
-    faults.snapshot(SnapshotFaults { status: Some(503), chance: Chance::ALWAYS, ..SnapshotFaults::default() });
+    faults.snapshot(SnapshotFaults { status: Some(503), chance: FaultRate::ALWAYS, ..SnapshotFaults::default() });
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut start = world.start().set("PREVIEW_PORT", port.to_string()).set("FLY_MACHINE_ID", "machine-1");
     start = start.set("PUBLISH_STATUS", "true").set("STOP_GRACE", "60");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::support::world::World;
 use crate::support::{eventually, open_dir};
-use local_backend::{Chance, SeedFile, SnapshotFaults};
+use local_backend::{FaultRate, SeedFile, SnapshotFaults};
 
 /// Its install takes a moment, and prints a line.
 const PACKAGE: &str = r#"{
@@ -87,7 +87,7 @@ fn slow_world() -> World {
             file("noise.bin", noise),
         ];
     });
-    let slow = SnapshotFaults { truncate_at: Some(200_000), chance: Chance::ALWAYS, ..SnapshotFaults::default() };
+    let slow = SnapshotFaults { truncate_at: Some(200_000), chance: FaultRate::ALWAYS, ..SnapshotFaults::default() };
     world.backend().faults().snapshot(slow);
     world
 }

@@ -14,7 +14,7 @@ use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use serde_json::{Value, json};
 
-use crate::{DatabaseUrl, NoDatabaseUrl};
+use crate::{DatabaseUrl, InvalidDatabaseUrl};
 
 /// The superuser. Not named `postgres`, which hosted projects have without superuser rights.
 pub const SUPERUSER: &str = "supabase_admin";
@@ -106,7 +106,7 @@ impl PostgresServer {
     }
 
     /// The address of a database as a user. Only the superuser has a password.
-    pub fn url(&self, user: &str, database: &str) -> Result<DatabaseUrl, NoDatabaseUrl> {
+    pub fn url(&self, user: &str, database: &str) -> Result<DatabaseUrl, InvalidDatabaseUrl> {
         format!("postgres://{user}:{PASSWORD}@127.0.0.1:{}/{database}", self.port).parse()
     }
 

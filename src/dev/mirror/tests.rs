@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use local_backend::{Backend, Options};
+use local_backend::{Backend, BackendOptions};
 
 use super::*;
 
@@ -34,7 +34,7 @@ async fn start(spoil: impl Fn(&mut Opened)) -> Bench {
     let tell: Tell = Arc::new(move |news| to.lock().unwrap().push(news));
     let (mut opened, files) = Opened::read(Folder::open(dir.path()).unwrap(), &tell).unwrap();
     spoil(&mut opened);
-    let backend = Backend::start(Options { files, ..Options::default() }).await.unwrap();
+    let backend = Backend::start(BackendOptions { files, ..BackendOptions::default() }).await.unwrap();
     let store = backend.store();
     let mirror = opened.mirror(store.clone(), true, tell).unwrap();
     Bench { dir, store, mirror, told, _backend: backend }

@@ -1,7 +1,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use local_backend::testing::{PostgresServer, sql};
-use local_backend::{Backend, DatabaseUrl, Options, SeedFile};
+use local_backend::{Backend, BackendOptions, DatabaseUrl, SeedFile};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -127,7 +127,7 @@ pub async fn backend_with(id: &str, mark: &str, database: Option<&DatabaseUrl>, 
         file("server.js".into(), script.into_bytes()),
         file("whose.txt".into(), mark.as_bytes().to_vec()),
     ];
-    let options = Options {
+    let options = BackendOptions {
         project_id: id.into(),
         database_url: database.cloned(),
         jwt_secret: Some(SECRET.into()),
@@ -136,7 +136,7 @@ pub async fn backend_with(id: &str, mark: &str, database: Option<&DatabaseUrl>, 
         refusal_delay: Duration::from_millis(20),
         join_refusal_delay: Duration::from_millis(20),
         postgres_changes_delay: Duration::from_millis(20),
-        ..Options::default()
+        ..BackendOptions::default()
     };
     Backend::start(options).await.expect("the backend starts")
 }
