@@ -14,14 +14,14 @@ mod writer;
 use std::sync::Arc;
 use std::time::Instant;
 
-use sync_core::{Agent, Answer, Input, Output, ReadError, ReadId, Renewal, RenewalError, Time};
+use sync_core::{Agent, Answer, Input, NewToken, Output, ReadError, ReadId, Renewal, RenewalError, Time};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
-use tracing::{error, info, warn};
+use tracing::{error, info, trace, warn};
 
 use crate::cli::config::Config;
 use crate::cli::exit::Exit;
-use crate::sync::database::{Database, Renewer, Want};
+use crate::sync::database::{Database, Renewer};
 use crate::sync::realtime::Realtime;
 use crate::sync::token::TokenCell;
 use crate::sync::workspace::Stage;
@@ -121,7 +121,8 @@ impl Running {
     }
 
     async fn next(&mut self, signals: &mut Signals) -> Woken {
-        let deadline = self.agent.deadline().map(|Time(at)| tokio::time::Instant::from_std(self.started + at));
+        let timer = self.agent.deadline();
+        let deadline = timer.map(|timer| tokio::time::Instant::from_std(self.started + timer.at.0));
         tokio::select! {
             biased;
             signal = signals.next() => Woken::Signal(signal),
@@ -135,7 +136,12 @@ impl Running {
             hydrated = joined(&mut self.hydrating) => Woken::Hydrated(hydrated),
             Some(event) = self.dev_events.recv() => Woken::DevServer(event),
             () = self.sleep.resumed() => Woken::Input(Input::Resumed),
-            () = sleep_until(deadline) => Woken::Tick,
+            () = sleep_until(deadline) => {
+                if let Some(timer) = timer {
+                    trace!(event_type = "timer", reason = timer.reason.as_str(), "timer: {}", timer.reason);
+                }
+                Woken::Tick
+            }
             () = self.keeper.due() => Woken::Save,
             () = sleep_until(self.show_at.map(Into::into)) => Woken::Show,
         }
@@ -162,8 +168,9 @@ impl Running {
                 Output::Renew => {
                     let Some(renewer) = self.renewer.clone() else { continue };
                     self.renewal = Some(tokio::spawn(async move {
-                        let renewed = renewer.renew(&[Want::Token], false).await?;
-                        Ok(Renewal { token: renewed.token })
+                        let renewed = renewer.renew_token().await?;
+                        let token = renewed.token.map(|token| NewToken { lifetime: token.lifetime() });
+                        Ok(Renewal { token })
                     }));
                 }
             }
@@ -178,7 +185,7 @@ impl Running {
                 self.dev_server.changed(writer::changed(&written));
                 Input::Written(batch, written)
             }
-            Done::Looked(seen) => Input::Looked(seen),
+            Done::Looked(seen) => Input::Observed(seen),
             Done::Quarantine(result) => return self.put_aside(result),
         };
         self.keeper.changed();

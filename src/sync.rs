@@ -1,8 +1,13 @@
 //! The shells that keep the directory equal to the database: snapshot, workspace, reads, channel, saved state.
+//!
+//! Imports go one way: `snapshot`, `workspace`, `database`, `realtime` and `state` use `files`, `folder`, `http`, `net`,
+//! `scrub` and `token`, which use none of them. `database` also stages downloads in the workspace's stage. Nothing here
+//! imports `cli`, `run`, `telemetry` or `dev`.
 
 pub mod database;
 pub mod files;
 pub mod folder;
+pub mod http;
 pub mod net;
 pub mod realtime;
 pub mod scrub;
@@ -10,3 +15,6 @@ pub mod snapshot;
 pub mod state;
 pub mod token;
 pub mod workspace;
+
+#[cfg(test)]
+mod error_chains;

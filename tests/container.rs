@@ -1,5 +1,6 @@
 //! The image of Dockerfile.preview in real containers, the agent as their PID 1. `tests/run container` builds the image
 //! and runs these, as root: they need podman and network namespaces, which `cargo test` alone should not.
+#![allow(clippy::disallowed_methods, reason = "a test starts programs and reads its own environment")]
 
 #[path = "container/machine.rs"]
 mod machine;
@@ -140,7 +141,7 @@ fn a_hostile_project_gets_nothing_and_stops_nothing() {
         assert!(report[name].as_str().unwrap().starts_with("refused"), "{name}: {}", report[name]);
     }
     let secrets = ["REALTIME_TOKEN", "SNAPSHOT_URL", "SUPABASE_ANON_KEY", "STATUS_TOKEN"];
-    for (name, value) in world.backend().session().env().into_iter().filter(|(name, _)| secrets.contains(name)) {
+    for (name, value) in world.backend().agent_settings().env().into_iter().filter(|(name, _)| secrets.contains(name)) {
         assert!(!report.to_string().contains(&value), "{name} came out");
     }
     let outside = machine.exec(&["sh", "-c", "ls /tmp/outside; cat /tmp/outside/App.tsx"]);

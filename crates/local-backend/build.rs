@@ -1,4 +1,5 @@
 //! Embeds the migrations, in their order, so that `--database-url` needs no files beside the program.
+#![allow(clippy::disallowed_methods, reason = "a build script is given its settings as environment variables")]
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use sync_core::frame::ProtocolVersion;
+use sync_core::wire::ProtocolVersion;
 
 /// Options of `run`.
 #[derive(Debug, Clone, Args)]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::SecretString;
-use sync_core::frame::ProtocolVersion;
+use sync_core::wire::ProtocolVersion;
 use url::Url;
 
 pub use crate::cli::arguments::LogFormat;
@@ -88,6 +88,7 @@ pub struct Supabase {
 }
 
 /// The process environment, with empty values counted as unset (as container platforms pass them).
+#[expect(clippy::disallowed_methods, reason = "the one reader of the environment")]
 pub fn environment() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
+use sync_core::rules::snapshot_rank;
 use sync_core::{ProjectPath, error_chain};
 use zip_stream::{Limits, SnapshotFile, SnapshotInfo, WriteError, write_snapshot};
 
@@ -66,7 +67,7 @@ fn build(args: &SnapshotArgs) -> Result<Summary, SnapshotCommandError> {
 
     let temporary = TemporaryFile::create_beside(&args.out).map_err(failed)?;
     let files = files.iter().map(|(path, bytes)| SnapshotFile { path: path.as_str(), bytes, version: VERSION });
-    let manifest = write_snapshot(BufWriter::new(&temporary.file), info, files)?;
+    let manifest = write_snapshot(BufWriter::new(&temporary.file), info, files, snapshot_rank)?;
     let size = temporary.file.metadata().map_err(failed)?.len();
     let limit = Limits::default().compressed;
     if size > limit {

@@ -71,7 +71,7 @@ impl Local {
 
     /// What an agent is given.
     pub fn session(&self) -> AgentSettings {
-        self.backend.session()
+        self.backend.agent_settings()
     }
 
     /// The backend's address.
@@ -96,7 +96,7 @@ impl Local {
 
     /// What agents have told of themselves.
     pub fn agents(&self) -> AgentReports {
-        self.backend.agents()
+        self.backend.agent_reports()
     }
 
     /// How many files the project began with.

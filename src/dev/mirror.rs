@@ -271,7 +271,7 @@ impl Work {
                     entries[index].expected_version = Some(current);
                     (self.tell)(News::Conflict { path, version: current, sender });
                 }
-                Err((_, StoreError::TooMany { retry_after_ms })) => {
+                Err((_, StoreError::TooManyWrites { retry_after_ms })) => {
                     std::thread::sleep(Duration::from_millis(retry_after_ms));
                 }
                 Err((index, error)) => {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use sync_core::{HydratedFile, Hydration, RenewalError, Restored};
 use tracing::{info, warn};
 
-use crate::sync::database::{Renewer, Want};
+use crate::sync::database::{Renewer, SnapshotUrl};
 use sync_core::error_chain;
 
 use crate::cli::exit::Exit;
@@ -155,7 +155,8 @@ impl Hydrating {
         let reason = error_chain(error);
         for attempt in 0..RENEWAL_ATTEMPTS {
             info!(event_type = "snapshot_renewal", reason, attempt, "asking for a new snapshot URL: {reason}");
-            match renewer.renew(&[Want::Snapshot], error.is_damaged()).await {
+            let snapshot = if error.is_damaged() { SnapshotUrl::Rebuilt } else { SnapshotUrl::Newest };
+            match renewer.renew_snapshot(snapshot).await {
                 Ok(renewed) => return renewed.snapshot_url,
                 Err(RenewalError::Final(refusal)) => {
                     warn!(event_type = "renewal_refused", refusal, "no new snapshot URL: {refusal}");

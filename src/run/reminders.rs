@@ -2,7 +2,8 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
-use sync_core::{Outcome, ProjectPath, Written};
+use sync_core::rules::FileRole;
+use sync_core::{OpResult, Outcome, ProjectPath};
 use tokio::time::{Instant, sleep_until};
 
 use crate::sync::workspace::Workspace;
@@ -23,7 +24,7 @@ pub(super) struct Reminders {
 
 impl Reminders {
     /// Takes in what was just written.
-    pub(super) fn note(&mut self, written: &[Written]) {
+    pub(super) fn note(&mut self, written: &[OpResult]) {
         let now = Instant::now();
         self.changed.retain(|path, at| *at + deaf(path) > now);
         for written in written.iter().filter(|written| matches!(written.outcome, Outcome::Changed { .. })) {
@@ -53,18 +54,19 @@ impl Reminders {
 }
 
 fn deaf(path: &ProjectPath) -> Duration {
-    let name = path.file_name();
-    let restarts = name.starts_with("vite.config.") || name == ".env" || name.starts_with(".env.");
-    if restarts { RESTARTS } else { DEAF }
+    match FileRole::of_name(path.file_name()) {
+        FileRole::ViteConfig | FileRole::Environment => RESTARTS,
+        _ => DEAF,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn changed(path: &str) -> Vec<Written> {
+    fn changed(path: &str) -> Vec<OpResult> {
         let outcome = Outcome::Changed { created: false, bytes: 1 };
-        vec![Written { path: ProjectPath::parse(path).unwrap(), outcome }]
+        vec![OpResult { path: ProjectPath::parse(path).unwrap(), outcome }]
     }
 
     #[tokio::test(start_paused = true)]

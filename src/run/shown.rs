@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use sync_core::{Event, Input, Time};
+use sync_core::{Event, Input, PhaseReport, RejectReason, SkipReason, Time};
 
 use crate::telemetry::report::{report, report_dev_server, since_sent};
 use crate::telemetry::status::Phase;
+use crate::telemetry::status::codes::Limit;
 use supervisor::clock::unix_ms;
 use supervisor::dev_server::DevServerEvent;
 
@@ -45,12 +46,14 @@ impl Running {
             Event::Degraded { detail, .. } => self.board.error(detail.clone()),
             Event::Rejected { reason, detail } => {
                 self.board.error(detail.clone());
-                if *reason == "pages" {
-                    self.board.limit_hit("pages");
+                if *reason == RejectReason::Pages {
+                    self.board.limit_hit(Limit::Pages);
                 }
             }
-            Event::Skipped { reason: "held_too_many" } => self.board.limit_hit("held_events"),
-            Event::Skipped { reason: "provisional_too_many" } => self.board.limit_hit("provisional_events"),
+            Event::Skipped { reason: SkipReason::HeldTooMany } => self.board.limit_hit(Limit::HeldEvents),
+            Event::Skipped { reason: SkipReason::ProvisionalTooMany } => {
+                self.board.limit_hit(Limit::ProvisionalEvents);
+            }
             _ => {}
         }
     }
@@ -58,13 +61,13 @@ impl Running {
     /// Tells the status topic (where publishing is on) what the agent is about now.
     pub(super) fn publish_phase(&mut self) {
         let dev_server = self.dev_server.status();
-        let phase = sync_core::Phase {
-            phase: self.board.phase().name(),
+        let report = PhaseReport {
+            phase: self.board.phase(),
             dev_server: dev_server.state.code().to_owned(),
             detail: dev_server.reason.map(|reason| reason.code().to_owned()),
             unix_ms: unix_ms(),
         };
-        self.agent.handle(Time(self.started.elapsed()), Input::Phase(phase));
+        self.agent.handle(Time(self.started.elapsed()), Input::PhaseChanged(report));
     }
 
     pub(super) fn dev_server_says(&mut self, event: DevServerEvent) {
@@ -87,7 +90,7 @@ impl Running {
             }
             DevServerEvent::GaveUp { detail, .. } => {
                 self.board.set_phase(Phase::Serving);
-                self.board.limit_hit("restart_budget");
+                self.board.limit_hit(Limit::RestartBudget);
                 self.board.error(detail);
             }
             DevServerEvent::StartFailed { detail, .. } | DevServerEvent::Exited { detail, .. } => {

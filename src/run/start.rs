@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use sync_core::{Agent, Options, Time};
+use sync_core::{Agent, ChannelAccess, LiveOptions, LocalChangePolicy, Options, Time};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
@@ -118,20 +118,25 @@ impl Running {
     }
 }
 
-/// What the core is told of the configuration.
+/// The core's part of the configuration.
 fn options(config: &Config, started: Instant) -> Options {
-    let supabase = config.supabase.as_ref();
+    let live = config.supabase.as_ref().map(|supabase| LiveOptions {
+        protocol: supabase.protocol,
+        access: match supabase.token.format() {
+            TokenFormat::Jwt => ChannelAccess::Private,
+            TokenFormat::Envelope => ChannelAccess::Public,
+        },
+        postgres_changes: supabase.postgres_changes,
+        publish_status: supabase.publish_status,
+        token_lifetime: supabase.token.lifetime(),
+        can_renew: config.session_url.is_some(),
+    });
+    let local_changes = if config.restore_local_changes { LocalChangePolicy::Restore } else { LocalChangePolicy::Keep };
     Options {
         project_id: config.project_id.clone(),
         session_id: config.session_id.clone(),
-        live: supabase.is_some(),
-        protocol: supabase.map(|supabase| supabase.protocol).unwrap_or_default(),
-        private: supabase.is_some_and(|supabase| supabase.token.format() == TokenFormat::Jwt),
-        postgres_changes: supabase.is_some_and(|supabase| supabase.postgres_changes),
-        publish_status: supabase.is_some_and(|supabase| supabase.publish_status),
-        token_lifetime: supabase.and_then(|supabase| supabase.token.lifetime()),
-        can_renew: config.session_url.is_some(),
-        restore_local_changes: config.restore_local_changes,
+        live,
+        local_changes,
         seed: seed(started),
     }
 }

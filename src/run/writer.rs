@@ -1,7 +1,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use sync_core::{BatchId, Content, LocalChange, Op, Outcome, ProjectPath, Written};
+use sync_core::{BatchId, Content, LocalChange, Op, OpResult, Outcome, ProjectPath};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
@@ -37,7 +37,7 @@ enum Task {
 /// What was done.
 #[derive(Debug)]
 pub(super) enum Done {
-    Written(BatchId, Vec<Written>),
+    Written(BatchId, Vec<OpResult>),
     /// Files that hold something else than the agent put there.
     Looked(Vec<LocalChange>),
     /// So many files were put aside.
@@ -172,7 +172,7 @@ fn is_small(ops: &[Op]) -> bool {
 }
 
 /// The paths that are not what they were.
-pub(super) fn changed(written: &[Written]) -> Vec<ProjectPath> {
-    let changed = |written: &&Written| matches!(written.outcome, Outcome::Changed { .. });
+pub(super) fn changed(written: &[OpResult]) -> Vec<ProjectPath> {
+    let changed = |written: &&OpResult| matches!(written.outcome, Outcome::Changed { .. });
     written.iter().filter(changed).map(|written| written.path.clone()).collect()
 }

@@ -1,10 +1,9 @@
-//! The read functions, downloads of binary files, and session renewal.
+//! The database's read functions, downloads of binary files, and session renewal.
 
 mod asset;
-mod body;
 mod error_response;
-
 mod renewer;
+mod request;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,30 +12,29 @@ use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::{Value, json};
 use sync_core::{Answer, ContentHash, Read, ReadError};
 use tokio::time::timeout;
 use url::Url;
 
-pub use body::STALL_TIMEOUT;
-pub use renewer::{Renewed, Renewer, Want};
+pub use renewer::{Renewed, Renewer, SnapshotUrl};
 
+use crate::sync::http::{self, BodyError};
 use crate::sync::net::describe;
 use crate::sync::token::{Token, TokenCell};
 use crate::sync::workspace::Stage;
+use error_response::ErrorResponse;
+use request::{FunctionCall, Request};
 
-/// Until the head of an answer is there: connecting, sending, and the function's own time.
+/// The longest time until the head of an answer: connecting, sending, and the function's own time.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// A whole answer of a function; one that moves all the time may take this long.
+/// The longest time for a whole answer of a function.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
-/// A whole object of storage.
+/// The longest time for a whole object of storage.
 pub const ASSET_TIMEOUT: Duration = Duration::from_secs(600);
 /// The largest answer of a function, in bytes: 100,000 paths of a reset, or one large file as escaped JSON.
 pub const MAX_ANSWER: u64 = 64 << 20;
-/// The largest object of storage, in bytes. Supabase takes 50 MB unless a project asks for more.
+/// The largest object of storage, in bytes. Supabase accepts 50 MB unless a project is configured for more.
 pub const MAX_ASSET: u64 = 256 << 20;
-/// Rows that one page of `list_current_files` asks for: PostgREST gives no more unless told otherwise.
-pub const PAGE_ROWS: u32 = 1000;
 
 /// Reads one project with the session's token.
 #[derive(Debug)]
@@ -50,8 +48,8 @@ pub struct Database {
 }
 
 impl Database {
-    /// For the Supabase at `base_url`. `http` must follow no redirect (`Net::api_client`): each request carries the
-    /// token.
+    /// For the Supabase project at `base_url`. `http` must not follow redirects (`Net::api_client`): each request carries
+    /// the token.
     pub fn new(
         http: Client,
         base_url: Url,
@@ -63,71 +61,32 @@ impl Database {
         Database { http, base_url, anon_key, token, project_id, stage }
     }
 
-    /// Asks once, within [`ANSWER_TIMEOUT`] or [`ASSET_TIMEOUT`]. Dropped halfway it leaves nothing in the stage.
+    /// Makes one request, within [`ANSWER_TIMEOUT`] or [`ASSET_TIMEOUT`]. A dropped future leaves nothing in the stage.
     ///
     /// # Errors
-    /// Each reason that the core treats in its own way is a variant; no secret stands in any.
+    /// One variant for each reason that the core handles differently. No message contains a secret.
     pub async fn read(&self, read: Read) -> Result<Answer, ReadError> {
         let token = self.token.current();
-        if let Read::Asset { hash, size } = read {
-            return self.asset(hash, size, &token).await.map(Answer::Staged);
-        }
-        let (function, filters, arguments) = self.call(read);
-        let url = self.url(&["rest", "v1", "rpc", function], &filters);
-        let request = self.http.post(url).json(&arguments);
-        let answer = async {
-            let response = self.send(request, function, &token).await?;
-            body::collect(response, MAX_ANSWER, function).await
-        };
-        match timeout(ANSWER_TIMEOUT, answer).await {
-            Ok(answer) => answer.map(|bytes| Answer::Json(Bytes::from(bytes))),
-            Err(_) => Err(unavailable(format!("{function}: no whole answer within {} s", ANSWER_TIMEOUT.as_secs()))),
+        match Request::new(read, &self.project_id) {
+            Request::Object { hash, size } => self.object(hash, size, &token).await.map(Answer::Staged),
+            Request::Function(call) => {
+                let name = call.name;
+                let answer = timeout(ANSWER_TIMEOUT, self.function(call, &token)).await;
+                answer.unwrap_or_else(|_| {
+                    Err(unavailable(format!("{name}: no complete answer within {} s", ANSWER_TIMEOUT.as_secs())))
+                })
+            }
         }
     }
 
-    /// The function, the filters of its rows, and its arguments. PostgREST takes every query parameter of a POST for
-    /// a filter, and what stands after `eq.` or `gt.` as it is, to the end: nothing there is quoted.
-    fn call(&self, read: Read) -> (&'static str, Vec<(&'static str, String)>, Value) {
-        let project = &self.project_id;
-        match read {
-            Read::Changes { since, max_rows, with_content } => (
-                "list_project_changes",
-                Vec::new(),
-                json!({
-                    "project_uuid": project, "since_revision": since, "max_rows": max_rows,
-                    "with_content": with_content,
-                }),
-            ),
-            Read::File { path, version } => (
-                "get_project_file",
-                Vec::new(),
-                json!({"project_uuid": project, "p_file_path": path, "p_version": version}),
-            ),
-            Read::CurrentFiles { after } => {
-                let mut filters = vec![
-                    ("select", "file_path,file_type,content_hash,version,updated_at".to_owned()),
-                    ("order", "file_path".to_owned()),
-                    ("limit", PAGE_ROWS.to_string()),
-                ];
-                if !after.is_empty() {
-                    filters.push(("file_path", format!("gt.{after}")));
-                }
-                ("list_current_files", filters, json!({ "project_uuid": project }))
-            }
-            Read::CurrentFile { path } => {
-                let filters = vec![
-                    ("select", "file_path,file_type,content,content_hash,version,updated_at".to_owned()),
-                    ("file_path", format!("eq.{path}")),
-                    ("limit", "1".to_owned()),
-                ];
-                ("list_current_files", filters, json!({ "project_uuid": project }))
-            }
-            // An asset is no function; it was taken care of before.
-            Read::Head | Read::Asset { .. } => ("project_head", Vec::new(), json!({ "project_uuid": project })),
-        }
+    async fn function(&self, call: FunctionCall, token: &Token) -> Result<Answer, ReadError> {
+        let url = self.url(&["rest", "v1", "rpc", call.name], &call.filters);
+        let response = self.send(self.http.post(url).json(&call.arguments), call.name, token).await?;
+        let body = http::read_whole(response, MAX_ANSWER).await;
+        body.map(|bytes| Answer::Json(Bytes::from(bytes))).map_err(|error| body_error(call.name, error))
     }
 
-    async fn asset(
+    async fn object(
         &self,
         hash: ContentHash,
         size: Option<u64>,
@@ -143,11 +102,11 @@ impl Database {
         };
         match timeout(ASSET_TIMEOUT, download).await {
             Ok(staged) => staged,
-            Err(_) => Err(unavailable(format!("{what}: not whole within {} s", ASSET_TIMEOUT.as_secs()))),
+            Err(_) => Err(unavailable(format!("{what}: not complete within {} s", ASSET_TIMEOUT.as_secs()))),
         }
     }
 
-    /// A successful answer's head; every other answer is an error.
+    /// Sends a request for `what`. An answer whose status is not a success is an error.
     async fn send(&self, request: RequestBuilder, what: &str, token: &Token) -> Result<Response, ReadError> {
         let request = request
             .header("apikey", sensitive(self.anon_key.expose_secret())?)
@@ -161,7 +120,7 @@ impl Database {
             return Ok(response);
         }
         let secrets = [self.anon_key.clone(), token.secret().clone()];
-        Err(error_response::read(response).await.into_error(what, &secrets))
+        Err(ErrorResponse::read(response).await.into_error(what, &secrets))
     }
 
     fn url(&self, place: &[&str], query: &[(&str, String)]) -> Url {
@@ -183,6 +142,15 @@ fn sensitive(value: &str) -> Result<HeaderValue, ReadError> {
         .map_err(|_| ReadError::Forbidden("a key or token holds a character that no HTTP header may hold".into()))?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+/// The error for a body of `what` that could not be read.
+fn body_error(what: &str, error: BodyError) -> ReadError {
+    let text = format!("{what}: {error}");
+    match error {
+        BodyError::TooLarge { .. } => ReadError::Unusable(text),
+        BodyError::Connection(_) | BodyError::Stalled(_) => unavailable(text),
+    }
 }
 
 fn unavailable(error: String) -> ReadError {

@@ -4,10 +4,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use sync_core::rules::{EntryType, TEMPORARY_PREFIX, is_project_file};
 use sync_core::{PathError, ProjectPath};
-
-/// Names of temporary files that the agent is about to rename to their final name begin with this.
-pub const TEMPORARY_PREFIX: &str = ".preview-agent-";
 
 /// Why a folder cannot be used as a project.
 #[derive(Debug, thiserror::Error)]
@@ -32,33 +30,6 @@ pub struct FolderFile {
     pub path: ProjectPath,
     /// The path to open it with.
     pub location: PathBuf,
-}
-
-/// Whether `path` names a directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EntryType {
-    /// A directory, or a symbolic link that may lead to one.
-    Directory,
-    /// Anything else.
-    File,
-}
-
-/// Whether `path`, relative to the project's root, is part of the project. Not part of it are `node_modules`, `.git`,
-/// `.preview` at the root, build output, and temporary files of editors. `.env*` and other hidden files are.
-///
-/// `dist` and `build` are build output only as directories that are not below a `src` or `public` directory: there they
-/// are names that the project's author chose.
-pub fn is_project_file(path: &str, entry_type: EntryType) -> bool {
-    let mut parts = path.split('/').enumerate().peekable();
-    let mut below_sources = false;
-    while let Some((depth, part)) = parts.next() {
-        let is_directory = entry_type == EntryType::Directory || parts.peek().is_some();
-        if is_excluded(part, depth) || is_temporary(part) || (is_directory && is_build_output(part, below_sources)) {
-            return false;
-        }
-        below_sources |= matches!(part, "src" | "public");
-    }
-    true
 }
 
 /// Every file below `folder` that [is part of the project](is_project_file), sorted by path.
@@ -101,75 +72,9 @@ pub fn project_files(folder: &Path) -> Result<Vec<FolderFile>, FolderError> {
     Ok(files)
 }
 
-/// Names that are never part of a project. `.preview` is reserved only at the root.
-fn is_excluded(part: &str, depth: usize) -> bool {
-    part.eq_ignore_ascii_case("node_modules")
-        || part.eq_ignore_ascii_case(".git")
-        || (depth == 0 && part.eq_ignore_ascii_case(".preview"))
-        || part == ".DS_Store"
-}
-
-fn is_build_output(part: &str, below_sources: bool) -> bool {
-    const ALWAYS: [&str; 6] = [".next", ".nuxt", ".output", ".svelte-kit", ".turbo", ".vite"];
-    ALWAYS.contains(&part) || (!below_sources && matches!(part, "dist" | "build"))
-}
-
-/// Whether a file of this name is a temporary file of an editor or of the agent.
-fn is_temporary(name: &str) -> bool {
-    const PREFIXES: [&str; 3] = [TEMPORARY_PREFIX, ".#", ".goutputstream-"];
-    const SUFFIXES: [&str; 7] = ["~", ".swp", ".swo", ".swx", "___jb_tmp___", "___jb_old___", ".kate-swp"];
-    name == "4913" // vim creates it to find out whether it may write
-        || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-        || SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
-        || (name.len() > 2 && name.starts_with('#') && name.ends_with('#'))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn build_output_and_temporary_files_are_not_part_of_the_project() {
-        for path in [
-            "package.json",
-            ".env",
-            ".env.local",
-            ".gitignore",
-            "src/dist/a.ts",
-            "src/build/b.ts",
-            "public/build/c.js",
-            "build",
-            "frontend/dist",
-            "distance/x",
-            "a~b",
-            "src/.preview/x.txt",
-        ] {
-            assert!(is_project_file(path, EntryType::File), "{path}");
-        }
-        for path in [
-            "node_modules/x/package.json",
-            "a/Node_Modules/x",
-            ".git/config",
-            ".git",
-            ".preview/manifest.json",
-            "dist/x.js",
-            "frontend/dist/x.js",
-            "build/x",
-            "src/.vite/x",
-            ".next/a",
-            "src/App.tsx~",
-            "src/.App.tsx.swp",
-            "4913",
-            ".preview-agent-1-2",
-            "#a#",
-            ".DS_Store",
-        ] {
-            assert!(!is_project_file(path, EntryType::File), "{path}");
-        }
-        for (path, expected) in [("dist", false), ("node_modules", false), ("src", true)] {
-            assert_eq!(is_project_file(path, EntryType::Directory), expected, "{path}");
-        }
-    }
 
     #[test]
     fn lists_project_files_and_names_what_a_snapshot_cannot_contain() {

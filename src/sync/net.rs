@@ -1,5 +1,5 @@
-//! One TLS configuration and one resolver for everything that goes out. Proxies that the environment names
-//! (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`) are not used: what a container's image sets must not redirect secrets.
+//! One TLS configuration and one resolver for all outgoing connections. Proxies from the environment (`HTTP_PROXY`,
+//! `HTTPS_PROXY`, `ALL_PROXY`) are not used: a variable of the container's image must not redirect secrets.
 
 mod resolver;
 mod tls;
@@ -15,7 +15,7 @@ use rustls::ClientConfig;
 
 pub use resolver::{ResolveError, Resolver};
 
-/// Name to address to TCP to TLS, all of it. A healthy connection takes well under a second.
+/// The longest time for name resolution, TCP and TLS together. A healthy connection takes less than a second.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Redirects that a download follows.
 pub const MAX_REDIRECTS: usize = 10;
@@ -24,23 +24,23 @@ const MAX_IDLE: usize = 4;
 /// How long an idle connection is kept: gateways close theirs after a minute.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
-/// Why nothing can go out at all. Each message is complete, its cause included.
+/// Why no connection can be made at all. Each message includes its cause.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum NetError {
     #[error("EXTRA_CA_FILE: cannot read {}: {cause}", path.display())]
     ReadCa { path: PathBuf, cause: io::Error },
-    #[error("EXTRA_CA_FILE: {} holds no PEM certificate", path.display())]
+    #[error("EXTRA_CA_FILE: {} has no PEM certificate", path.display())]
     NoCa { path: PathBuf },
     #[error("EXTRA_CA_FILE: certificate {number} of {} is damaged: {cause}", path.display())]
     BadCa { path: PathBuf, number: usize, cause: String },
-    #[error("TLS cannot be set up: {0}")]
+    #[error("cannot configure TLS: {0}")]
     Tls(rustls::Error),
-    #[error("the HTTP client cannot be made: {0}")]
+    #[error("cannot create the HTTP client: {0}")]
     Client(reqwest::Error),
 }
 
-/// See the module. Clones share everything.
+/// The configuration of outgoing connections. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Net {
     tls: Arc<ClientConfig>,
@@ -48,7 +48,7 @@ pub struct Net {
 }
 
 impl Net {
-    /// Trusts the usual roots, and the certificates of the PEM file `extra_ca` besides. Asks the network nothing.
+    /// Trusts the usual root certificates, and those in the PEM file `extra_ca`. Makes no connection.
     ///
     /// # Errors
     /// The file cannot be read, or a certificate in it cannot be used.
@@ -69,7 +69,7 @@ impl Net {
         self.builder(&["h2", "http/1.1"]).redirect(Policy::custom(follow)).build().map_err(NetError::Client)
     }
 
-    /// For requests that carry a key or a token: follows no redirect, which could carry them elsewhere.
+    /// For requests with a key or a token: follows no redirect, which could send them to another server.
     ///
     /// # Errors
     /// The TLS configuration is refused.
@@ -77,7 +77,7 @@ impl Net {
         self.builder(&["h2", "http/1.1"]).redirect(Policy::none()).build().map_err(NetError::Client)
     }
 
-    /// For websockets: HTTP/1.1 only, nothing kept open, no redirect.
+    /// For websockets: HTTP/1.1 only, no idle connections, no redirects.
     ///
     /// # Errors
     /// The TLS configuration is refused.
@@ -113,7 +113,7 @@ fn follow(attempt: Attempt) -> reqwest::redirect::Action {
     attempt.follow()
 }
 
-/// What went wrong with a request, its causes included; its URL, which may hold a secret, is not.
+/// The text of an error of a request with its causes, without its URL, which may have a secret.
 pub fn describe(error: reqwest::Error) -> String {
     sync_core::error_chain(&error.without_url())
 }

@@ -1,4 +1,4 @@
-//! The websocket: frames in and out.
+//! The websocket to Realtime: sends and receives frames.
 
 mod socket;
 mod upgrade;
@@ -7,25 +7,25 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use sync_core::SocketEvent;
-use sync_core::frame::ProtocolVersion;
+use sync_core::wire::ProtocolVersion;
 use tokio::sync::mpsc;
 use url::Url;
 
 use crate::sync::net::Net;
 
-/// From the first packet to the answered upgrade. Realtime takes 2 s to refuse one.
+/// The longest time from the first packet to the answer to the upgrade. Realtime takes 2 s to refuse one.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
-/// The largest message taken, in bytes: what the server itself takes (5,000,000), and room for its envelope.
+/// The largest message that is accepted, in bytes: the server's own limit (5,000,000) and its envelope.
 pub const MAX_MESSAGE: usize = 5_000_000 + (64 << 10);
-/// Messages read and not yet taken by [`Realtime::next`]; then the server has to wait. With [`MAX_MESSAGE`], 40 MB.
+/// Messages that wait for [`Realtime::next`]. When there are more, the socket is not read. With [`MAX_MESSAGE`], 40 MB.
 pub const MAX_INBOUND: usize = 8;
-/// Messages not yet written. The agent has but a few in flight: more means that the socket is stuck.
+/// Messages that wait to be written. The agent has only a few at once: more means that the socket is stuck.
 pub const MAX_OUTBOUND: usize = 64;
-/// How long one write may take.
+/// The longest time for one write.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a goodbye may take.
+/// The longest time for the close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Of the body of a refusal, in bytes.
+/// The most that is read of the body of a refusal, in bytes.
 const MAX_REFUSAL: usize = 8 << 10;
 
 /// At most one websocket to Realtime, on a task of its own.
@@ -42,18 +42,18 @@ pub struct Realtime {
 struct Socket {
     events: mpsc::Receiver<SocketEvent>,
     outbound: mpsc::Sender<String>,
-    /// It is no longer of use: said by the next event.
+    /// Why the socket cannot be used any more: reported by the next event.
     broken: Option<&'static str>,
 }
 
 impl Realtime {
-    /// For the Realtime of the Supabase at `base_url`, with or without a path. Connects to nothing yet.
+    /// For Realtime of the Supabase project at `base_url`, with or without a path. Makes no connection yet.
     pub fn new(net: Net, base_url: Url, anon_key: SecretString, protocol: ProtocolVersion) -> Realtime {
         Realtime { net, base_url, anon_key, protocol, socket: None }
     }
 
-    /// Begins to connect; an older socket is closed first. What becomes of it is told by [`Realtime::next`]. Needs a
-    /// Tokio runtime.
+    /// Starts to connect, and closes an older socket first. [`Realtime::next`] returns what happens. Needs a Tokio
+    /// runtime.
     pub fn connect(&mut self) {
         self.disconnect();
         let (events_in, events) = mpsc::channel(MAX_INBOUND);
@@ -67,24 +67,24 @@ impl Realtime {
         self.socket = Some(Socket { events, outbound, broken: None });
     }
 
-    /// Sends a text frame. Without a socket it is lost, as it would be on the way.
+    /// Sends a text frame. Without a socket the frame is lost.
     pub fn send(&mut self, text: String) {
         let Some(socket) = &mut self.socket else { return };
         match socket.outbound.try_send(text) {
             Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(_)) => socket.broken = Some("the server takes no more messages"),
-            // The task is at its end, and its last event on the way.
+            Err(mpsc::error::TrySendError::Full(_)) => socket.broken = Some("the server accepts no more messages"),
+            // The task has ended; its last event follows.
             Err(mpsc::error::TrySendError::Closed(_)) => {}
         }
     }
 
-    /// Closes the socket, with a goodbye that nobody waits for. Nothing more comes from it.
+    /// Closes the socket. A close frame is sent in the background; no more events come from the socket.
     pub fn disconnect(&mut self) {
-        // The task sees both its channels end.
+        // The task ends when its channels do.
         self.socket = None;
     }
 
-    /// What happened next; pending for as long as there is no socket. May be dropped halfway without loss.
+    /// The next event; pending while there is no socket. Cancel safe.
     pub async fn next(&mut self) -> SocketEvent {
         let Some(socket) = &mut self.socket else { return std::future::pending().await };
         let event = match socket.broken {
@@ -97,7 +97,7 @@ impl Realtime {
         event
     }
 
-    /// With http and https, since the upgrade is an HTTP request. Holds the key.
+    /// The URL with http or https, since the upgrade is an HTTP request. It has the key.
     fn websocket_url(&self) -> Url {
         let mut url = self.base_url.clone();
         url.set_path(&format!("{}/realtime/v1/websocket", self.base_url.path().trim_end_matches('/')));

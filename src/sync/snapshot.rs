@@ -1,8 +1,8 @@
 //! Downloads a snapshot and extracts it while it arrives, into a directory beside the project.
 //!
-//! Nothing waits for the last byte: bounded queues lie between the download, a blocking thread that inflates, and one that
-//! hashes and writes. Only when the archive was read to its end, and agrees with its central directory and its
-//! manifest, does what was extracted count.
+//! Nothing waits for the last byte. Bounded queues connect the download, a thread that inflates, and a thread that hashes
+//! and writes. What was extracted counts only when the archive was read to its end and agrees with its central directory
+//! and its manifest.
 
 mod batch;
 mod download;
@@ -29,66 +29,66 @@ pub use limits::Limits;
 pub use progress::Progress;
 
 use crate::sync::files::{ExtractDir, ExtractedFile};
-use download::{Download, Fetched};
+use download::{Download, Fetched, Length};
 use progress::ProgressCounter;
 use supervisor::process::ProjectUser;
 
 /// Where a snapshot is.
 #[derive(Debug, Clone)]
 pub enum SnapshotSource {
-    /// A signed URL, `http` or `https`: who has it has the project.
+    /// A signed URL, `http` or `https`. It is a secret: it gives access to the project.
     Url(SecretString),
     /// A file on this machine.
     File(PathBuf),
 }
 
-/// A snapshot that was read to its end and found right.
+/// A snapshot that was read to its end and verified.
 #[derive(Debug, Clone)]
 pub struct Extracted {
-    /// From the manifest; none without one.
+    /// From the manifest; `None` without one.
     pub revision: Option<Revision>,
-    /// From the manifest; none without one.
+    /// From the manifest; `None` without one.
     pub snapshot_id: Option<String>,
-    /// In the order of the archive. Directories without files are not extracted: the database knows none.
+    /// In the order of the archive, without the manifest. Empty directories are not extracted: the database has none.
     pub files: Vec<ExtractedFile>,
-    /// Files that the archive holds and that were not written: inside of `node_modules`, `.git` or `.preview`, the
-    /// manifest aside.
+    /// Files of the archive that were not written because they are inside `node_modules`, `.git` or `.preview`. The
+    /// manifest is not counted.
     pub skipped: u64,
-    /// Bytes of the archive.
+    /// Size of the archive in bytes.
     pub compressed_bytes: u64,
-    /// Bytes of its files.
+    /// Size of `files` together, in bytes.
     pub expanded_bytes: u64,
-    /// Requests made for it; 1 if all went well.
+    /// Requests made for it: 1 without a failure.
     pub attempts: u32,
-    /// Until its first byte came. Extraction goes on from there.
+    /// Time until its first byte. Extraction starts there.
     pub waited: Duration,
 }
 
 /// Extracts the snapshot at `source` into `stage`.
 ///
-/// A broken download resumes or begins anew inside of this. `progress` hears of it every 100 ms, and once at the end.
-/// Dropping the future stops everything; the blocking thread ends soon after. Then, and after an error, what lies in
-/// `stage` is of no use.
+/// A download that breaks is resumed or started again. `report` is called every 100 ms, and once at the end. Dropping
+/// the future stops everything; the blocking thread ends soon after. Then, and after an error, the content of `stage` is
+/// not usable.
 ///
 /// # Errors
-/// See [`SnapshotError`]. The URL stands in none of them.
+/// See [`SnapshotError`]. No message contains the URL.
 pub async fn hydrate(
     source: &SnapshotSource,
     project_id: &str,
     http: &reqwest::Client,
     stage: impl Into<ExtractDir>,
     limits: &Limits,
-    progress: impl Fn(Progress) + Send + 'static,
+    report: impl Fn(Progress) + Send + 'static,
 ) -> Result<Extracted, SnapshotError> {
     let started = Instant::now();
-    let meter = Arc::new(ProgressCounter::default());
-    let _stop = meter.stop_on_drop();
+    let progress = Arc::new(ProgressCounter::default());
+    let _stop = progress.stop_on_drop();
     let ExtractDir { dir: stage, owner } = stage.into();
-    let job = Job { project_id, stage, owner, limits, meter: meter.clone() };
+    let job = Job { project_id, stage, owner, limits, progress: progress.clone() };
     let mut work = pin!(async {
         match source {
             SnapshotSource::File(path) => job.file(path.clone()).await,
-            SnapshotSource::Url(url) => job.url(Download::new(url, http, limits, meter.clone())?).await,
+            SnapshotSource::Url(url) => job.url(Download::new(url, http, limits, progress.clone())?).await,
         }
     });
     let mut tick = tokio::time::interval(progress::REPORT_INTERVAL);
@@ -97,11 +97,11 @@ pub async fn hydrate(
         tokio::select! {
             biased;
             result = &mut work => break result,
-            _ = tick.tick() => progress(meter.now()),
+            _ = tick.tick() => report(progress.now()),
         }
     };
-    progress(meter.now());
-    let waited = meter.first_byte().map_or(Duration::ZERO, |first| first.duration_since(started));
+    report(progress.now());
+    let waited = progress.first_byte().map_or(Duration::ZERO, |first| first.duration_since(started));
     result.map(|extracted| Extracted { waited, ..extracted })
 }
 
@@ -110,33 +110,32 @@ struct Job<'a> {
     stage: Dir,
     owner: Option<ProjectUser>,
     limits: &'a Limits,
-    meter: Arc<ProgressCounter>,
+    progress: Arc<ProgressCounter>,
 }
 
 impl Job<'_> {
     async fn file(&self, path: PathBuf) -> Result<Extracted, SnapshotError> {
-        let meter = self.meter.clone();
-        self.extract(move || feed::file(&path, meter)).await
+        let progress = self.progress.clone();
+        self.extract(move || feed::file(&path, progress)).await
     }
 
-    /// Each round is one extraction from the first byte on.
+    /// Each iteration is one extraction from the first byte on.
     async fn url(&self, mut download: Download<'_>) -> Result<Extracted, SnapshotError> {
         loop {
-            let (sender, feed) = feed::channel(self.meter.clone());
+            let (sender, feed) = feed::channel(self.progress.clone());
             let (fetched, extracted) = tokio::join!(download.fetch(sender), self.extract(move || Ok(feed)));
             match (fetched, extracted) {
-                // The archive has an end of its own: a download may say less than it, but not more.
+                // The archive knows its own end, so that a download that did not end does not matter.
                 (_, Ok(extracted)) => return Ok(Extracted { attempts: download.attempts(), ..extracted }),
                 (Ok(Fetched::StartOver), Err(SnapshotError::Stopped)) => {}
-                (Ok(Fetched::Whole { length_known: false }), Err(error)) if error.is_truncated() => {
-                    download
-                        .pause("the snapshot ended early, and the server had not said how long it is".into())
-                        .await?;
+                (Ok(Fetched::Complete { length: Length::Unknown }), Err(error)) if error.is_truncated() => {
+                    let reason = "the snapshot ended early, and the server had not announced its length";
+                    download.pause(reason.into(), None).await?;
                 }
                 (Err(error), Err(SnapshotError::Stopped)) => return Err(error),
                 (_, Err(error)) => return Err(error),
             }
-            self.meter.start_over();
+            self.progress.start_over();
             tree::clear(&self.stage).map_err(SnapshotError::stage)?;
         }
     }
@@ -151,7 +150,7 @@ impl Job<'_> {
             owner: self.owner.clone(),
             project_id: self.project_id.to_owned(),
             limits: self.limits.archive,
-            meter: self.meter.clone(),
+            progress: self.progress.clone(),
         };
         match tokio::task::spawn_blocking(move || extraction.run(open()?)).await {
             Ok(result) => result,

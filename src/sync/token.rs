@@ -1,6 +1,6 @@
-//! The session's token: what it says, and never what it is.
+//! The session's token and its claims. The token itself never appears in a message.
 
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -8,10 +8,10 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
-/// The longest token, in bytes. Gateways take no longer header.
+/// The longest token, in bytes. Gateways accept no longer header.
 pub const MAX_TOKEN: usize = 16 << 10;
 
-/// A token whose claims were read and not verified: the agent does not hold the key.
+/// A token whose claims were read but not verified: the agent does not have the key.
 #[derive(Debug)]
 pub struct Token {
     secret: SecretString,
@@ -22,38 +22,38 @@ pub struct Token {
     expires: Option<Duration>,
 }
 
-/// What was given as REALTIME_TOKEN.
+/// The format of REALTIME_TOKEN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenFormat {
-    /// A JWT with a role and a project of its own: a private channel.
+    /// A JWT with claims for role and project. It is used on a private channel.
     Jwt,
-    /// The older envelope around a token: a public channel.
+    /// The legacy envelope around a token. It is used on a public channel.
     Envelope,
 }
 
-/// Why a token is refused. No part of the token stands in it but the project that it names.
+/// Why a token is refused. No message has a part of the token other than its project.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum TokenError {
     #[error("it is {0} bytes long, more than {MAX_TOKEN}")]
     TooLong(usize),
-    #[error("it is neither a JWT nor the base64 of the older envelope")]
+    #[error("it is neither a JWT nor the base64 of the legacy envelope")]
     Malformed,
     #[error("the middle part of the JWT is not base64url")]
     ClaimsEncoding,
-    #[error("the claims of the JWT are not the JSON object expected")]
+    #[error("the claims of the JWT are not the expected JSON object")]
     ClaimsJson,
-    #[error("the older envelope is not the JSON object expected")]
+    #[error("the legacy envelope is not the expected JSON object")]
     EnvelopeJson,
-    #[error("the token in the older envelope is empty or holds a character that no HTTP header may hold")]
+    #[error("the token in the legacy envelope is empty or has a character that an HTTP header cannot contain")]
     EnvelopeToken,
-    #[error("the scope of the older envelope is not `project:<id>`")]
+    #[error("the scope of the legacy envelope is not `project:<id>`")]
     Scope,
     #[error("it has no claim {0}")]
     Missing(&'static str),
-    #[error("its claim exp does not lie after its claim iat")]
+    #[error("its claim exp is not later than its claim iat")]
     Lifetime,
-    #[error("its role is service_role, which must never be in a preview container")]
+    #[error("its role is service_role, which must never be used in a preview container")]
     ServiceRole,
     #[error("it is for project {0:?}, not for this one")]
     OtherProject(String),
@@ -76,10 +76,10 @@ struct Envelope {
 }
 
 impl Token {
-    /// Reads a JWT, or the older envelope, that is for `project_id`.
+    /// Reads a JWT, or the legacy envelope, for `project_id`.
     ///
     /// # Errors
-    /// Each reason is a variant of its own.
+    /// One variant for each reason.
     pub fn parse(text: &str, project_id: &str) -> Result<Token, TokenError> {
         let text = text.trim();
         if text.len() > MAX_TOKEN {
@@ -123,17 +123,17 @@ impl Token {
         Ok(Token { secret: envelope.token, format: TokenFormat::Envelope, project_id: project, role, issued, expires })
     }
 
-    /// What it was given as.
+    /// The format it came in.
     pub fn format(&self) -> TokenFormat {
         self.format
     }
 
-    /// The project that it is for, as it spells it.
+    /// The project that it is for, in the token's spelling.
     pub fn project_id(&self) -> &str {
         &self.project_id
     }
 
-    /// The database role that it takes, where it says.
+    /// Its database role, where it has the claim.
     pub fn role(&self) -> Option<&str> {
         self.role.as_deref()
     }
@@ -143,7 +143,7 @@ impl Token {
         self.expires?.checked_sub(self.issued?)
     }
 
-    /// `exp`, for people: this machine's clock may be wrong.
+    /// `exp`. For messages only: this machine's clock may be wrong.
     pub fn expiry(&self) -> Option<SystemTime> {
         UNIX_EPOCH.checked_add(self.expires?)
     }
@@ -163,24 +163,24 @@ impl Token {
 pub struct TokenCell(Arc<RwLock<Arc<Token>>>);
 
 impl TokenCell {
-    /// Begins with the token of the start.
+    /// A cell with the first token.
     pub fn new(token: Token) -> TokenCell {
         TokenCell(Arc::new(RwLock::new(Arc::new(token))))
     }
 
     /// The token now.
     pub fn current(&self) -> Arc<Token> {
-        self.0.read().expect("no panic while held").clone()
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Uses `token` from now on.
     pub fn replace(&self, token: Token) {
-        *self.0.write().expect("no panic while held") = Arc::new(token);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(token);
     }
 }
 
-/// The variable that holds a service key, if one does: a name that only such a key has, a value that begins
-/// `sb_secret_`, or a token setting whose role is `service_role`. Empty values hold nothing.
+/// The name of a variable that has a service key, if there is one: a name that only such a key has, a value that begins
+/// with `sb_secret_`, or a token setting whose role is `service_role`. Empty values are ignored.
 pub fn service_key_in(mut environment: impl Iterator<Item = (String, String)>) -> Option<String> {
     const NAMES: [&str; 3] = ["SUPABASE_SERVICE_ROLE_KEY", "SUPABASE_SECRET_KEY", "SUPABASE_SECRET_KEYS"];
     const TOKENS: [&str; 2] = ["REALTIME_TOKEN", "SUPABASE_ANON_KEY"];
@@ -201,7 +201,7 @@ fn grants_service_role(text: &str) -> bool {
     is_service(text) || envelope(text).is_ok_and(|envelope| is_secret(envelope.token.expose_secret()))
 }
 
-/// The claims of a JWT; none where the text does not have its three parts.
+/// The claims of a JWT; `None` where the text does not have three parts.
 fn claims(text: &str) -> Option<Result<Claims, TokenError>> {
     let parts: Vec<&str> = text.splitn(4, '.').collect();
     let [_, claims, _] = parts[..] else { return None };
@@ -224,7 +224,7 @@ fn for_project(named: &str, project_id: &str) -> Result<(), TokenError> {
     if same { Ok(()) } else { Err(TokenError::OtherProject(named.chars().take(64).collect())) }
 }
 
-/// Both count from the Unix epoch.
+/// Both times, since the Unix epoch.
 fn times(iat: Option<f64>, exp: Option<f64>) -> Result<(Option<Duration>, Option<Duration>), TokenError> {
     let time = |seconds: f64| Duration::try_from_secs_f64(seconds).map_err(|_| TokenError::Lifetime);
     let (issued, expires) = (iat.map(time).transpose()?, exp.map(time).transpose()?);

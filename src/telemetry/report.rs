@@ -23,16 +23,16 @@ pub fn report(event: &Event) {
             info!(event_type = "channel_joined", private, rejoin, "live: channel {how}");
         }
         Event::ChannelLost { reason, detail } => {
-            count("preview_agent_channel_losses_total", reason.code());
-            warn!(event_type = "channel_lost", reason = reason.code(), detail, "channel lost: {detail}");
+            count("preview_agent_channel_losses_total", reason.as_str());
+            warn!(event_type = "channel_lost", reason = reason.as_str(), detail, "channel lost: {detail}");
         }
         Event::ChannelRetry { reason, after, attempt } => {
-            count("preview_agent_reconnects_total", reason.code());
-            let (reason, after_ms) = (reason.code(), millis(*after));
+            count("preview_agent_reconnects_total", reason.as_str());
+            let (reason, after_ms) = (reason.as_str(), millis(*after));
             debug!(event_type = "channel_retry", reason, attempt, after_ms, "trying again ({reason})");
         }
-        Event::FileApplied { path, version, revision, bytes, deleted, lag, sent_at_ms, .. } => {
-            let action = if *deleted { "deleted" } else { "updated" };
+        Event::FileApplied { path, version, revision, bytes, action, lag, sent_at_ms } => {
+            let action = action.as_str();
             count("preview_agent_files_applied_total", action);
             histogram!("preview_agent_apply_seconds").record(*lag);
             let sent = since_sent(*sent_at_ms);
@@ -62,6 +62,7 @@ pub fn report(event: &Event) {
             );
         }
         Event::CatchUp { cause, from, to, files, took } => {
+            let cause = cause.as_str();
             count("preview_agent_catch_ups_total", cause);
             let duration_ms = millis(*took);
             info!(
@@ -70,26 +71,29 @@ pub fn report(event: &Event) {
             );
         }
         Event::CatchUpFailed { cause, error, retry_after } => {
+            let cause = cause.as_str();
             count("preview_agent_catch_up_failures_total", cause);
             let retry_ms = millis(*retry_after);
             warn!(event_type = "catch_up_failed", cause, error, retry_ms, "cannot read what was missed: {error}");
         }
         Event::Rejected { reason, detail } => {
+            let reason = reason.as_str();
             count("preview_agent_rejected_total", reason);
             warn!(event_type = "rejected", reason, detail, "refused: {detail}");
         }
-        Event::Skipped { reason } => count("preview_agent_skipped_total", reason),
-        Event::DebtAdded { path, reason, error } => {
+        Event::Skipped { reason } => count("preview_agent_skipped_total", reason.as_str()),
+        Event::PendingFileAdded { path, reason, error } => {
+            let reason = reason.as_str();
             count("preview_agent_debts_total", reason);
             warn!(event_type = "debt_added", file_path = path, reason, error, "not on disk yet: {path}: {error}");
         }
-        Event::DebtPaid { path } => info!(event_type = "debt_paid", file_path = path, "on disk now: {path}"),
+        Event::PendingFileResolved { path } => info!(event_type = "debt_paid", file_path = path, "on disk now: {path}"),
         Event::LocalChange { path, removed } => {
             counter!("preview_agent_local_changes_found_total").increment(1);
             let (path, how) = (path.as_str(), if *removed { "removed" } else { "changed" });
             warn!(event_type = "local_change", file_path = path, change = how, "{path} was {how} by somebody else");
         }
-        Event::LocalChangeSettled { path, restored } => {
+        Event::LocalChangeEnded { path, restored } => {
             if *restored {
                 counter!("preview_agent_local_changes_restored_total").increment(1);
             }
@@ -101,11 +105,11 @@ pub fn report(event: &Event) {
             info!(event_type = "token_renewed", "token renewed");
         }
         Event::Degraded { reason, detail } => {
-            count("preview_agent_degradations_total", reason.code());
-            warn!(event_type = "degraded", reason = reason.code(), detail, "{}: {detail}", reason.code());
+            count("preview_agent_degradations_total", reason.as_str());
+            warn!(event_type = "degraded", reason = reason.as_str(), detail, "{}: {detail}", reason.as_str());
         }
         Event::Recovered { reason } => {
-            info!(event_type = "recovered", reason = reason.code(), "{} is over", reason.code());
+            info!(event_type = "recovered", reason = reason.as_str(), "{} is over", reason.as_str());
         }
         Event::InSync { current, revision } => {
             debug!(event_type = "in_sync", current, revision, "in sync: {current}");

@@ -19,8 +19,9 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 
-pub use board::{Board, Phase};
+pub use board::Board;
 pub use metrics::count;
+pub use sync_core::Phase;
 
 /// Lines of `/logs` where the request names no number.
 const LOG_TAIL: usize = 200;

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 
 use crate::support::world::World;
 use crate::support::{Agent, Start, eventually};
-use local_backend::FaultRate;
+use local_backend::{FaultRate, Visibility};
 use serde_json::{Value, json};
 
 const ALWAYS: f64 = 1.0;
@@ -16,7 +16,7 @@ fn nudge(world: &World) {
     world.backend().broadcast(
         "snapshot:ready",
         json!({"snapshot_url": "https://x.invalid/s.zip", "timestamp": 0}),
-        true,
+        Visibility::Private,
     );
 }
 
@@ -63,10 +63,10 @@ fn a_revision_that_jumps_or_runs_backwards_changes_nothing() {
         json!({"file_path": "src/App.tsx", "version": 9, "content": "hello", "revision": revision,
         "content_hash": "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824", "timestamp": 0, "sender": "x"})
     };
-    let head = world.store().head().0;
-    world.backend().broadcast("file:update", update(head + 1_000_000_000), true);
+    let head = world.store().head().revision;
+    world.backend().broadcast("file:update", update(head + 1_000_000_000), Visibility::Private);
     eventually("the jump is dropped", || counted(&mut agent, "preview_agent_skipped_total{reason=\"unreachable\"}"));
-    world.backend().broadcast("file:update", update(0), true);
+    world.backend().broadcast("file:update", update(0), Visibility::Private);
     eventually("the old one is skipped", || counted(&mut agent, "preview_agent_skipped_total{reason=\"old\"}"));
     assert!(world.equal(&agent));
     eventually("its revision is what it was", || agent.status()["revision"] == head);
@@ -103,7 +103,7 @@ fn a_head_below_ours_is_followed_down_and_up_again() {
 fn an_empty_answer_where_there_were_files_removes_nothing() {
     let world = World::new();
     let mut agent = world.agent();
-    let empty = json!({"head_revision": world.store().head().0, "complete": true, "reset": true, "files": []});
+    let empty = json!({"head_revision": world.store().head().revision, "complete": true, "reset": true, "files": []});
     world.backend().faults().answer("list_project_changes", empty, FaultRate::next(1));
     nudge(&world);
     let skipped = "preview_agent_skipped_total{reason=\"removal_asked_again\"}";
@@ -180,8 +180,8 @@ fn a_snapshot_that_is_ready_is_a_reason_to_catch_up_and_never_fetched() {
     world.backend().faults().drop_broadcasts(FaultRate::next(1));
     world.save("src/App.tsx", "its event is lost");
     let url = format!("http://{}/snapshot.zip", foreign.local_addr().unwrap());
-    let ready = json!({"snapshot_url": url, "revision": world.store().head().0, "timestamp": 0});
-    world.backend().broadcast("snapshot:ready", ready, true);
+    let ready = json!({"snapshot_url": url, "revision": world.store().head().revision, "timestamp": 0});
+    world.backend().broadcast("snapshot:ready", ready, Visibility::Private);
     agent.wait_until("a catch-up", |event| event["cause"] == "snapshot_ready");
     world.in_sync(&agent);
     is_well(&world, &mut agent);
@@ -221,7 +221,7 @@ fn now() -> u64 {
 #[test]
 fn a_new_token_that_the_channel_refuses_is_replaced_by_another() {
     let world = World::with(|options| options.token_lifetime = std::time::Duration::from_secs(5));
-    let session = world.backend().session();
+    let session = world.backend().agent_settings();
     let token = |iat: u64, exp: u64| {
         let (project, session) = (&session.project_id, &session.session_id);
         let claims =

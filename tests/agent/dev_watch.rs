@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use local_backend::{Backend, BackendOptions, BulkEntry, Change, FileContent, Store};
+use local_backend::{Backend, BackendOptions, BulkEntry, Change, FileContent, PathRule, Store};
 use preview_agent::dev::{Folder, Mirror, News, Opened, SENDER};
 use tempfile::TempDir;
 use tokio::sync::broadcast::Receiver;
@@ -372,7 +372,7 @@ async fn nothing_is_written_through_a_symbolic_link() {
 #[tokio::test]
 async fn nothing_is_written_where_the_project_does_not_reach() {
     let mut bench = Bench::start(&[("a.txt", "a")]).await;
-    bench.store.allow_any_path(true);
+    bench.store.set_path_rule(PathRule::Any);
     for path in ["../escaped.txt", "node_modules/x/index.js", ".git/hooks/post-commit", "dist/x.js"] {
         bench.store.upsert(path, text("evil"), None, "editor").unwrap();
         bench.until("refused", |bench| bench.refused(path)).await;

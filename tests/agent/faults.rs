@@ -126,7 +126,7 @@ fn a_deaf_channel_is_noticed() {
     agent.wait_for("catch_up");
     world.save("src/App.tsx", "everybody was told");
     agent.wait_until("the event", |event| event["event_type"] == "file_applied" && event["version"] == 2);
-    world.backend().faults().deafen_joined();
+    world.backend().faults().stall_joined();
     let started = Instant::now();
     world.save("src/App.tsx", "nobody was told");
     agent.wait_until("a catch-up", |event| event["event_type"] == "catch_up" && event["files"] == 1);

@@ -37,7 +37,7 @@ async fn run(tests: &[&str]) {
     let database_url = Some(database.clone());
     let options = BackendOptions { database_url, files, jwt_secret: Some(SECRET.into()), ..BackendOptions::default() };
     let backend = Backend::start(options).await.expect("the backend starts");
-    let session = backend.session();
+    let session = backend.agent_settings();
     // Each test takes people of its own, so that none sees another's session: `person()` in fly_support.ts counts them.
     let people = format!(
         "create temporary table people as select ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid as id

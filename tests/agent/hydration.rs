@@ -94,7 +94,7 @@ fn a_snapshot_that_is_refused_for_good_ends_the_run_where_there_is_no_database()
         let start = world.start().without("REALTIME_TOKEN").without("SESSION_URL");
         let said = fails(start, 69);
         assert!(said.contains(&status.to_string()), "{said}");
-        assert!(!said.contains(&world.backend().session().snapshot_url), "the URL is a secret");
+        assert!(!said.contains(&world.backend().agent_settings().snapshot_url), "the URL is a secret");
     }
 }
 

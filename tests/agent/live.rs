@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::eventually;
 use crate::support::world::World;
-use local_backend::{BulkEntry, Cut, FaultRate, FaultSettings, FileContent};
+use local_backend::{BulkEntry, Cut, FaultRate, FaultSettings, FileContent, Visibility};
 
 #[test]
 fn hydrates_and_follows_saves_deletes_and_bulks() {
@@ -15,7 +15,7 @@ fn hydrates_and_follows_saves_deletes_and_bulks() {
     let applied =
         agent.wait_until("file_applied", |event| event["file_path"] == "src/App.tsx" && event["version"] == 2);
     println!("save to log line: {:?}", started.elapsed());
-    assert_eq!(applied["revision"], world.store().head().0);
+    assert_eq!(applied["revision"], world.store().head().revision);
     world.in_sync(&agent);
 
     world.store().delete("index.html", None, "test").unwrap();
@@ -152,7 +152,7 @@ fn status_health_and_metrics_tell_what_is() {
     assert_eq!(agent.get("/healthz").0, 200);
     eventually("in sync", || agent.status()["current"] == true);
     let status = agent.status();
-    assert_eq!(status["revision"], world.store().head().0);
+    assert_eq!(status["revision"], world.store().head().revision);
     assert_eq!(status["connection"]["state"], "joined");
     world.save("src/App.tsx", "seen in the status");
     agent.wait_until("file_applied", |event| event["version"] == 2);
@@ -169,7 +169,7 @@ fn status_health_and_metrics_tell_what_is() {
 fn no_secret_is_shown_anywhere() {
     let world = World::new();
     let mut agent = world.agent();
-    let session = world.backend().session();
+    let session = world.backend().agent_settings();
     let status =
         agent.status().to_string() + &agent.get("/metrics").1 + &agent.get("/readyz").1 + &agent.get("/logs").1;
     agent.read_on();
@@ -194,7 +194,7 @@ fn junk_on_the_channel_is_refused_and_changes_nothing_else() {
     let mut agent = world.agent();
     let hash = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
     let next = |path: &str| {
-        json!({"file_path": path, "content": "hello", "content_hash": hash, "version": 1, "revision": world.store().head().0 + 1,
+        json!({"file_path": path, "content": "hello", "content_hash": hash, "version": 1, "revision": world.store().head().revision + 1,
                "timestamp": 0, "sender": "evil"})
     };
     let junk = [
@@ -223,7 +223,7 @@ fn junk_on_the_channel_is_refused_and_changes_nothing_else() {
         ("file:update", json!({"file_path": "x".repeat(100_000), "content": "x", "version": 1})),
     ];
     for (event, payload) in junk {
-        world.backend().broadcast(event, payload, true);
+        world.backend().broadcast(event, payload, Visibility::Private);
     }
     world.save("src/App.tsx", "still alive");
     world.in_sync(&agent);

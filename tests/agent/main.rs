@@ -1,5 +1,6 @@
 //! The real binary, and the shells that it is made of, from outside. One program, so that it is linked once;
 //! `cargo test --test agent live::` runs one of its files.
+#![allow(clippy::disallowed_methods, reason = "a test starts programs and reads its own environment")]
 
 mod bad_input;
 mod bulk_crash;

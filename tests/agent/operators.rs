@@ -7,9 +7,10 @@ use std::process::Command;
 use crate::support::world::World;
 use clap::CommandFactory;
 use preview_agent::command_line::Cli;
-use preview_agent::telemetry::status::codes;
+use preview_agent::telemetry::status::codes::Limit;
 use serde_json::Value;
 use supervisor::dev_server;
+use sync_core::{CatchUpCause, DegradedReason, DisconnectReason, PendingReason, RejectReason, SkipReason};
 
 const DASHBOARD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/grafana-dashboard.json");
 const ALERTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/alerts.yml");
@@ -99,18 +100,16 @@ fn a_metric_that_is_not_there_would_be_found() {
 #[test]
 fn every_reason_code_is_explained() {
     let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md")).unwrap();
-    let degraded = sync_core::Reason::ALL.map(sync_core::Reason::code);
     let dev_server = dev_server::Reason::ALL.map(dev_server::Reason::code);
-    let losses = sync_core::Loss::ALL.map(sync_core::Loss::code);
     let groups: [(&str, &[&str]); 8] = [
-        ("Degraded", &degraded),
-        ("The channel", &losses),
-        ("Debts", codes::DEBT_REASONS),
+        ("Degraded", &DegradedReason::ALL.map(DegradedReason::as_str)),
+        ("The channel", &DisconnectReason::ALL.map(DisconnectReason::as_str)),
+        ("Debts", &PendingReason::ALL.map(PendingReason::as_str)),
         ("The dev server", &dev_server),
-        ("Catch-ups", codes::CATCH_UP_CAUSES),
-        ("Refused", codes::REJECTED),
-        ("Skipped", codes::SKIPPED),
-        ("Limits", codes::LIMITS),
+        ("Catch-ups", &CatchUpCause::ALL.map(CatchUpCause::as_str)),
+        ("Refused", &RejectReason::ALL.map(RejectReason::as_str)),
+        ("Skipped", &SkipReason::ALL.map(SkipReason::as_str)),
+        ("Limits", &Limit::ALL.map(Limit::as_str)),
     ];
     for (heading, known) in groups {
         let section = text.split("\n### ").find(|section| section.starts_with(heading)).expect(heading);

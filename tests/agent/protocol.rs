@@ -11,6 +11,7 @@ use preview_agent::command_line::Cli;
 use preview_agent::sync::snapshot::Limits;
 use preview_agent::telemetry::logs::Origin;
 use preview_agent::telemetry::status::{Board, Phase};
+use sync_core::wire::{ProjectEvent, StatusEvent};
 
 type Names = BTreeSet<String>;
 
@@ -100,26 +101,23 @@ fn settings_are_settings_and_exits_are_exits() {
 #[test]
 fn events_are_those_that_are_read_and_sent() {
     let text = section("Realtime");
-    let source = read("crates/sync-core/src/change.rs");
-    let matched = source.split("let name = match event {").nth(1).unwrap().split("};").next().unwrap();
-    let known: Names = matched.split('"').skip(1).step_by(2).map(str::to_owned).collect();
+    let known: Names = ProjectEvent::ALL.map(|event| event.as_str().to_owned()).into();
     // Two tables begin with the event; the second says when, too.
     let (heard, told) = text.split_once("With `PUBLISH_STATUS`").expect("the status topic");
     assert_eq!(first_cells(&table(heard, "event")), known);
-    let publisher = read("crates/sync-core/src/publisher.rs");
-    let sent = publisher.split("Some((\"").skip(1).filter_map(|rest| rest.split('"').next());
     let published = table(told, "event");
-    assert_eq!(first_cells(&published), sent.map(str::to_owned).collect());
+    assert_eq!(first_cells(&published), StatusEvent::ALL.map(|event| event.as_str().to_owned()).into());
+    let publisher = read("crates/sync-core/src/channel/publisher.rs");
     // Each field that is named is one that the code speaks of.
     for row in &published {
         for field in quoted(&row[1]) {
             assert!(publisher.contains(&format!("\"{field}\"")), "{field} of {} is not sent", row[0]);
         }
     }
-    let wire = sync_core::frame::project_topic("<project id>");
+    let wire = sync_core::wire::project_topic("<project id>");
     assert!(
         text.contains(&format!("`{wire}`"))
-            && text.contains(&format!("`{}`", sync_core::frame::status_topic("<project id>")))
+            && text.contains(&format!("`{}`", sync_core::wire::status_topic("<project id>")))
     );
 }
 
@@ -185,7 +183,7 @@ fn status_holds_what_is_said() {
     let places: Names =
         first_cells(&table(&text, "place")).iter().map(|place| place.split('?').next().unwrap().to_owned()).collect();
     assert_eq!(places, routes);
-    let phases: Names = Phase::ALL.map(|phase| phase.name().to_owned()).into();
+    let phases: Names = Phase::ALL.map(|phase| phase.as_str().to_owned()).into();
     let mut said = quoted(text.split("\n\n").find(|part| part.starts_with("Phases:")).unwrap());
     said.retain(|name| !name.starts_with('/'));
     assert_eq!(said, phases);

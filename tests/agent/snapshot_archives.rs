@@ -52,6 +52,14 @@ fn names_that_begin_with_a_dot_and_a_slash_are_plain() {
 }
 
 #[test]
+fn the_manifest_is_not_counted_as_a_file() {
+    let done = extract(&snapshot_of(&Files::new(), PROJECT));
+    assert_eq!((done.extracted().files.len(), done.extracted().skipped), (0, 0));
+    assert_eq!(done.extracted().expanded_bytes, 0, "bytes of files");
+    assert_eq!(done.progress.last().unwrap().files, 0);
+}
+
+#[test]
 fn places_never_touched_are_skipped_and_counted() {
     let done = extract(&names(&["a", "node_modules/x/index.js", ".git/config", ".preview/other", "b/node_modules/y"]));
     assert_eq!(done.on_disk().into_keys().collect::<Vec<_>>(), ["a"]);

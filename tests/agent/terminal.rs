@@ -54,7 +54,7 @@ fn shown(world: &World, terminal: bool, env: &[(&str, &str)]) -> String {
         command.args(["-c", &line]);
     }
     let path = std::env::var_os("PATH").unwrap();
-    command.env_clear().env("PATH", path).env("TERM", "xterm").envs(world.backend().session().env());
+    command.env_clear().env("PATH", path).env("TERM", "xterm").envs(world.backend().agent_settings().env());
     command.envs(env.iter().copied()).stdin(Stdio::null()).stderr(Stdio::piped());
     let output = std::fs::File::create(dir.path().join("piped")).unwrap();
     let child = command.stdout(output).spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));

@@ -8,7 +8,7 @@ mod error;
 mod events;
 mod install;
 mod objects;
-mod pgoutput;
+pub(crate) mod pgoutput;
 mod project;
 mod rows;
 mod stream;

@@ -1,4 +1,5 @@
 //! For tests: a PostgreSQL of their own, which goes with the process that started it.
+#![allow(clippy::disallowed_methods, reason = "for tests: starts a PostgreSQL server and finds its programs")]
 
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::net::{Ipv4Addr, TcpListener};
@@ -15,6 +16,14 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use serde_json::{Value, json};
 
 use crate::{DatabaseUrl, InvalidDatabaseUrl};
+
+/// Decodes messages of logical replication in their order, and ignores which of them were malformed: for the fuzz target.
+pub fn decode_replication(messages: impl IntoIterator<Item = Vec<u8>>) {
+    let mut decoder = crate::postgres::pgoutput::Decoder::default();
+    for message in messages {
+        let _ = decoder.decode(message.into());
+    }
+}
 
 /// The superuser. Not named `postgres`, which hosted projects have without superuser rights.
 pub const SUPERUSER: &str = "supabase_admin";

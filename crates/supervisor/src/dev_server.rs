@@ -13,7 +13,11 @@ mod plan;
 mod probe;
 mod project;
 mod running;
+#[cfg(target_os = "linux")]
+mod sockets;
 mod supervisor;
+pub mod tls;
+mod upstream;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -21,9 +25,10 @@ use std::sync::{Arc, Mutex};
 use sync_core::ProjectPath;
 use tokio::sync::{Notify, mpsc, watch};
 
-pub use config::{Bind, Config, GRACE, Limits};
+pub use config::{Bind, Config, GRACE, Limits, Placement};
 pub use event::{DevServerEvent, DevServerStatus, LastExit, LogLine, Reason, Source, StateName};
 pub use plan::PlanError;
+pub use upstream::{RootAnswer, Scheme, Upstream};
 
 use crate::init::Init;
 use actions::{Work, action};
@@ -43,7 +48,7 @@ pub struct DevServer {
 /// What handle and supervisor have in common.
 #[derive(Debug)]
 struct Shared {
-    status: Mutex<DevServerStatus>,
+    status: watch::Sender<DevServerStatus>,
     asked: Mutex<Asked>,
     scope: Mutex<Scope>,
     wake: Notify,
@@ -72,7 +77,7 @@ struct Scope {
 pub fn start(init: Init, config: Config) -> (DevServer, mpsc::Receiver<DevServerEvent>) {
     let (events, receiver) = mpsc::channel(MAX_EVENTS);
     let shared = Arc::new(Shared {
-        status: Mutex::default(),
+        status: watch::Sender::default(),
         asked: Mutex::default(),
         scope: Mutex::default(),
         wake: Notify::new(),
@@ -105,7 +110,12 @@ impl DevServer {
 
     /// The state now.
     pub fn status(&self) -> DevServerStatus {
-        self.shared.status.lock().expect("no panic while held").clone()
+        self.shared.status.borrow().clone()
+    }
+
+    /// The state now, and each change of it.
+    pub fn watch(&self) -> watch::Receiver<DevServerStatus> {
+        self.shared.status.subscribe()
     }
 
     /// The last `tail` lines, oldest first; at most about a thousand are kept.

@@ -1,4 +1,5 @@
 //! The sole waiter: no status lost, no orphan left, as PID 1 and not.
+#![allow(clippy::disallowed_methods, reason = "a test starts programs and reads its own environment")]
 #![cfg(unix)]
 
 use std::path::Path;

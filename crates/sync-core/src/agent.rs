@@ -2,33 +2,39 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use crate::channel::Channel;
-use crate::cx::{Cx, Signal, earliest};
-use crate::publisher::Publisher;
+use crate::channel::{Channel, StatusPublisher};
+use crate::context::{Context, Signal};
 use crate::renewal::Renewals;
 use crate::replica::Replica;
 use crate::rng::Rng;
-use crate::{Input, Options, Output, Reason, Saved, Status, Time};
+use crate::time::{Timer, earliest};
+use crate::{ChannelState, DegradedReason, Input, LiveOptions, Options, Output, Saved, Status, Time};
 
-/// See [`crate`]. After every call take outputs with [`Agent::poll`] until there are none, then sleep until
+/// See [`crate`]. After each call, take outputs with [`Agent::poll`] until there are none, then sleep until
 /// [`Agent::deadline`] or the next input, whichever comes first.
 #[derive(Debug)]
 pub struct Agent {
-    options: Options,
+    project_id: String,
     outputs: VecDeque<Output>,
     signals: VecDeque<Signal>,
-    degraded: BTreeSet<Reason>,
+    degraded: BTreeSet<DegradedReason>,
     rng: Rng,
-    channel: Channel,
     replica: Replica,
-    renewals: Renewals,
-    publisher: Publisher,
+    live: Option<Live>,
 }
 
-/// The parts side by side, so that one can be told while the others lend their context.
-macro_rules! cx {
+/// What exists only where there is a database to follow.
+#[derive(Debug)]
+struct Live {
+    channel: Channel,
+    renewals: Renewals,
+    publisher: Option<StatusPublisher>,
+}
+
+/// A [`Context`] of the agent's fields, so that the parts beside them can be borrowed at the same time.
+macro_rules! context {
     ($agent:ident, $now:expr) => {
-        Cx {
+        Context {
             now: $now,
             rng: &mut $agent.rng,
             outputs: &mut $agent.outputs,
@@ -39,60 +45,73 @@ macro_rules! cx {
 }
 
 impl Agent {
-    /// An agent that has not heard of anything yet. Its first outputs connect the channel, where there is one.
+    /// An agent at its start. Its first outputs connect the channel, where there is one.
     pub fn new(options: Options, now: Time) -> Agent {
         let mut agent = Agent {
             outputs: VecDeque::new(),
             signals: VecDeque::new(),
             degraded: BTreeSet::new(),
             rng: Rng::new(options.seed),
-            channel: Channel::new(&options),
             replica: Replica::new(&options),
-            renewals: Renewals::new(&options, now),
-            publisher: Publisher::new(&options),
-            options,
+            live: None,
+            project_id: options.project_id.clone(),
         };
-        let mut cx = cx!(agent, now);
-        if agent.options.live {
-            agent.channel.start(&mut cx);
-        } else {
-            cx.degrade(Reason::NoLiveUpdates, "there is no Supabase URL or no token");
-        }
+        let mut cx = context!(agent, now);
+        agent.live = match &options.live {
+            Some(live) => Some(Live::start(&mut cx, &options, live)),
+            None => {
+                cx.degrade(DegradedReason::NoLiveUpdates, "there is no Supabase URL or no token");
+                None
+            }
+        };
         agent
     }
 
-    /// Takes in what happened.
+    /// Processes what happened.
     pub fn handle(&mut self, now: Time, input: Input) {
-        let mut cx = cx!(self, now);
+        let mut cx = context!(self, now);
         match input {
             Input::Hydrated(hydration) => self.replica.hydrated(&mut cx, hydration),
             Input::Restored(restored) => self.replica.restored(&mut cx, restored),
-            Input::Socket(event) => self.channel.on_socket(&mut cx, event),
             Input::Read(id, result) => self.replica.on_read(&mut cx, id, result),
-            Input::Written(id, written) => {
-                self.replica.on_written(&mut cx, id, written);
+            Input::Written(id, results) => self.replica.on_written(&mut cx, id, results),
+            Input::Observed(files) => self.replica.observed(&mut cx, files),
+            Input::Socket(event) => {
+                if let Some(live) = &mut self.live {
+                    live.channel.on_socket(&mut cx, event);
+                }
             }
-            Input::Looked(seen) => self.replica.looked(&mut cx, seen),
-            Input::Renewed(result) => self.renewals.ended(&mut cx, result),
-            Input::Phase(phase) => {
-                self.publisher.phase_is(now, phase, self.replica.known());
+            Input::Renewed(result) => {
+                if let Some(live) = &mut self.live {
+                    live.renewals.ended(&mut cx, result);
+                }
+            }
+            Input::PhaseChanged(report) => {
+                let publisher = self.live.as_mut().and_then(|live| live.publisher.as_mut());
+                if let Some(publisher) = publisher {
+                    publisher.phase_changed(now, report, self.replica.known());
+                }
             }
             Input::Resumed => {
-                self.renewals.resumed(&mut cx);
-                self.channel.resumed(&mut cx);
+                if let Some(live) = &mut self.live {
+                    live.renewals.resumed(&mut cx);
+                    live.channel.resumed(&mut cx);
+                }
                 self.replica.retry_reads(&mut cx);
             }
         }
-        self.pass_on(now);
+        self.deliver_signals(now);
     }
 
     /// Does what is due by now.
     pub fn tick(&mut self, now: Time) {
-        let mut cx = cx!(self, now);
-        self.renewals.tick(&mut cx);
-        self.channel.tick(&mut cx);
+        let mut cx = context!(self, now);
+        if let Some(live) = &mut self.live {
+            live.renewals.tick(&mut cx);
+            live.channel.tick(&mut cx);
+        }
         self.replica.tick(&mut cx);
-        self.pass_on(now);
+        self.deliver_signals(now);
     }
 
     /// The next thing to do.
@@ -100,60 +119,76 @@ impl Agent {
         self.outputs.pop_front()
     }
 
-    /// When [`Agent::tick`] wants to be called.
-    pub fn deadline(&self) -> Option<Time> {
-        earliest([
-            self.channel.deadline(),
-            self.replica.deadline(),
-            self.renewals.deadline(),
-            self.publisher.deadline(),
-        ])
+    /// When [`Agent::tick`] is to be called, and what for.
+    pub fn deadline(&self) -> Option<Timer> {
+        let live = self.live.as_ref().and_then(Live::deadline);
+        earliest([live, self.replica.deadline()])
     }
 
     /// The whole state, for people.
     pub fn status(&self, now: Time) -> Status {
+        let live = self.live.as_ref();
         Status {
             revision: self.replica.known(),
             head: self.replica.head(),
             current: self.replica.is_current(),
-            channel: self.channel.name(),
-            debts: self.replica.debts(),
+            channel: live.map_or(ChannelState::Off, |live| live.channel.state()),
+            pending_files: self.replica.pending_files(),
             local_changes: self.replica.local_changes().collect(),
             files: self.replica.files(),
             digest: self.replica.digest(),
             held: self.replica.held(),
             degraded: self.degraded.clone(),
-            token_left: self.renewals.left(now),
+            token_left: live.and_then(|live| live.renewals.left(now)),
         }
     }
 
-    /// What a later agent can start from: to be written after the renames that it speaks of. None before hydration.
+    /// What a later agent can start from: to be written after the renames it refers to. `None` before hydration.
     pub fn saved(&self) -> Option<Saved> {
-        self.replica.saved(&self.options.project_id)
+        self.replica.saved(&self.project_id)
     }
 
-    /// What one part said is heard by the others, until none has anything more to say.
-    fn pass_on(&mut self, now: Time) {
+    /// Passes the signals of one part to the others, until there are none.
+    fn deliver_signals(&mut self, now: Time) {
         while let Some(signal) = self.signals.pop_front() {
-            let mut cx = cx!(self, now);
+            let mut cx = context!(self, now);
+            let Some(live) = &mut self.live else { continue };
             match signal {
                 Signal::Streaming => self.replica.streaming(&mut cx),
                 Signal::Broadcast { event, payload } => self.replica.broadcast(&mut cx, &event, &payload),
                 Signal::RowChanged { payload } => self.replica.row_changed(&mut cx, &payload),
-                Signal::TokenNeeded => self.renewals.needed(&mut cx),
+                Signal::TokenNeeded => live.renewals.needed(&mut cx),
                 Signal::TokenRenewed => {
-                    self.channel.token_renewed(&mut cx);
+                    live.channel.token_renewed(&mut cx);
                     self.replica.token_renewed(&mut cx);
                 }
-                Signal::TokenRefused => self.channel.token_refused(&mut cx),
-                Signal::Deaf => self.channel.rejoin(&mut cx),
+                Signal::TokenRefused => live.channel.token_refused(&mut cx),
+                Signal::StreamStalled => live.channel.rejoin(&mut cx),
             }
         }
-        if let Some(lag) = self.replica.take_applied() {
-            self.publisher.applied(lag);
+        let lag = self.replica.take_applied();
+        let Some(live) = &mut self.live else { return };
+        let Some(publisher) = &mut live.publisher else { return };
+        if let Some(lag) = lag {
+            publisher.applied(lag);
         }
-        while let Some((event, payload)) = self.publisher.next(now, self.replica.known()) {
-            self.channel.publish(&mut cx!(self, now), event, payload);
+        while let Some(message) = publisher.next(now, self.replica.known()) {
+            live.channel.publish(&mut context!(self, now), message);
         }
+    }
+}
+
+impl Live {
+    fn start(cx: &mut Context, options: &Options, live: &LiveOptions) -> Live {
+        Live {
+            channel: Channel::start(cx, &options.project_id, live),
+            renewals: Renewals::new(live, cx.now),
+            publisher: live.publish_status.then(|| StatusPublisher::new(options.session_id.clone())),
+        }
+    }
+
+    fn deadline(&self) -> Option<Timer> {
+        let publisher = self.publisher.as_ref().and_then(StatusPublisher::deadline);
+        earliest([self.channel.deadline(), self.renewals.deadline(), publisher])
     }
 }

@@ -2,10 +2,10 @@ use std::time::Duration;
 
 use crate::rng::Rng;
 
-/// Full-jitter exponential backoff: the n-th wait lies evenly between `least` and the smaller of `cap` and
+/// Exponential backoff with full jitter: the n-th wait is drawn evenly between `least` and the smaller of `cap` and
 /// `base * 2^n`, so that a fleet that lost its server together does not come back together.
 #[derive(Debug, Clone)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     least: Duration,
     base: Duration,
     cap: Duration,
@@ -13,6 +13,7 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
+    /// Waits from `least` up to `base`, doubled with each attempt, never above `cap`.
     pub const fn new(least: Duration, base: Duration, cap: Duration) -> Backoff {
         Backoff { least, base, cap, attempts: 0 }
     }
@@ -29,6 +30,7 @@ impl Backoff {
         self.attempts
     }
 
+    /// Starts with short waits again: an attempt succeeded.
     pub fn reset(&mut self) {
         self.attempts = 0;
     }
@@ -39,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_spread_out_up_to_the_cap_and_begin_again_after_a_reset() {
+    fn waits_are_spread_up_to_the_cap_and_start_again_after_a_reset() {
         let mut rng = Rng::new(7);
         let (base, cap) = (Duration::from_millis(500), Duration::from_secs(30));
         let mut backoff = Backoff::new(Duration::ZERO, base, cap);

@@ -1,4 +1,4 @@
-/// An error with its causes, in one line.
+/// An error and its causes in one line, separated by `: `.
 pub fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

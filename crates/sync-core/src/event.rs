@@ -1,8 +1,11 @@
 use std::time::Duration;
 
-use crate::{Loss, ProjectPath, Revision, Version};
+use crate::{
+    CatchUpCause, DegradedReason, DisconnectReason, FileAction, PendingReason, ProjectPath, RejectReason, Revision,
+    SkipReason, Version,
+};
 
-/// Something worth a log line, a metric or a place in the status. Never holds a secret or a file's content.
+/// Something worth a log line, a metric or a place in the status. It never contains a secret or a file's content.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub enum Event {
@@ -10,14 +13,14 @@ pub enum Event {
         private: bool,
         rejoin: bool,
     },
-    /// The channel is gone, or did not come about.
+    /// The channel was lost, or an attempt to join it failed.
     ChannelLost {
-        reason: Loss,
+        reason: DisconnectReason,
         detail: String,
     },
-    /// The next attempt to connect or join, and the loss that it mends. One comes before each but the first.
+    /// The next attempt to connect or join, and the disconnect that it follows. One precedes each attempt but the first.
     ChannelRetry {
-        reason: Loss,
+        reason: DisconnectReason,
         after: Duration,
         attempt: u32,
     },
@@ -28,8 +31,7 @@ pub enum Event {
         version: Option<Version>,
         revision: Option<Revision>,
         bytes: u64,
-        deleted: bool,
-        created: bool,
+        action: FileAction,
         lag: Duration,
         sent_at_ms: Option<u64>,
     },
@@ -42,106 +44,59 @@ pub enum Event {
     },
     /// A catch-up ended.
     CatchUp {
-        cause: &'static str,
+        cause: CatchUpCause,
         from: Revision,
         to: Revision,
         files: usize,
         took: Duration,
     },
     CatchUpFailed {
-        cause: &'static str,
+        cause: CatchUpCause,
         error: String,
         retry_after: Duration,
     },
-    /// An event, row or answer that was refused; `reason` is a short code for metrics.
+    /// An event, row or answer that was rejected.
     Rejected {
-        reason: &'static str,
+        reason: RejectReason,
         detail: String,
     },
-    /// An event that says nothing new, or one that nobody here knows: counted only.
+    /// An input that changed nothing: counted only.
     Skipped {
-        reason: &'static str,
+        reason: SkipReason,
     },
-    /// A file accepted but not on disk.
-    DebtAdded {
+    /// A file was accepted and could not be put on disk.
+    PendingFileAdded {
         path: String,
-        reason: &'static str,
+        reason: PendingReason,
         error: String,
     },
-    DebtPaid {
+    /// A pending file is on disk now, or not needed any more.
+    PendingFileResolved {
         path: String,
     },
-    /// Somebody else than the agent changed or removed a file of the database.
+    /// Something other than the agent changed or removed a file of the database.
     LocalChange {
         path: ProjectPath,
         removed: bool,
     },
-    /// It is none any more: the database changed the path, it is as it was, or (`restored`) is being put back.
-    LocalChangeSettled {
+    /// A local change ended: the database changed the path, the file is as it was, or (`restored`) it is being put back.
+    LocalChangeEnded {
         path: ProjectPath,
         restored: bool,
     },
     TokenRenewed,
     /// A reason was added to the list beside the phase.
     Degraded {
-        reason: Reason,
+        reason: DegradedReason,
         detail: String,
     },
-    /// It was taken off again.
+    /// A reason was removed from that list.
     Recovered {
-        reason: Reason,
+        reason: DegradedReason,
     },
-    /// Known revision and head became equal with no debt (true), or parted (false).
+    /// The agent reached the database's state with every file on disk (true), or left it (false).
     InSync {
         current: bool,
         revision: Revision,
     },
-}
-
-/// Why the agent is less than it should be; its name is the code shown beside the phase.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[allow(missing_docs)]
-pub enum Reason {
-    ChannelDown,
-    Behind,
-    Debts,
-    DigestWrong,
-    ReadsFailing,
-    OlderDatabase,
-    RenewalRefused,
-    TokenExpired,
-    StateNotKept,
-    NoLiveUpdates,
-}
-
-impl Reason {
-    /// Every one of them.
-    pub const ALL: [Reason; 10] = [
-        Reason::ChannelDown,
-        Reason::Behind,
-        Reason::Debts,
-        Reason::DigestWrong,
-        Reason::ReadsFailing,
-        Reason::OlderDatabase,
-        Reason::RenewalRefused,
-        Reason::TokenExpired,
-        Reason::StateNotKept,
-        Reason::NoLiveUpdates,
-    ];
-
-    /// The code used in status, logs and metrics.
-    pub fn code(self) -> &'static str {
-        match self {
-            Reason::ChannelDown => "channel_down",
-            Reason::Behind => "behind",
-            Reason::Debts => "debts",
-            Reason::DigestWrong => "digest_wrong",
-            Reason::ReadsFailing => "reads_failing",
-            Reason::OlderDatabase => "older_database",
-            Reason::RenewalRefused => "renewal_refused",
-            Reason::TokenExpired => "token_expired",
-            Reason::StateNotKept => "state_not_kept",
-            Reason::NoLiveUpdates => "no_live_updates",
-        }
-    }
 }

@@ -2,24 +2,34 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::frame::ProtocolVersion;
+use crate::wire::ProtocolVersion;
 use crate::{
-    Answer, BatchId, ContentHash, LocalChange, ProjectPath, ReadError, ReadId, Revision, Saved, Version, Written,
+    Answer, BatchId, ContentHash, LocalChange, OpResult, Phase, ProjectPath, ReadError, ReadId, Revision, Saved,
+    Version,
 };
 
-/// What an agent is told once, at its start.
+/// Configuration of an agent.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// UUID of the project.
     pub project_id: String,
-    /// Logged everywhere, sent with status.
+    /// Logged everywhere, published with the status.
     pub session_id: String,
-    /// There is a Supabase URL and a token: join the channel and read the database.
-    pub live: bool,
-    /// Phoenix serializer to speak.
+    /// The database to follow; `None`: the files of the snapshot are all there is.
+    pub live: Option<LiveOptions>,
+    /// What to do about files of the database that the project's own code changed.
+    pub local_changes: LocalChangePolicy,
+    /// Seed of the random generator for jitter and backoff.
+    pub seed: u64,
+}
+
+/// How to follow the database: there is a Supabase URL and a token.
+#[derive(Debug, Clone)]
+pub struct LiveOptions {
+    /// Phoenix serializer to use.
     pub protocol: ProtocolVersion,
-    /// A private channel (a JWT), or a public one (the older envelope token).
-    pub private: bool,
+    /// The kind of channel to join.
+    pub access: ChannelAccess,
     /// Subscribe to `postgres_changes` of `project_files` as nudges.
     pub postgres_changes: bool,
     /// Publish `preview:status` and `preview:applied` on the status topic.
@@ -28,10 +38,25 @@ pub struct Options {
     pub token_lifetime: Option<Duration>,
     /// There is a renewal endpoint.
     pub can_renew: bool,
-    /// Put back what the project's own code changed of the database's files.
-    pub restore_local_changes: bool,
-    /// For jitter and backoff.
-    pub seed: u64,
+}
+
+/// Who may join the channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChannelAccess {
+    /// Only holders of a JWT that the policies accept.
+    Private,
+    /// Everybody: what the legacy envelope token allows.
+    Public,
+}
+
+/// What to do about files of the database that the project's own code changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LocalChangePolicy {
+    /// Leave them until the database changes the path.
+    #[default]
+    Keep,
+    /// Put them back.
+    Restore,
 }
 
 /// Something that happened outside.
@@ -45,23 +70,23 @@ pub enum Input {
     Socket(SocketEvent),
     /// A read ended.
     Read(ReadId, Result<Answer, ReadError>),
-    /// A batch ended; one entry an operation, in its order.
-    Written(BatchId, Vec<Written>),
-    /// What lies at owned paths that somebody else than the agent has touched since it was last looked.
-    Looked(Vec<LocalChange>),
+    /// A batch ended; one result for each operation, in their order.
+    Written(BatchId, Vec<OpResult>),
+    /// The present content of owned paths that something other than the agent touched since the last observation.
+    Observed(Vec<LocalChange>),
     /// A renewal ended.
     Renewed(Result<Renewal, RenewalError>),
-    /// The machine slept: sockets are dead, whatever they say.
+    /// The machine was suspended: every socket is dead.
     Resumed,
-    /// What the agent is about changed: told on the status topic, where publishing is on.
-    Phase(Phase),
+    /// The phase or the dev server's state changed: published on the status topic, where publishing is on.
+    PhaseChanged(PhaseReport),
 }
 
-/// What the status topic is told of the rest of the agent.
+/// What is published of the rest of the agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Phase {
-    /// `starting`, `hydrating`, `installing`, `serving`, `stopping`, `failed`.
-    pub phase: &'static str,
+pub struct PhaseReport {
+    /// What the agent is doing.
+    pub phase: Phase,
     /// The dev server's state.
     pub dev_server: String,
     /// For people.
@@ -70,12 +95,12 @@ pub struct Phase {
     pub unix_ms: u64,
 }
 
-/// What a snapshot brought.
+/// The files of a snapshot.
 #[derive(Debug, Clone, Default)]
 pub struct Hydration {
     /// From the manifest; none without one: counts as revision 0.
     pub revision: Option<Revision>,
-    /// Every file that now lies in the project because of the snapshot.
+    /// Every file that the snapshot put into the project.
     pub files: Vec<HydratedFile>,
 }
 
@@ -84,7 +109,7 @@ pub struct Hydration {
 pub struct Restored {
     /// What the earlier agent had accepted.
     pub saved: Saved,
-    /// Every file that the earlier agent owned and that is there, with the hash of what lies there now: also those
+    /// Every file that the earlier agent owned and that exists, with the hash of its present content: also those
     /// that the state does not know, since it may be older than the directory.
     pub files: Vec<HydratedFile>,
 }
@@ -92,17 +117,17 @@ pub struct Restored {
 /// One file of a snapshot.
 #[derive(Debug, Clone)]
 pub struct HydratedFile {
-    /// Where it lies.
+    /// Its path.
     pub path: ProjectPath,
-    /// From the manifest.
+    /// Its version, from the manifest.
     pub version: Option<Version>,
-    /// Verified.
+    /// The verified hash of its bytes.
     pub hash: ContentHash,
-    /// Bytes.
+    /// Its size in bytes.
     pub size: u64,
 }
 
-/// What the websocket's shell reports. After `Refused`, `Failed` and `Closed` there is no socket.
+/// What happened to the websocket. After `Refused`, `Failed` and `Closed` there is no socket.
 #[derive(Debug, Clone)]
 pub enum SocketEvent {
     /// The upgrade succeeded.
@@ -129,11 +154,18 @@ pub enum SocketEvent {
     },
 }
 
-/// A renewal that succeeded. The token itself stays with the shell, which uses it from now on.
+/// A renewal that succeeded. The token itself stays with the caller, which uses it from now on.
 #[derive(Debug, Clone, Default)]
 pub struct Renewal {
-    /// A new token came, with this `exp - iat`.
-    pub token: Option<Option<Duration>>,
+    /// The new token; `None`: the answer had none.
+    pub token: Option<NewToken>,
+}
+
+/// What is known of a renewed token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct NewToken {
+    /// Its `exp - iat`, where it has both.
+    pub lifetime: Option<Duration>,
 }
 
 /// A renewal that failed.

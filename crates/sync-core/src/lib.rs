@@ -1,59 +1,56 @@
-//! The heart of preview-agent: what a project's directory should hold, and how a Realtime channel is kept joined.
+//! What a project's directory should hold, and how a Realtime channel is kept joined: pure state machines.
 //!
-//! Nothing here does I/O, reads a clock or draws a random number. A shell tells [`Agent`] what happened ([`Input`]),
-//! at a [`Time`] it measured, and carries out what the agent answers ([`Output`]).
+//! Nothing here does I/O, reads a clock or draws a random number. The caller passes what happened ([`Input`]) together
+//! with a [`Time`] it measured to [`Agent`], and carries out each [`Output`].
+//!
+//! - `wire`: Phoenix frames, payloads of events, answers of the read functions.
+//! - `channel`: connecting, joining, heartbeats, retries; the status topic.
+//! - `replica`: what was accepted, what is on disk, and the reads that bring both to the database's state.
+//! - `files`: paths, hashes, the table of rows, the order of writes, and which files belong to a project.
 
 mod agent;
-mod answer;
 mod backoff;
-mod change;
 mod channel;
-mod content_hash;
-mod cx;
-mod digest;
-mod disk;
+mod codes;
+mod context;
 mod error_chain;
 mod event;
-pub mod frame;
-mod heartbeat;
-mod held;
+mod files;
 mod input;
-mod local;
-mod loss;
-mod op;
 mod output;
-mod path;
-mod plan;
-mod publisher;
 mod read;
 mod renewal;
 mod replica;
-mod retries;
 mod rng;
 mod saved;
-mod status_channel;
-mod table;
 mod time;
-mod timestamp;
-mod wish;
-mod wishes;
+pub mod wire;
 
 pub use agent::Agent;
-pub use content_hash::{ContentHash, NotAHash};
-pub use digest::TableDigest;
+pub use backoff::Backoff;
+pub use channel::DisconnectReason;
+pub use codes::{
+    CatchUpCause, ChannelState, DegradedReason, FileAction, PendingReason, Phase, RejectReason, SkipReason,
+};
 pub use error_chain::error_chain;
-pub use event::{Event, Reason};
-pub use input::{HydratedFile, Hydration, Input, Options, Phase, Renewal, RenewalError, Restored, SocketEvent};
-pub use local::LocalChange;
-pub use loss::Loss;
-pub use op::{BatchId, Content, Op, Outcome, StageId, Written};
-pub use output::{Output, Status};
-pub use path::{PathError, ProjectPath};
+pub use event::Event;
+pub use files::content_hash::{ContentHash, NotAHash};
+pub use files::digest::TableDigest;
+pub use files::operation::{BatchId, Content, Op, OpResult, Outcome, StageId};
+pub use files::path::{MAX_COMPONENT, MAX_PARTS, MAX_PATH, PathError, ProjectPath};
+pub use files::rules;
+pub use input::{
+    ChannelAccess, HydratedFile, Hydration, Input, LiveOptions, LocalChangePolicy, NewToken, Options, PhaseReport,
+    Renewal, RenewalError, Restored, SocketEvent,
+};
+pub use output::{Output, PendingFile, Status};
 pub use read::{Answer, Read, ReadError, ReadId};
+pub use replica::LocalChange;
+pub use rng::Rng;
 pub use saved::{Saved, SavedError, SavedLocal, SavedRow};
-pub use time::Time;
+pub use time::{Time, Timer, TimerReason};
 
 /// A project's state number: each committed transaction that changes files is one revision.
 pub type Revision = u64;
-/// A file's own number, rising with each row written for its path.
+/// The number of one file's newest row: it rises with each row written for its path.
 pub type Version = u64;

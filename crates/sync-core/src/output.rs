@@ -1,15 +1,17 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::frame::ClientMessage;
-use crate::{BatchId, Event, LocalChange, Op, Read, ReadId, Reason, Revision, TableDigest};
+use crate::wire::ClientMessage;
+use crate::{
+    BatchId, ChannelState, DegradedReason, Event, LocalChange, Op, PendingReason, Read, ReadId, Revision, TableDigest,
+};
 
 /// Something to be done outside.
 #[derive(Debug, Clone)]
 pub enum Output {
     /// Open a websocket (closing one that is open), with the current token's `apikey`.
     Connect,
-    /// Close the websocket. Nothing more is reported of that one.
+    /// Close the websocket. Nothing more of it is reported.
     Disconnect,
     /// Send this over it, as a text frame: [`ClientMessage::encode`] takes the token that the core never holds.
     Send(ClientMessage),
@@ -17,38 +19,49 @@ pub enum Output {
     Read(ReadId, Read),
     /// Change the directory; answered by [`crate::Input::Written`].
     Write(BatchId, Vec<Op>),
-    /// Remove a file from the staging directory: it will not be written. A batch takes over what it names, whatever
-    /// becomes of it.
+    /// Remove a file from the staging directory: it will not be written. A batch takes over the files that it names,
+    /// whatever its outcome.
     Discard(crate::StageId),
     /// `POST SESSION_URL` for a token; answered by [`crate::Input::Renewed`].
     Renew,
-    /// Tell the world.
+    /// Log and count this.
     Event(Event),
 }
 
 /// What `/status` and the metrics show of the core.
 #[derive(Debug, Clone, Default)]
 pub struct Status {
-    /// Everything up to here is accepted.
+    /// Everything up to this revision is accepted.
     pub revision: Revision,
-    /// The newest revision heard of.
+    /// The newest revision known to exist.
     pub head: Option<Revision>,
-    /// At the head, with no debt.
+    /// At the head, with every file on disk.
     pub current: bool,
-    /// `disconnected`, `connecting`, `joining`, `joined`, `off`.
-    pub channel: &'static str,
-    /// Accepted and not yet on disk: path, reason, error.
-    pub debts: Vec<(String, &'static str, String)>,
-    /// Owned files that the project's own code changed, and the database not since.
+    /// How far the channel is.
+    pub channel: ChannelState,
+    /// Files accepted and not yet on disk.
+    pub pending_files: Vec<PendingFile>,
+    /// Owned files that the project's own code changed, and the database did not change since.
     pub local_changes: Vec<LocalChange>,
     /// Live paths of the table.
     pub files: usize,
-    /// Of what was accepted, as the contract computes it.
+    /// The digest of what was accepted, as the contract computes it.
     pub digest: TableDigest,
     /// Events held while hydrating or catching up.
     pub held: usize,
-    /// Reasons beside the phase.
-    pub degraded: BTreeSet<Reason>,
-    /// Until the current token is no longer valid.
+    /// Why the agent is not in full health.
+    pub degraded: BTreeSet<DegradedReason>,
+    /// How long the current token is still valid.
     pub token_left: Option<Duration>,
+}
+
+/// A file that was accepted and is not on disk yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingFile {
+    /// As the database spells it.
+    pub path: String,
+    /// Why it is not on disk.
+    pub reason: PendingReason,
+    /// The last error; empty where nothing failed yet.
+    pub error: String,
 }

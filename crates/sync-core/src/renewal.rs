@@ -1,141 +1,150 @@
 use std::time::Duration;
 
-use crate::backoff::Backoff;
-use crate::cx::{Cx, Signal, clip, earliest};
-use crate::{Event, Options, Output, Reason, Renewal, RenewalError, Time};
+use crate::context::{Context, Signal, clip};
+use crate::time::{Timer, TimerReason, earliest};
+use crate::{Backoff, DegradedReason, Event, LiveOptions, NewToken, Output, Renewal, RenewalError, SkipReason, Time};
 
-/// The part of a token's life after which a new one is asked for.
+/// The part of a token's lifetime after which a new one is requested.
 const RENEW_AT_PERCENT: u32 = 80;
 const RETRY_LEAST: Duration = Duration::from_millis(250);
 const RETRY_BASE: Duration = Duration::from_secs(1);
 const RETRY_CAP: Duration = Duration::from_secs(60);
-/// A token that is refused within this time of its receipt is refused for another reason than its age: then the next
-/// one is asked for ever more slowly.
-const YOUNG: Duration = Duration::from_secs(60);
-const YOUNG_LEAST: Duration = Duration::from_secs(1);
-const YOUNG_BASE: Duration = Duration::from_secs(5);
-const YOUNG_CAP: Duration = Duration::from_secs(300);
+/// A token that is rejected at a lower age was rejected for another reason than its age: then the waits before the next
+/// request grow.
+const MIN_TOKEN_AGE: Duration = Duration::from_secs(60);
+const EARLY_REJECTION_LEAST: Duration = Duration::from_secs(1);
+const EARLY_REJECTION_BASE: Duration = Duration::from_secs(5);
+const EARLY_REJECTION_CAP: Duration = Duration::from_secs(300);
 
-/// Keeps the token young. Its life is counted from its receipt on the monotonic clock, so that a wrong wall clock
-/// does no harm; one renewal runs at a time.
+/// Renews the token before it expires. Its lifetime is counted from its receipt on the monotonic clock, so that a wrong
+/// wall clock does no harm; one renewal runs at a time.
 #[derive(Debug)]
 pub(crate) struct Renewals {
-    possible: bool,
-    refused: bool,
-    in_flight: bool,
-    /// When the next renewal is to begin.
-    due: Option<Time>,
-    /// Somebody was refused, and `due` is for their sake.
-    asked: bool,
+    state: State,
     expires: Option<Time>,
-    /// When the newest renewed token came.
+    /// When the newest renewed token was received.
     received: Option<Time>,
     backoff: Backoff,
-    /// Of tokens that were refused while young.
-    young: Backoff,
+    /// For tokens that were rejected below [`MIN_TOKEN_AGE`].
+    early_rejections: Backoff,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    /// There is no endpoint, or it refused for good.
+    Impossible,
+    Idle {
+        due: Option<Time>,
+        /// A rejected token waits for this renewal: further rejections change nothing.
+        requested: bool,
+    },
+    InFlight {
+        requested: bool,
+    },
 }
 
 impl Renewals {
-    pub fn new(options: &Options, now: Time) -> Renewals {
+    pub fn new(options: &LiveOptions, now: Time) -> Renewals {
+        let idle = State::Idle { due: None, requested: false };
         let mut renewals = Renewals {
-            possible: options.can_renew && options.live,
-            refused: false,
-            in_flight: false,
-            due: None,
-            asked: false,
+            state: if options.can_renew { idle } else { State::Impossible },
             expires: None,
             received: None,
             backoff: Backoff::new(RETRY_LEAST, RETRY_BASE, RETRY_CAP),
-            young: Backoff::new(YOUNG_LEAST, YOUNG_BASE, YOUNG_CAP),
+            early_rejections: Backoff::new(EARLY_REJECTION_LEAST, EARLY_REJECTION_BASE, EARLY_REJECTION_CAP),
         };
-        renewals.set_life(options.token_lifetime.filter(|_| options.live), now);
+        renewals.set_lifetime(options.token_lifetime, now);
         renewals
     }
 
-    /// Somebody was refused for the token's sake.
-    pub fn needed(&mut self, cx: &mut Cx) {
-        if !self.possible || self.refused {
-            return cx.degrade(Reason::TokenExpired, "the token was refused and cannot be renewed");
+    /// The server or the database rejected the token.
+    pub fn needed(&mut self, cx: &mut Context) {
+        match self.state {
+            State::Impossible => {
+                return cx.degrade(DegradedReason::TokenExpired, "the token was rejected and cannot be renewed");
+            }
+            State::InFlight { .. } | State::Idle { requested: true, .. } => return,
+            State::Idle { requested: false, .. } => {}
         }
-        if self.in_flight || self.asked {
-            return;
-        }
-        self.asked = true;
         let wait = match self.received {
-            Some(received) if cx.now.since(received) < YOUNG => self.young.next(cx.rng),
+            Some(received) if cx.now.since(received) < MIN_TOKEN_AGE => self.early_rejections.next(cx.rng),
             _ => {
-                self.young.reset();
+                self.early_rejections.reset();
                 Duration::ZERO
             }
         };
-        self.due = Some(cx.now.after(wait));
+        self.state = State::Idle { due: Some(cx.now.after(wait)), requested: true };
         self.tick(cx);
     }
 
-    /// The machine slept for nobody knows how long: the token may be old.
-    pub fn resumed(&mut self, cx: &mut Cx) {
-        if self.possible && !self.refused {
+    /// The machine was suspended for an unknown time: the token may be old.
+    pub fn resumed(&mut self, cx: &mut Context) {
+        if let State::Idle { requested, .. } = self.state {
             self.backoff.reset();
-            self.due = Some(cx.now);
+            self.state = State::Idle { due: Some(cx.now), requested };
             self.tick(cx);
         }
     }
 
-    pub fn tick(&mut self, cx: &mut Cx) {
+    pub fn tick(&mut self, cx: &mut Context) {
         if self.expires.is_some_and(|expires| expires <= cx.now) {
             self.expires = None;
-            cx.degrade(Reason::TokenExpired, "the token's life is over");
+            cx.degrade(DegradedReason::TokenExpired, "the token has expired");
         }
-        if !self.in_flight && self.due.is_some_and(|due| due <= cx.now) {
-            self.due = None;
-            self.in_flight = true;
+        if let State::Idle { due: Some(due), requested } = self.state
+            && due <= cx.now
+        {
+            self.state = State::InFlight { requested };
             cx.outputs.push_back(Output::Renew);
         }
     }
 
-    pub fn ended(&mut self, cx: &mut Cx, result: Result<Renewal, RenewalError>) {
-        if !std::mem::take(&mut self.in_flight) {
-            return cx.skipped("unasked_renewal");
-        }
+    pub fn ended(&mut self, cx: &mut Context, result: Result<Renewal, RenewalError>) {
+        let State::InFlight { requested } = self.state else {
+            return cx.skipped(SkipReason::UnaskedRenewal);
+        };
         match result {
-            Ok(Renewal { token: Some(life) }) => {
+            Ok(Renewal { token: Some(NewToken { lifetime }) }) => {
                 self.backoff.reset();
                 self.received = Some(cx.now);
-                self.due = None;
-                self.asked = false;
-                self.set_life(life, cx.now);
+                self.state = State::Idle { due: None, requested: false };
+                self.set_lifetime(lifetime, cx.now);
                 cx.event(Event::TokenRenewed);
-                cx.recover(Reason::TokenExpired);
+                cx.recover(DegradedReason::TokenExpired);
                 cx.signal(Signal::TokenRenewed);
             }
-            Ok(Renewal { token: None }) => self.retry(cx),
-            Err(RenewalError::Retry(_)) => self.retry(cx),
+            Ok(Renewal { token: None }) | Err(RenewalError::Retry(_)) => {
+                let due = cx.now.after(self.backoff.next(cx.rng));
+                self.state = State::Idle { due: Some(due), requested };
+            }
             Err(RenewalError::Final(reason)) => {
-                self.refused = true;
-                self.due = None;
-                cx.degrade(Reason::RenewalRefused, clip(reason));
+                self.state = State::Impossible;
+                cx.degrade(DegradedReason::RenewalRefused, clip(reason));
                 cx.signal(Signal::TokenRefused);
             }
         }
     }
 
-    pub fn deadline(&self) -> Option<Time> {
-        earliest([self.due.filter(|_| !self.in_flight), self.expires])
+    pub fn deadline(&self) -> Option<Timer> {
+        let due = match self.state {
+            State::Idle { due, .. } => due,
+            State::Impossible | State::InFlight { .. } => None,
+        };
+        earliest([
+            due.map(|at| TimerReason::TokenRenewal.at(at)),
+            self.expires.map(|at| TimerReason::TokenExpiry.at(at)),
+        ])
     }
 
-    /// What is left of the token's life, where it is known.
+    /// What is left of the token's lifetime, where it is known.
     pub fn left(&self, now: Time) -> Option<Duration> {
         self.expires.map(|expires| expires.since(now))
     }
 
-    fn retry(&mut self, cx: &mut Cx) {
-        self.due = Some(cx.now.after(self.backoff.next(cx.rng)));
-    }
-
-    fn set_life(&mut self, life: Option<Duration>, now: Time) {
-        self.expires = life.map(|life| now.after(life));
-        if self.possible && !self.refused {
-            self.due = life.map(|life| now.after(life / 100 * RENEW_AT_PERCENT));
+    fn set_lifetime(&mut self, lifetime: Option<Duration>, now: Time) {
+        self.expires = lifetime.map(|lifetime| now.after(lifetime));
+        if let State::Idle { due, .. } = &mut self.state {
+            *due = lifetime.map(|lifetime| now.after((lifetime / 100).saturating_mul(RENEW_AT_PERCENT)));
         }
     }
 }

@@ -26,4 +26,4 @@ pub use entry::Entry;
 pub use error::{Fault, Rejected, ZipError};
 pub use limits::Limits;
 pub use manifest::{MANIFEST, Manifest, ManifestFile, snapshot_id};
-pub use write::{LOCK_FILES, SnapshotFile, SnapshotInfo, WriteError, write_snapshot};
+pub use write::{SnapshotFile, SnapshotInfo, WriteError, write_snapshot};

@@ -26,7 +26,7 @@ impl Default for Limits {
             entries: 100_000,
             ratio: 200,
             ratio_from: MIB,
-            path: 4096,
+            path: 1024,
             component: 255,
         }
     }

@@ -45,27 +45,11 @@ pub enum WriteError {
     Io(#[from] io::Error),
 }
 
-/// Names of the files, at any depth, that a package manager reads besides package.json. They come early in a snapshot.
-pub const LOCK_FILES: [&str; 12] = [
-    "package-lock.json",
-    "npm-shrinkwrap.json",
-    "pnpm-lock.yaml",
-    "pnpm-workspace.yaml",
-    "yarn.lock",
-    "bun.lock",
-    "bun.lockb",
-    ".npmrc",
-    ".yarnrc",
-    ".yarnrc.yml",
-    "bunfig.toml",
-    ".pnpmfile.cjs",
-];
-
 /// Writes a snapshot of `files`, which may come in any order, and returns its manifest.
 ///
-/// The same input gives the same bytes: the manifest first, then what a dev server and a package manager need first
-/// (package.json, lock files, vite.config.*, index.html, at any depth), then the rest, each group sorted by the bytes of
-/// the paths. An entry is deflated where that makes it smaller; its time is 1980-01-01 00:00.
+/// The same input gives the same bytes: the manifest first, then the files by `rank` of their path, lower ones first,
+/// those of one rank sorted by the bytes of their paths. An entry is deflated where that makes it smaller; its time is
+/// 1980-01-01 00:00.
 ///
 /// # Errors
 /// A path that is given twice or that a zip cannot contain, a size that zip cannot express without zip64, and errors of
@@ -74,6 +58,7 @@ pub fn write_snapshot<P, B>(
     out: impl Write,
     info: SnapshotInfo<'_>,
     files: impl IntoIterator<Item = SnapshotFile<P, B>>,
+    rank: impl Fn(&str) -> u8,
 ) -> Result<Manifest, WriteError>
 where
     P: AsRef<str>,
@@ -114,17 +99,6 @@ fn manifest_of<P: AsRef<str>, B: AsRef<[u8]>>(info: SnapshotInfo<'_>, sorted: &[
     }
 }
 
-/// The group of a path: files of a lower one come first.
-fn rank(path: &str) -> u8 {
-    match path.rsplit('/').next().unwrap_or(path) {
-        "package.json" => 0,
-        name if LOCK_FILES.contains(&name) => 1,
-        name if name.starts_with("vite.config.") => 2,
-        "index.html" => 3,
-        _ => 4,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{Cursor, Read};
@@ -137,9 +111,14 @@ mod tests {
         SnapshotFile { path, bytes, version }
     }
 
+    /// Manifests of packages first.
+    fn rank(path: &str) -> u8 {
+        u8::from(!path.ends_with("package.json"))
+    }
+
     fn write(files: &[(&str, &[u8], u64)]) -> (Vec<u8>, Manifest) {
         let mut zip = Vec::new();
-        let manifest = write_snapshot(&mut zip, INFO, files.iter().map(file)).unwrap();
+        let manifest = write_snapshot(&mut zip, INFO, files.iter().map(file), rank).unwrap();
         (zip, manifest)
     }
 
@@ -152,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn another_reader_finds_all_entries_needed_first_first() {
+    fn another_reader_finds_all_entries_in_the_order_of_their_rank() {
         let text = b"text ".repeat(100);
         let files: Vec<(&str, &[u8], u64)> = vec![
             ("a/package.json", b"{}", 1),
@@ -171,10 +150,10 @@ mod tests {
             MANIFEST,
             "a/package.json",
             "package.json",
+            "a.txt",
+            "index.html",
             "pnpm-lock.yaml",
             "vite.config.ts",
-            "index.html",
-            "a.txt",
             "z/ü.png",
         ];
         assert_eq!(names, wanted);
@@ -195,14 +174,14 @@ mod tests {
     fn more_entries_than_zip_can_count_are_written_as_zip64() {
         let files = (0..70_000).map(|n| SnapshotFile { path: format!("f/{n}"), bytes: b"x", version: 1 });
         let mut zip = Vec::new();
-        write_snapshot(&mut zip, INFO, files).unwrap();
+        write_snapshot(&mut zip, INFO, files, rank).unwrap();
         assert_eq!(zip::ZipArchive::new(Cursor::new(&zip)).unwrap().len(), 70_001);
     }
 
     #[test]
     fn rejects_duplicate_and_invalid_paths() {
         let refused = |files: &[(&str, &[u8], u64)]| {
-            write_snapshot(Vec::new(), INFO, files.iter().map(file)).unwrap_err().to_string()
+            write_snapshot(Vec::new(), INFO, files.iter().map(file), rank).unwrap_err().to_string()
         };
         assert!(refused(&[("a", b"", 1), ("a", b"", 2)]).contains("twice"));
         assert!(refused(&[("", b"", 1)]).contains("cannot contain"));

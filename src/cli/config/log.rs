@@ -24,6 +24,7 @@ pub enum Colours {
 
 impl LogConfig {
     /// Fills in what standard output and `NO_COLOR` (see no-color.org) decide.
+    #[expect(clippy::disallowed_methods, reason = "the configuration is the one reader of the environment")]
     pub fn resolve(args: &LogArgs) -> LogConfig {
         let terminal = std::io::stdout().is_terminal();
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());

@@ -7,13 +7,14 @@ use sha2::{Digest as _, Sha256};
 use sync_core::{ContentHash, ReadError, StageId};
 use tokio::task::spawn_blocking;
 
-use super::{MAX_ASSET, body, unavailable};
+use super::{MAX_ASSET, body_error, unavailable};
+use crate::sync::http;
 use crate::sync::workspace::Stage;
 
-/// Bytes held before they are written.
+/// Bytes that are collected before they are written.
 const BUFFER: usize = 256 << 10;
 
-/// Writes the body into a staged file and checks its hash. Whatever goes wrong, nothing stays in the stage.
+/// Writes the body into a staged file and checks its hash. After an error nothing stays in the stage.
 pub(super) async fn download(
     mut response: Response,
     stage: &Stage,
@@ -26,24 +27,24 @@ pub(super) async fn download(
     if size.is_some_and(|size| size > MAX_ASSET) || response.content_length().is_some_and(|bytes| bytes > limit) {
         return Err(too_large());
     }
-    let failed = |error: io::Error| unavailable(format!("{what}: cannot be staged: {error}"));
+    let failed = |error: io::Error| unavailable(format!("{what}: cannot write it to the stage: {error}"));
     let (id, file) = stage.create().map_err(failed)?;
-    let mut staged = Staged { stage, id: Some(id) };
-    let mut sink = Sink { file, digest: Sha256::new() };
-    let (mut waiting, mut held, mut bytes) = (Vec::new(), 0, 0);
-    while let Some(chunk) = body::chunk(&mut response, what).await? {
-        bytes += chunk.len() as u64;
+    let mut staged = DiscardOnDrop { stage, id: Some(id) };
+    let mut sink = HashingFile { file, digest: Sha256::new() };
+    let (mut waiting, mut held, mut bytes) = (Vec::new(), 0_usize, 0_u64);
+    while let Some(chunk) = http::next_chunk(&mut response).await.map_err(|error| body_error(what, error))? {
+        bytes = bytes.saturating_add(chunk.len() as u64);
         if bytes > limit {
             return Err(too_large());
         }
-        held += chunk.len();
+        held = held.saturating_add(chunk.len());
         waiting.push(chunk);
         if held >= BUFFER {
-            sink = sink.take(std::mem::take(&mut waiting)).await.map_err(failed)?;
+            sink = sink.write(std::mem::take(&mut waiting)).await.map_err(failed)?;
             held = 0;
         }
     }
-    let sink = sink.take(waiting).await.map_err(failed)?;
+    let sink = sink.write(waiting).await.map_err(failed)?;
     let got = ContentHash::from_bytes(sink.digest.finalize().into());
     if got != hash {
         return Err(ReadError::WrongHash { got });
@@ -52,13 +53,13 @@ pub(super) async fn download(
     Ok(id)
 }
 
-/// A staged file that goes again unless it is whole, also when the download is dropped halfway.
-struct Staged<'a> {
+/// Removes a staged file unless it is complete, also when the download is dropped.
+struct DiscardOnDrop<'a> {
     stage: &'a Stage,
     id: Option<StageId>,
 }
 
-impl Drop for Staged<'_> {
+impl Drop for DiscardOnDrop<'_> {
     fn drop(&mut self) {
         if let Some(id) = self.id {
             self.stage.discard(id);
@@ -66,14 +67,14 @@ impl Drop for Staged<'_> {
     }
 }
 
-struct Sink {
+struct HashingFile {
     file: File,
     digest: Sha256,
 }
 
-impl Sink {
-    /// Hashing and writing keep no socket waiting: they happen on another thread.
-    async fn take(mut self, chunks: Vec<Bytes>) -> io::Result<Sink> {
+impl HashingFile {
+    /// Hashes and writes on another thread, so that sockets are not kept waiting.
+    async fn write(mut self, chunks: Vec<Bytes>) -> io::Result<HashingFile> {
         let written = spawn_blocking(move || {
             for chunk in chunks {
                 self.digest.update(&chunk);

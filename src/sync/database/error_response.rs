@@ -1,33 +1,32 @@
 use std::time::Duration;
 
 use reqwest::Response;
-use reqwest::header::RETRY_AFTER;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::Value;
 use sync_core::ReadError;
 
-use super::body;
+use crate::sync::http::{self, MAX_RETRY_AFTER};
 use crate::sync::scrub::scrub;
 
-/// Of the body of a refusal, in bytes.
+/// The most that is read of the body, in bytes.
 const MAX_BODY: usize = 16 << 10;
-/// No server is waited for longer on its own wish.
-pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
-/// An answer that is no success.
+/// An answer whose status is not a success.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct ErrorResponse {
     status: u16,
     retry_after: Option<Duration>,
-    said: Said,
+    body: ErrorBody,
+    /// The body's message, or the whole body where it has none.
     text: String,
 }
 
-/// PostgREST gives code, message and details; the gateway only a message; storage the real status and an error.
+/// The fields of an error body. PostgREST sends code, message and details; the gateway only a message; storage the real
+/// status and an error name.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Said {
+struct ErrorBody {
     code: Option<Value>,
     message: Option<Value>,
     details: Option<Value>,
@@ -36,61 +35,53 @@ struct Said {
     status_code: Option<Value>,
 }
 
-/// Takes the answer in, as far as it comes.
-pub(super) async fn read(mut response: Response) -> Refusal {
-    let status = response.status().as_u16();
-    let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    let mut bytes = Vec::new();
-    // What does not come is not needed: the status says most.
-    while let Ok(Some(chunk)) = body::chunk(&mut response, "").await {
-        bytes.extend_from_slice(&chunk[..chunk.len().min(MAX_BODY - bytes.len())]);
-        if bytes.len() == MAX_BODY {
-            break;
-        }
+impl ErrorResponse {
+    /// Reads the answer. A body that cannot be read counts as empty: the status says most.
+    pub(super) async fn read(response: Response) -> ErrorResponse {
+        let status = response.status().as_u16();
+        let retry_after = http::retry_after(response.headers());
+        ErrorResponse::new(status, retry_after, &http::read_beginning(response, MAX_BODY).await)
     }
-    Refusal::new(status, seconds.map(Duration::from_secs), &bytes)
-}
 
-impl Refusal {
-    fn new(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Refusal {
-        let said: Said = serde_json::from_slice(body).unwrap_or_default();
-        let text = match said.message.as_ref().and_then(Value::as_str) {
+    fn new(status: u16, retry_after: Option<Duration>, bytes: &[u8]) -> ErrorResponse {
+        let body: ErrorBody = serde_json::from_slice(bytes).unwrap_or_default();
+        let text = match body.message.as_ref().and_then(Value::as_str) {
             Some(message) => message.to_owned(),
-            None => String::from_utf8_lossy(body).into_owned(),
+            None => String::from_utf8_lossy(bytes).into_owned(),
         };
-        Refusal { status, retry_after, said, text }
+        ErrorResponse { status, retry_after, body, text }
     }
 
-    /// What the core makes of it. `what` was asked for; `secrets` do not come back.
+    /// The error for the core. `what` was requested; `secrets` are removed from the text.
     pub(super) fn into_error(self, what: &str, secrets: &[SecretString]) -> ReadError {
-        let code = text(self.said.code.as_ref());
-        let error = text(self.said.error.as_ref());
-        // Storage answers 400 whatever happened; the real status stands in the body.
-        let stored = self.said.status_code.as_ref().and_then(number);
+        let code = as_text(self.body.code.as_ref());
+        let error = as_text(self.body.error.as_ref());
+        // Storage answers 400 for every failure; the real status is in the body.
+        let stored = self.body.status_code.as_ref().and_then(number);
         let status = stored.filter(|_| self.status == 400).unwrap_or(self.status);
-        let told = scrub(&self.text, secrets);
+        let message = scrub(&self.text, secrets);
         let shown = if code.is_empty() { String::new() } else { format!(" {}", scrub(code, secrets)) };
-        let story = format!("{what}: HTTP {}{shown}: {told}", self.status);
+        let text = format!("{what}: HTTP {}{shown}: {message}", self.status);
         match (status, code) {
             (404, "PGRST202") => ReadError::NoSuchFunction,
             (_, "PT404") => ReadError::Gone,
             (404, _) if stored.is_some() => ReadError::Gone,
-            (429, _) | (_, "PT429") => ReadError::Unavailable { error: story, retry_after: self.wait() },
-            // A missing right, though anonymous callers get 401 for it.
-            (_, "42501") => ReadError::Forbidden(story),
-            (401, _) | (_, "PGRST301" | "PGRST302" | "PGRST303") => ReadError::Unauthorized(story),
-            (400, _) if error.eq_ignore_ascii_case("InvalidJWT") => ReadError::Unauthorized(story),
-            (403, _) if speaks_of_the_token(&told) => ReadError::Unauthorized(story),
-            (403, _) => ReadError::Forbidden(story),
-            (408 | 425 | 500..=599, _) => ReadError::Unavailable { error: story, retry_after: self.wait() },
-            _ => ReadError::Unusable(story),
+            (429, _) | (_, "PT429") => ReadError::Unavailable { error: text, retry_after: self.wait() },
+            // A missing right; anonymous callers get 401 for it.
+            (_, "42501") => ReadError::Forbidden(text),
+            (401, _) | (_, "PGRST301" | "PGRST302" | "PGRST303") => ReadError::Unauthorized(text),
+            (400, _) if error.eq_ignore_ascii_case("InvalidJWT") => ReadError::Unauthorized(text),
+            (403, _) if is_about_the_token(&message) => ReadError::Unauthorized(text),
+            (403, _) => ReadError::Forbidden(text),
+            (408 | 425 | 500..=599, _) => ReadError::Unavailable { error: text, retry_after: self.wait() },
+            _ => ReadError::Unusable(text),
         }
     }
 
     fn wait(&self) -> Option<Duration> {
         let in_details = || {
-            let details = self.said.details.as_ref()?;
-            // PostgREST hands an error's DETAIL on as a text, which here is JSON itself.
+            let details = self.body.details.as_ref()?;
+            // PostgREST passes an error's DETAIL on as text. Here the text is JSON.
             let parsed: Option<Value> = details.as_str().and_then(|text| serde_json::from_str(text).ok());
             let milliseconds = parsed.as_ref().unwrap_or(details).get("retry_after_ms")?.as_u64()?;
             Some(Duration::from_millis(milliseconds))
@@ -99,13 +90,13 @@ impl Refusal {
     }
 }
 
-/// Storage's words for an expired or damaged token.
-fn speaks_of_the_token(told: &str) -> bool {
-    let told = told.to_ascii_lowercase();
-    ["jwt", "jws", "\"exp\"", "expired", "token"].iter().any(|word| told.contains(word))
+/// Whether storage's message is about an expired or malformed token.
+fn is_about_the_token(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    ["jwt", "jws", "\"exp\"", "expired", "token"].iter().any(|word| message.contains(word))
 }
 
-fn text(value: Option<&Value>) -> &str {
+fn as_text(value: Option<&Value>) -> &str {
     value.and_then(Value::as_str).unwrap_or_default()
 }
 
@@ -121,11 +112,11 @@ mod tests {
     use super::*;
 
     fn error(status: u16, body: &str) -> ReadError {
-        Refusal::new(status, None, body.as_bytes()).into_error("read", &["s3cret".into()])
+        ErrorResponse::new(status, None, body.as_bytes()).into_error("read", &["s3cret".into()])
     }
 
     #[test]
-    fn each_refusal_is_known_for_what_it_is() {
+    fn each_error_response_gives_the_right_error() {
         assert_eq!(error(404, r#"{"code":"PGRST202","message":"Could not find"}"#), ReadError::NoSuchFunction);
         assert_eq!(error(404, r#"{"code":"PT404","message":"gone"}"#), ReadError::Gone);
         assert_eq!(
@@ -159,14 +150,17 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_wish_to_wait_is_heard_and_bounded() {
-        let wait =
-            |header: Option<u64>, body: &str| match Refusal::new(429, header.map(Duration::from_secs), body.as_bytes())
-                .into_error("read", &[])
-            {
-                ReadError::Unavailable { retry_after, .. } => retry_after.map(|wait| wait.as_millis()),
-                error => panic!("{error:?}"),
-            };
+    fn the_requested_wait_is_used_and_bounded() {
+        let wait = |header: Option<u64>, body: &str| match ErrorResponse::new(
+            429,
+            header.map(Duration::from_secs),
+            body.as_bytes(),
+        )
+        .into_error("read", &[])
+        {
+            ReadError::Unavailable { retry_after, .. } => retry_after.map(|wait| wait.as_millis()),
+            error => panic!("{error:?}"),
+        };
         assert_eq!(wait(None, ""), None);
         assert_eq!(wait(Some(2), ""), Some(2000));
         assert_eq!(wait(None, r#"{"code":"PT429","details":"{\"retry_after_ms\": 1500}"}"#), Some(1500));
@@ -175,10 +169,10 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_quotes_a_secret_does_not_spread_it() {
+    fn secrets_are_removed_from_the_text() {
         for body in ["s3cret", r#"{"message":"bad s3cret"}"#, r#"{"code":"s3cret"}"#] {
-            let story = format!("{:?}", error(500, body));
-            assert!(!story.contains("s3cret"), "{story}");
+            let text = format!("{:?}", error(500, body));
+            assert!(!text.contains("s3cret"), "{text}");
         }
     }
 }

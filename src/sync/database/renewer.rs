@@ -1,167 +1,214 @@
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::Client;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::{Client, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
-use sync_core::{ReadError, RenewalError};
-use tokio::sync::Mutex;
-use tokio::time::timeout;
+use sync_core::RenewalError;
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::{Instant, timeout};
 use url::Url;
 
-use super::{HEAD_TIMEOUT, body};
+use super::HEAD_TIMEOUT;
+use crate::sync::http;
 use crate::sync::net::describe;
 use crate::sync::scrub::scrub;
 use crate::sync::token::{Token, TokenCell};
 
-/// A whole renewal. One with `rebuild` makes a snapshot first.
+/// The longest time for a renewal. One that rebuilds the snapshot takes longest.
 pub const RENEWAL_TIMEOUT: Duration = Duration::from_secs(60);
 /// The largest answer, in bytes: a token and two URLs.
 const MAX_ANSWER: u64 = 64 << 10;
 
-/// Asks the session's endpoint for new secrets, one request at a time.
+/// Requests new secrets from the session's endpoint, one request at a time.
 pub struct Renewer {
     http: Client,
     session_url: Url,
     token: TokenCell,
     project_id: String,
     session_id: String,
-    /// Held while asking; what it holds is why asking again is of no use.
-    ended: Mutex<Option<String>>,
+    /// Locked during a request.
+    progress: Mutex<Progress>,
 }
 
-/// What is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Want {
-    /// A new token, which the [`TokenCell`] then holds.
-    Token,
-    /// A new signed URL of a snapshot.
-    Snapshot,
+/// What earlier requests say about the next one.
+#[derive(Debug, Default)]
+enum Progress {
+    #[default]
+    Open,
+    /// The endpoint asked not to be called before this time.
+    NotBefore(Instant),
+    /// The endpoint refused for good, for this reason.
+    Ended(String),
 }
 
-/// What a renewal brought: all that was wanted.
+/// Which snapshot a new URL is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotUrl {
+    /// The newest snapshot that exists.
+    Newest,
+    /// A snapshot built anew under a new id: the newest one is damaged.
+    Rebuilt,
+}
+
+/// What a renewal brought.
 #[derive(Debug, Default)]
 pub struct Renewed {
-    /// A new token is in use, with this `exp - iat`.
-    pub token: Option<Option<Duration>>,
-    /// Where the snapshot lies.
+    /// The token that is in use now, where the answer had one or another caller's renewal has just brought it.
+    pub token: Option<Arc<Token>>,
+    /// The signed URL of the snapshot, where it was requested.
     pub snapshot_url: Option<SecretString>,
 }
 
-#[derive(Serialize)]
-struct Wish<'a> {
-    session_id: &'a str,
-    project_id: &'a str,
-    want: &'a [Want],
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    rebuild: bool,
+/// What a request asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Token,
+    Snapshot(SnapshotUrl),
 }
 
-#[derive(Deserialize)]
-struct Granted {
+#[derive(Serialize)]
+struct RequestBody<'a> {
+    session_id: &'a str,
+    project_id: &'a str,
+    want: [&'static str; 1],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rebuild: Option<bool>,
+}
+
+#[derive(Default, Deserialize)]
+struct AnswerBody {
     realtime_token: Option<SecretString>,
     snapshot_url: Option<SecretString>,
 }
 
 impl Renewer {
-    /// For the endpoint at `session_url`. `http` must follow no redirect (`Net::api_client`).
+    /// For the endpoint at `session_url`. `http` must not follow redirects (`Net::api_client`).
     pub fn new(http: Client, session_url: Url, token: TokenCell, project_id: String, session_id: String) -> Renewer {
-        Renewer { http, session_url, token, project_id, session_id, ended: Mutex::default() }
+        Renewer { http, session_url, token, project_id, session_id, progress: Mutex::default() }
     }
 
-    /// Asks for `want`; `rebuild` for a snapshot made anew. A second caller waits for the first; a token that came
-    /// meanwhile is not asked for again. Once refused for good, every later call is, without asking.
+    /// Requests a new token, which the [`TokenCell`] then holds. A second caller waits for the first and gets its token.
     ///
     /// # Errors
-    /// Final after 401, 403 and 410; anything else may be tried again. No secret stands in either.
-    pub async fn renew(&self, want: &[Want], rebuild: bool) -> Result<Renewed, RenewalError> {
+    /// [`RenewalError::Final`] after 401, 403 and 410, and for each later call, which makes no request. Any other failure
+    /// may be tried again. No message contains a secret.
+    pub async fn renew_token(&self) -> Result<Renewed, RenewalError> {
         let before = self.token.current();
-        let mut ended = self.ended.lock().await;
-        if let Some(why) = &*ended {
-            return Err(RenewalError::Final(why.clone()));
-        }
+        let mut progress = self.begin().await?;
         let token = self.token.current();
-        let mut renewed = Renewed::default();
-        let mut want = want.to_vec();
-        if want.contains(&Want::Token) && !std::sync::Arc::ptr_eq(&before, &token) {
-            renewed.token = Some(token.lifetime());
-            want.retain(|&want| want != Want::Token);
+        if !Arc::ptr_eq(&before, &token) {
+            return Ok(Renewed { token: Some(token), snapshot_url: None });
         }
-        if want.is_empty() {
-            return Ok(renewed);
-        }
-        let asked = timeout(RENEWAL_TIMEOUT, self.ask(&want, rebuild, &token)).await;
-        match asked.unwrap_or_else(|_| retry(format!("no whole answer within {} s", RENEWAL_TIMEOUT.as_secs()))) {
-            Ok(granted) => self.accept(&want, granted, renewed),
-            Err(error) => {
-                if let RenewalError::Final(why) = &error {
-                    *ended = Some(why.clone());
-                }
-                Err(error)
-            }
+        let answer = self.request(&mut progress, Wanted::Token, &token).await?;
+        match self.accept_token(answer.realtime_token)? {
+            Some(token) => Ok(Renewed { token: Some(token), snapshot_url: None }),
+            None => Err(retry("the answer has no realtime_token")),
         }
     }
 
-    async fn ask(&self, want: &[Want], rebuild: bool, token: &Token) -> Result<Granted, RenewalError> {
-        let mut bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
-            .map_err(|_| RenewalError::Final("the token holds a character that no HTTP header may hold".into()))?;
+    /// Requests a new signed URL of the snapshot. A token that comes with it is used as well.
+    ///
+    /// # Errors
+    /// As [`Renewer::renew_token`].
+    pub async fn renew_snapshot(&self, snapshot: SnapshotUrl) -> Result<Renewed, RenewalError> {
+        let mut progress = self.begin().await?;
+        let token = self.token.current();
+        let answer = self.request(&mut progress, Wanted::Snapshot(snapshot), &token).await?;
+        // First, whatever is wrong with the URL: the old token may not be valid any more.
+        let token = self.accept_token(answer.realtime_token)?;
+        let url = answer.snapshot_url.ok_or_else(|| retry("the answer has no snapshot_url"))?;
+        let parsed = Url::parse(url.expose_secret());
+        if !parsed.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+            return Err(retry("the snapshot_url is not an http:// or https:// URL"));
+        }
+        Ok(Renewed { token, snapshot_url: Some(url) })
+    }
+
+    /// Waits for a running request, and checks that another one is allowed.
+    async fn begin(&self) -> Result<MutexGuard<'_, Progress>, RenewalError> {
+        let progress = self.progress.lock().await;
+        match &*progress {
+            Progress::Ended(reason) => Err(RenewalError::Final(reason.clone())),
+            Progress::NotBefore(at) if Instant::now() < *at => {
+                let wait = at.duration_since(Instant::now()).as_secs().saturating_add(1);
+                Err(retry(&format!("the endpoint asked to wait {wait} s more")))
+            }
+            Progress::Open | Progress::NotBefore(_) => Ok(progress),
+        }
+    }
+
+    async fn request(
+        &self,
+        progress: &mut Progress,
+        wanted: Wanted,
+        token: &Token,
+    ) -> Result<AnswerBody, RenewalError> {
+        *progress = Progress::Open;
+        let (want, rebuild) = match wanted {
+            Wanted::Token => ("token", None),
+            Wanted::Snapshot(SnapshotUrl::Newest) => ("snapshot", None),
+            Wanted::Snapshot(SnapshotUrl::Rebuilt) => ("snapshot", Some(true)),
+        };
+        let (session_id, project_id) = (&*self.session_id, &*self.project_id);
+        let body = RequestBody { session_id, project_id, want: [want], rebuild };
+        let answer = timeout(RENEWAL_TIMEOUT, self.post(progress, &body, token)).await;
+        answer.unwrap_or_else(|_| Err(retry(&format!("no complete answer within {} s", RENEWAL_TIMEOUT.as_secs()))))
+    }
+
+    async fn post(
+        &self,
+        progress: &mut Progress,
+        body: &RequestBody<'_>,
+        token: &Token,
+    ) -> Result<AnswerBody, RenewalError> {
+        let mut bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose())).map_err(|_| {
+            RenewalError::Final("renewal: the token contains a character that an HTTP header cannot contain".into())
+        })?;
         bearer.set_sensitive(true);
-        let wish = Wish { session_id: &self.session_id, project_id: &self.project_id, want, rebuild };
-        let request = self.http.post(self.session_url.clone()).header(AUTHORIZATION, bearer).json(&wish);
+        let request = self.http.post(self.session_url.clone()).header(AUTHORIZATION, bearer).json(body);
         let response = match timeout(HEAD_TIMEOUT, request.send()).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return retry(describe(error)),
-            Err(_) => return retry(format!("no answer within {} s", HEAD_TIMEOUT.as_secs())),
+            Ok(Err(error)) => return Err(retry(&describe(error))),
+            Err(_) => return Err(retry(&format!("no answer within {} s", HEAD_TIMEOUT.as_secs()))),
         };
-        let status = response.status();
-        let answer = body::collect(response, MAX_ANSWER, "the answer").await;
+        let (status, retry_after) = (response.status(), http::retry_after(response.headers()));
+        let answer = http::read_whole(response, MAX_ANSWER).await;
         if !status.is_success() {
-            let told = scrub(&String::from_utf8_lossy(&answer.unwrap_or_default()), &[token.secret().clone()]);
-            let why = format!("renewal: HTTP {}: {told}", status.as_u16());
-            let end = matches!(status.as_u16(), 401 | 403 | 410);
-            return Err(if end { RenewalError::Final(why) } else { RenewalError::Retry(why) });
+            let message = scrub(&String::from_utf8_lossy(&answer.unwrap_or_default()), &[token.secret().clone()]);
+            let reason = format!("renewal: HTTP {}: {message}", status.as_u16());
+            if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::GONE) {
+                *progress = Progress::Ended(reason.clone());
+                return Err(RenewalError::Final(reason));
+            }
+            if let Some(wait) = retry_after {
+                *progress = Instant::now().checked_add(wait).map_or(Progress::Open, Progress::NotBefore);
+            }
+            return Err(RenewalError::Retry(reason));
         }
-        let answer = answer.or_else(|error| match error {
-            ReadError::Unavailable { error, .. } | ReadError::Unusable(error) => retry(error),
-            error => retry(format!("{error:?}")),
-        })?;
-        // The parser's own words could quote the answer, which is full of secrets.
-        serde_json::from_slice(&answer).or_else(|_| retry("the answer is not the JSON object expected".into()))
+        let answer = answer.map_err(|error| retry(&error.to_string()))?;
+        // The parser's message could repeat parts of the answer, which has secrets.
+        serde_json::from_slice(&answer).map_err(|_| retry("the answer is not the expected JSON object"))
     }
 
-    /// The token is kept whatever is wrong with the rest of the answer: the old one may be worth nothing by now.
-    fn accept(&self, want: &[Want], granted: Granted, mut renewed: Renewed) -> Result<Renewed, RenewalError> {
-        // One that came along unasked is as good as one asked for.
-        match granted.realtime_token {
-            Some(text) => {
-                let token = Token::parse(text.expose_secret(), &self.project_id)
-                    .or_else(|error| retry(format!("the new token is refused: {error}")))?;
-                renewed.token = Some(token.lifetime());
-                self.token.replace(token);
-            }
-            None if want.contains(&Want::Token) => return retry("the answer holds no realtime_token".into()),
-            None => {}
-        }
-        if want.contains(&Want::Snapshot) {
-            let Some(url) = granted.snapshot_url else { return retry("the answer holds no snapshot_url".into()) };
-            let parsed = Url::parse(url.expose_secret());
-            if !parsed.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
-                return retry("the snapshot_url is not an http:// or https:// URL".into());
-            }
-            renewed.snapshot_url = Some(url);
-        }
-        Ok(renewed)
+    /// Uses the token of an answer from now on.
+    fn accept_token(&self, text: Option<SecretString>) -> Result<Option<Arc<Token>>, RenewalError> {
+        let Some(text) = text else { return Ok(None) };
+        let token = Token::parse(text.expose_secret(), &self.project_id)
+            .map_err(|error| retry(&format!("the new token is refused: {error}")))?;
+        self.token.replace(token);
+        Ok(Some(self.token.current()))
     }
 }
 
-fn retry<T>(why: String) -> Result<T, RenewalError> {
-    Err(RenewalError::Retry(if why.starts_with("renewal: ") { why } else { format!("renewal: {why}") }))
+fn retry(reason: &str) -> RenewalError {
+    RenewalError::Retry(format!("renewal: {reason}"))
 }
 
 impl fmt::Debug for Renewer {
-    /// Without the URL, which may hold a secret.
+    /// Without the URL, which may have a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Renewer").field("session_id", &self.session_id).finish_non_exhaustive()
     }

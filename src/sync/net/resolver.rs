@@ -2,7 +2,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
@@ -12,14 +12,14 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::system_conf::parse_resolv_conf;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-/// All servers, all attempts.
+/// The longest time for a lookup: all servers, all attempts.
 const DNS_TIMEOUT: Duration = Duration::from_secs(8);
-/// Of resolv.conf and hosts: more is not a configuration.
+/// The most that is read of resolv.conf and of the hosts file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
-/// Turns names into addresses: IP literals and `localhost` by itself, then the hosts file, then the DNS servers of
-/// resolv.conf and no others. Both files are read again at each lookup, so that a change of network is noticed.
-/// The system's own resolver needs files that an empty container does not have.
+/// Turns names into addresses: IP literals and `localhost` directly, then the hosts file, then the DNS servers of
+/// resolv.conf and no others. Both files are read at each lookup, so that a change of network is noticed. The C library's
+/// resolver is not used: it needs files that an empty container does not have.
 #[derive(Debug, Clone)]
 pub struct Resolver(Arc<Inner>);
 
@@ -27,7 +27,7 @@ pub struct Resolver(Arc<Inner>);
 struct Inner {
     resolv_conf: PathBuf,
     hosts: PathBuf,
-    /// Made from these bytes of resolv.conf.
+    /// The resolver, with the bytes of resolv.conf that it was created from.
     dns: Mutex<Option<(Vec<u8>, TokioResolver)>>,
 }
 
@@ -35,15 +35,15 @@ struct Inner {
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum ResolveError {
-    #[error("cannot look {name} up: cannot read {}: {cause}", path.display())]
+    #[error("cannot resolve {name}: cannot read {}: {cause}", path.display())]
     NoConfig { name: String, path: PathBuf, cause: io::Error },
-    #[error("cannot look {name} up: {} cannot be used: {cause}", path.display())]
+    #[error("cannot resolve {name}: {} is not usable: {cause}", path.display())]
     BadConfig { name: String, path: PathBuf, cause: Box<DnsError> },
     #[error("{name} has no address")]
     NoAddress { name: String },
-    #[error("cannot look {name} up: {cause}")]
+    #[error("cannot resolve {name}: {cause}")]
     Dns { name: String, cause: Box<DnsError> },
-    #[error("cannot look {name} up: no DNS server answered within {} s", DNS_TIMEOUT.as_secs())]
+    #[error("cannot resolve {name}: no DNS server answered within {} s", DNS_TIMEOUT.as_secs())]
     Timeout { name: String },
 }
 
@@ -53,7 +53,7 @@ impl Resolver {
         Resolver::from_files("/etc/resolv.conf".into(), "/etc/hosts".into())
     }
 
-    /// From other files.
+    /// From the given files.
     pub fn from_files(resolv_conf: PathBuf, hosts: PathBuf) -> Resolver {
         Resolver(Arc::new(Inner { resolv_conf, hosts, dns: Mutex::default() }))
     }
@@ -71,7 +71,7 @@ impl Resolver {
         if name == "localhost" || name.ends_with(".localhost") {
             return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
         }
-        // A missing or odd hosts file says nothing about the name, as everywhere.
+        // A missing or malformed hosts file is ignored, as by other resolvers.
         let listed = read(&self.0.hosts).map(|hosts| in_hosts(&hosts, &name)).unwrap_or_default();
         if !listed.is_empty() {
             return Ok(listed);
@@ -94,7 +94,7 @@ impl Resolver {
         let path = &self.0.resolv_conf;
         let bytes =
             read(path).map_err(|cause| ResolveError::NoConfig { name: name.into(), path: path.clone(), cause })?;
-        let mut dns = self.0.dns.lock().expect("no panic while held");
+        let mut dns = self.0.dns.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, resolver)) = &*dns
             && *known == bytes
         {
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn needs_no_dns_for_literals_localhost_and_hosts() {
+    async fn literals_localhost_and_hosts_need_no_dns() {
         let (_dir, resolver) =
             files("# 9.9.9.9 commented\n10.0.0.7\tDB.internal db # 9.9.9.9\nnonsense db\nfd00::7 db\n");
         let loopback: Vec<IpAddr> = vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()];
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_resolv_conf_says_so_and_asks_nobody() {
+    async fn a_missing_resolv_conf_is_an_error_that_names_it() {
         let (dir, resolver) = files("");
         let error = resolver.lookup("example.com").await.unwrap_err();
         assert!(matches!(error, ResolveError::NoConfig { .. }), "{error}");
@@ -182,10 +182,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn asks_the_server_of_resolv_conf_that_came_later() {
+    async fn resolv_conf_is_read_at_each_lookup() {
         let (dir, resolver) = files("");
         resolver.lookup("a.example").await.unwrap_err();
-        // Nobody listens there: refused, not answered by somebody else.
+        // Nothing listens there.
         std::fs::write(dir.path().join("resolv.conf"), "nameserver 127.0.0.254\noptions timeout:1 attempts:1\n")
             .unwrap();
         let error = resolver.lookup("a.example").await.unwrap_err();

@@ -9,10 +9,10 @@ use rustls::{ClientConfig, RootCertStore};
 
 use super::NetError;
 
-/// More than every CA of the world takes.
+/// The most that is read of a PEM file, in bytes: more than all public CAs together.
 const MAX_CA_FILE: u64 = 4 << 20;
 
-/// Without ALPN, which is the client's to say.
+/// The TLS configuration, without ALPN, which each client adds.
 pub(super) fn config(extra_ca: Option<&Path>) -> Result<ClientConfig, NetError> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     if let Some(path) = extra_ca {
@@ -28,9 +28,9 @@ fn add(roots: &mut RootCertStore, path: &Path) -> Result<(), NetError> {
     let mut pem = Vec::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;
     file.take(MAX_CA_FILE).read_to_end(&mut pem).map_err(unreadable)?;
-    let mut number = 0;
+    let mut number = 0_usize;
     for certificate in CertificateDer::pem_slice_iter(&pem) {
-        number += 1;
+        number = number.saturating_add(1);
         let damaged = |cause: String| NetError::BadCa { path: path.into(), number, cause };
         let certificate = certificate.map_err(|error| damaged(error.to_string()))?;
         roots.add(certificate).map_err(|error| damaged(error.to_string()))?;

@@ -12,15 +12,15 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use super::upgrade::Upgrade;
 use super::{CLOSE_TIMEOUT, HANDSHAKE_TIMEOUT, WRITE_TIMEOUT};
 
-/// What the protocol says of a close frame without a code.
+/// The close code for a close frame without a code (RFC 6455, section 7.4.1).
 const NO_STATUS: u16 = 1005;
-/// What it says of a connection that ended without a close frame.
+/// The close code for a connection that ended without a close frame.
 const ABNORMAL: u16 = 1006;
 
 type Incoming = SplitStream<WebSocketStream<Upgraded>>;
 type Outgoing = SplitSink<WebSocketStream<Upgraded>, Message>;
 
-/// Opens the socket and carries messages until it ends, or until nobody wants its events any more.
+/// Opens the socket and transfers messages until it ends, or until the receiver of the events is dropped.
 pub(super) async fn drive(upgrade: Upgrade, outbound: mpsc::Receiver<String>, events: mpsc::Sender<SocketEvent>) {
     let opened = tokio::select! {
         opened = timeout(HANDSHAKE_TIMEOUT, upgrade.open()) => opened,
@@ -29,23 +29,23 @@ pub(super) async fn drive(upgrade: Upgrade, outbound: mpsc::Receiver<String>, ev
     let last = match opened {
         Err(_) => SocketEvent::Failed(format!("no answer to the upgrade within {} s", HANDSHAKE_TIMEOUT.as_secs())),
         Ok(Err(refusal)) => refusal,
-        Ok(Ok(socket)) => carry(socket, outbound, &events).await,
+        Ok(Ok(socket)) => transfer(socket, outbound, &events).await,
     };
-    // Nobody listens any more: then nobody misses it.
+    // The receiver may have been dropped meanwhile.
     let _ = events.send(last).await;
 }
 
-async fn carry(
+async fn transfer(
     socket: WebSocketStream<Upgraded>,
     outbound: mpsc::Receiver<String>,
     events: &mpsc::Sender<SocketEvent>,
 ) -> SocketEvent {
     let (mut outgoing, mut incoming) = socket.split();
-    // The two do not wait for each other: heartbeats go out while the agent is busy with what came in.
+    // Reading and writing do not wait for each other: heartbeats are sent while received messages wait for the agent.
     tokio::select! {
         end = read(&mut incoming, events) => {
             if matches!(end, SocketEvent::Closed { .. }) {
-                // The answer to a close frame, as a courtesy: the peer may be gone already.
+                // The answer to the close frame. The peer may have gone already.
                 let _ = timeout(CLOSE_TIMEOUT, outgoing.flush()).await;
             }
             end
@@ -54,12 +54,12 @@ async fn carry(
     }
 }
 
-/// Pings are answered by the library, at the next poll.
+/// Passes received messages on. The library answers pings at the next poll.
 async fn read(incoming: &mut Incoming, events: &mpsc::Sender<SocketEvent>) -> SocketEvent {
     let mut event = SocketEvent::Opened;
     loop {
         if events.send(event).await.is_err() {
-            // Disconnected: the goodbye is the writer's.
+            // Disconnected: the writer sends the close frame.
             return std::future::pending().await;
         }
         event = loop {
@@ -87,10 +87,10 @@ async fn write(outgoing: &mut Outgoing, mut outbound: mpsc::Receiver<String>) ->
         match timeout(WRITE_TIMEOUT, outgoing.send(Message::text(text))).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return ended(&error),
-            Err(_) => return SocketEvent::Failed(format!("nothing was taken for {} s", WRITE_TIMEOUT.as_secs())),
+            Err(_) => return SocketEvent::Failed(format!("a write took longer than {} s", WRITE_TIMEOUT.as_secs())),
         }
     }
-    // Disconnected. The goodbye is a courtesy.
+    // Disconnected. The peer may have gone already.
     let _ = timeout(CLOSE_TIMEOUT, outgoing.close()).await;
     SocketEvent::Failed("disconnected".into())
 }

@@ -9,23 +9,24 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use url::Url;
 
 use super::{MAX_MESSAGE, MAX_REFUSAL};
+use crate::sync::http;
 use crate::sync::net::{NetError, describe};
 use crate::sync::scrub::scrub;
 
-/// Bytes read at a time.
+/// Bytes read at once.
 const READ_BUFFER: usize = 32 << 10;
 
-/// An upgrade that is about to be asked for. By the HTTP client, and not the websocket library, which loses the body
-/// of a refusal unless it comes in one packet with the head.
+/// An upgrade to be requested. The HTTP client requests it, and not the websocket library, which loses the body of a
+/// refusal unless it is in the same packet as the head.
 pub(super) struct Upgrade {
     pub client: Result<Client, NetError>,
     pub url: Url,
-    /// Must not come back in an error.
+    /// Removed from every error.
     pub secrets: Vec<SecretString>,
 }
 
 impl Upgrade {
-    /// Asks, and waits for the answer.
+    /// Requests the upgrade and waits for the answer.
     pub(super) async fn open(self) -> Result<WebSocketStream<Upgraded>, SocketEvent> {
         let client = self.client.map_err(|error| SocketEvent::Failed(error.to_string()))?;
         let key = generate_key();
@@ -38,7 +39,8 @@ impl Upgrade {
         let response = request.send().await.map_err(failed)?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             let status = response.status().as_u16();
-            return Err(SocketEvent::Refused { status, body: scrub(&body(response).await, &self.secrets) });
+            let body = http::read_beginning(response, MAX_REFUSAL).await;
+            return Err(SocketEvent::Refused { status, body: scrub(&String::from_utf8_lossy(&body), &self.secrets) });
         }
         check(&response, &key)?;
         let stream = response.upgrade().await.map_err(failed)?;
@@ -55,7 +57,7 @@ fn failed(error: reqwest::Error) -> SocketEvent {
     SocketEvent::Failed(describe(error))
 }
 
-/// RFC 6455, section 4.1: a server that is none must not be taken for one.
+/// Checks the headers of the answer (RFC 6455, section 4.1).
 fn check(response: &Response, key: &str) -> Result<(), SocketEvent> {
     let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let wrong = |what: &str| Err(SocketEvent::Failed(format!("not a websocket: the {what} header is wrong")));
@@ -69,16 +71,4 @@ fn check(response: &Response, key: &str) -> Result<(), SocketEvent> {
         return wrong("Sec-WebSocket-Accept");
     }
     Ok(())
-}
-
-/// What came of the body before its bound or a broken connection.
-async fn body(mut response: Response) -> String {
-    let mut body = Vec::new();
-    while let Ok(Some(chunk)) = response.chunk().await {
-        body.extend_from_slice(&chunk[..chunk.len().min(MAX_REFUSAL - body.len())]);
-        if body.len() == MAX_REFUSAL {
-            break;
-        }
-    }
-    String::from_utf8_lossy(&body).into_owned()
 }

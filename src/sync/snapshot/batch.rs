@@ -1,5 +1,5 @@
-//! What the reading thread of an extraction hands to the staging one: many small files at once, so that neither waits
-//! for the other a file at a time.
+//! What the reading thread of an extraction passes to the writing thread: many small files at once, so that neither thread
+//! waits for the other at each file.
 
 use std::io::BufRead;
 use std::mem;
@@ -11,27 +11,29 @@ use zip_stream::{Entry, ZipError};
 use super::manifest_check::Expected;
 use super::{ManifestFault, SnapshotError};
 
-/// Content of one batch, in bytes. Some ten files of usual size, and small enough for the processor's cache.
+/// Content of one batch in bytes: about ten files of usual size, and small enough for the processor's cache.
 const BYTES: usize = 256 * 1024;
-/// With less room than this, a batch is full.
-const LEAST_ROOM: usize = 32 * 1024;
-/// Files of one batch, so that very small ones come on as well.
+/// A batch with less free space than this is full, in bytes.
+const MIN_ROOM: usize = 32 * 1024;
+/// Parts of one batch, so that many very small files do not wait for a full buffer.
 const PARTS: usize = 512;
-/// Batches that are full and not taken yet. With one that is being filled, one that is being staged and one to be filled next
-/// this bounds the memory.
+/// Full batches that wait for the writing thread. There are three more: one being filled, one being written, and one to be
+/// filled next. This bounds the memory.
 const QUEUE: usize = 2;
+/// All batches.
+const BATCHES: usize = QUEUE + 3;
 
 /// One step of the archive, in its order.
 pub(super) enum Part {
-    /// What every file from now on is held against.
+    /// The manifest that every later file is checked against.
     Manifest(Expected),
-    /// A file begins that is to be staged.
+    /// The beginning of a file to be staged.
     File(ProjectPath),
-    /// A file begins that is read and never written.
+    /// The beginning of a file that is read and not written.
     Skipped(String),
-    /// So many bytes of it, the next ones of the batch.
+    /// This many bytes of the file: the next ones of the batch.
     Bytes(usize),
-    /// It is whole, and its checksum in the archive holds.
+    /// The end of the file. Its checksum in the archive is correct.
     End,
 }
 
@@ -40,33 +42,33 @@ pub(super) struct Batch {
     pub bytes: Vec<u8>,
 }
 
-/// Why the reading ends before the archive does.
+/// Why reading ends before the end of the archive.
 pub(super) enum StopReason {
-    /// The staging thread is gone, and says itself why.
+    /// The writing thread has ended, and returns its own error.
     ReceiverClosed,
     Fault(SnapshotError),
 }
 
-/// The reading thread's end: the batch that is being filled.
+/// The reading thread's side: the batch that is being filled.
 pub(super) struct Filling {
     batch: Batch,
-    /// Bytes of the batch that are content.
+    /// Bytes of the buffer that are used.
     filled: usize,
     full: SyncSender<Batch>,
     emptied: Receiver<Batch>,
 }
 
-/// The staging thread's end.
+/// The writing thread's side.
 pub(super) struct Batches {
     full: Receiver<Batch>,
     emptied: SyncSender<Batch>,
 }
 
-/// Both ends.
+/// Creates both sides.
 pub(super) fn channel() -> (Filling, Batches) {
     let (full, batches) = sync_channel(QUEUE);
-    // Room for every batch there is: giving one back never waits.
-    let (back, emptied) = sync_channel(QUEUE + 3);
+    // Room for every batch there is: returning one never waits.
+    let (back, emptied) = sync_channel(BATCHES);
     (Filling { batch: Batch::new(), filled: 0, full, emptied }, Batches { full: batches, emptied: back })
 }
 
@@ -85,22 +87,23 @@ impl Filling {
     /// Reads an entry to its end, after [`Part::File`] or [`Part::Skipped`].
     pub fn copy<R: BufRead>(&mut self, entry: &mut Entry<'_, R>) -> Result<(), StopReason> {
         loop {
-            if BYTES - self.filled < LEAST_ROOM {
+            if BYTES.saturating_sub(self.filled) < MIN_ROOM {
                 self.flush()?;
             }
-            match entry.read(&mut self.batch.bytes[self.filled..])? {
+            let room = self.batch.bytes.get_mut(self.filled..).unwrap_or_default();
+            match entry.read(room)? {
                 0 => return self.push(Part::End),
                 count => {
-                    self.filled += count;
+                    self.filled = self.filled.saturating_add(count);
                     self.push(Part::Bytes(count))?;
                 }
             }
         }
     }
 
-    /// Hands on what there is.
+    /// Passes on what there is.
     pub fn flush(&mut self) -> Result<(), StopReason> {
-        // Where none came back yet, another is made: no more than can be under way at once.
+        // Where none was returned yet, another one is allocated, up to the bound.
         let empty = self.emptied.try_recv().unwrap_or_else(|_| Batch::new());
         self.filled = 0;
         self.full.send(mem::replace(&mut self.batch, empty)).map_err(|_| StopReason::ReceiverClosed)
@@ -108,15 +111,15 @@ impl Filling {
 }
 
 impl Batches {
-    /// The next one; none after the last.
+    /// The next batch; `None` after the last one.
     pub fn next(&self) -> Option<Batch> {
         self.full.recv().ok()
     }
 
-    /// To be filled again.
+    /// Returns a batch to be filled again.
     pub fn give_back(&self, mut batch: Batch) {
         batch.parts.clear();
-        // Nobody fills any more: then it is not needed.
+        // Without a reading thread it is not needed.
         let _ = self.emptied.try_send(batch);
     }
 }

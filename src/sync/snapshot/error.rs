@@ -5,87 +5,89 @@ use std::time::Duration;
 use sync_core::{ContentHash, PathError};
 use zip_stream::{Fault, Rejected, ZipError};
 
-/// Why there is no snapshot. The URL stands in none of these.
+/// Why the snapshot could not be extracted. No message contains the URL.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum SnapshotError {
     #[error("the snapshot's URL is not an http or https URL")]
     Url,
-    /// The URL is no longer good: a new one is needed.
+    /// The URL is not valid any more; a new one is needed.
     #[error("the snapshot's URL was refused with {status}: {body}")]
     Renew { status: u16, body: String },
-    #[error("the snapshot's URL leads from redirect to redirect")]
+    #[error("the snapshot's URL has too many redirects")]
     Redirects,
-    #[error("the snapshot's download was given up after {attempts} attempts, the last of which failed: {last}")]
+    #[error("the snapshot's download failed after {attempts} attempts; the last one: {last}")]
     GaveUp { attempts: u32, last: String },
-    #[error("the snapshot's download was not done after {} s", .0.as_secs())]
+    #[error("the snapshot's download did not end within {} s", .0.as_secs())]
     Deadline(Duration),
     #[error("cannot read the snapshot {}", .0.display())]
     Read(PathBuf, #[source] std::io::Error),
 
-    /// The archive is not right: another copy will not be better, a snapshot built anew may be.
+    /// The archive is damaged. Downloading it again does not help; building a new snapshot may.
     #[error("the snapshot is damaged")]
     Archive(#[source] Rejected),
-    #[error("the snapshot holds a path that no project has")]
+    #[error("the snapshot has an invalid path")]
     Path(#[source] PathError),
-    #[error("the snapshot holds {0:?} twice, or as a file and as a directory, or as one that this disk takes for it")]
+    #[error(
+        "the snapshot has {0:?} twice, or both as a file and as a directory, or has another name that is equal on this disk"
+    )]
     Clash(String),
-    #[error("the snapshot's manifest is wrong")]
+    #[error("the snapshot's manifest is invalid")]
     Manifest(#[source] ManifestFault),
 
-    /// The machine's own fault.
+    /// The disk failed.
     #[error("cannot write the snapshot's files")]
     Stage(#[source] Box<dyn Error + Send + Sync>),
     #[error("cannot write the snapshot's file {path:?}")]
     Write { path: String, source: std::io::Error },
-    /// Nobody waits for the result any more.
+    /// The result is not needed any more.
     #[error("the extraction was stopped")]
     Stopped,
 }
 
-/// What can be wrong with a manifest, or with the files that it speaks of.
+/// A fault of a manifest, or a difference between it and the files.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum ManifestFault {
     #[error("it is larger than {0} bytes")]
     TooLarge(u64),
-    #[error("it cannot be read: {0}")]
+    #[error("it is malformed: {0}")]
     Malformed(String),
     #[error("its format is {0}, not 1")]
     Format(u64),
-    #[error("it is another project's, {0:?}")]
+    #[error("it is for another project, {0:?}")]
     Project(String),
-    #[error("the hash that it gives for {0:?} is none")]
+    #[error("its hash of {0:?} is malformed")]
     Hash(String),
     #[error("it names {0:?} twice")]
     Duplicate(String),
-    #[error("it names {0:?}, and {1} more, which the snapshot does not hold")]
+    #[error("it names {0:?} and {1} more files that the snapshot does not contain")]
     Missing(String, usize),
-    #[error("it does not name {0:?}, which the snapshot holds")]
+    #[error("it does not name {0:?}, which the snapshot contains")]
     Extra(String),
-    #[error("{path:?} has {found} bytes, and it says {recorded}")]
+    #[error("{path:?} has {found} bytes, but {recorded} in the manifest")]
     Size { path: String, recorded: u64, found: u64 },
-    #[error("{path:?} has the hash {found}, and it says {recorded}")]
+    #[error("{path:?} has the hash {found}, but {recorded} in the manifest")]
     Digest { path: String, recorded: ContentHash, found: ContentHash },
 }
 
 impl SnapshotError {
-    /// The directory to extract into could not be had.
+    /// The directory to extract into cannot be used.
     pub fn stage(error: impl Error + Send + Sync + 'static) -> SnapshotError {
         SnapshotError::Stage(Box::new(error))
     }
 
-    /// The machine's disk failed.
+    /// Whether the disk failed.
     pub fn is_disk(&self) -> bool {
         matches!(self, SnapshotError::Stage(_) | SnapshotError::Write { .. })
     }
 
-    /// The URL is no longer good.
+    /// Whether the URL is not valid any more.
     pub fn is_expired(&self) -> bool {
         matches!(self, SnapshotError::Renew { .. })
     }
 
-    /// The snapshot itself is at fault, and would be so again.
+    /// Whether the snapshot itself is damaged, so that downloading it again does not help.
     pub fn is_damaged(&self) -> bool {
         use SnapshotError::{Archive, Clash, Manifest, Path};
         matches!(self, Archive(_) | Path(_) | Clash(_) | Manifest(_))
@@ -101,7 +103,7 @@ impl From<ZipError> for SnapshotError {
         match error {
             ZipError::Rejected(rejected) => SnapshotError::Archive(rejected),
             ZipError::Spool(error) => SnapshotError::stage(error),
-            // Faults of a local file are told by the feed's own error, which this carries.
+            // An error of a local file is wrapped by the reader.
             ZipError::Read { source, .. } => match source.downcast::<SnapshotError>() {
                 Ok(error) => error,
                 Err(error) => SnapshotError::stage(error),

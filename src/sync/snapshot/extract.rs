@@ -1,4 +1,4 @@
-//! From an archive's bytes to files, on two threads that may block: one parses and inflates, the other hashes and writes.
+//! Extracts an archive with two threads that may block: one parses and inflates, the other hashes and writes.
 
 use std::io::BufRead;
 use std::sync::Arc;
@@ -16,38 +16,37 @@ use super::tree::{self, Tree};
 use super::{Extracted, ManifestFault, SnapshotError};
 use supervisor::process::ProjectUser;
 
-/// 100,000 files with names and hashes of usual length are about 20 MB.
+/// The largest manifest, in bytes. 100,000 files with names of usual length are about 20 MB.
 const MAX_MANIFEST: u64 = 32 * 1024 * 1024;
 
-/// One extraction, from the first byte on.
+/// One extraction, from the first byte to the last.
 pub(super) struct Extraction {
     pub stage: Dir,
     pub owner: Option<ProjectUser>,
     pub project_id: String,
     pub limits: zip_stream::Limits,
-    pub meter: Arc<ProgressCounter>,
+    pub progress: Arc<ProgressCounter>,
 }
 
 /// An archive that was read to its end.
-struct Whole {
+struct ReadArchive {
     listed: Vec<Listed>,
-    /// Of each file that was staged, where it stands in `listed`.
+    /// The index in `listed` of each file that was staged.
     staged: Vec<usize>,
     compressed_bytes: u64,
-    expanded_bytes: u64,
 }
 
 impl Extraction {
     pub fn run(self, input: impl BufRead) -> Result<Extracted, SnapshotError> {
         let spool_dir = self.stage.try_clone().map_err(SnapshotError::stage)?;
         let archive = Archive::new(input, self.limits).spool_with(move || tree::spool(&spool_dir));
-        let staging = Staging::new(Tree::new(self.stage, self.owner), self.meter);
+        let staging = Staging::new(Tree::new(self.stage, self.owner), self.progress);
         let (mut filling, batches) = batch::channel();
         let (whole, staging) = thread::scope(|scope| {
             let stager = thread::Builder::new().name("stage".into()).spawn_scoped(scope, move || staging.run(&batches));
             let stager = stager.map_err(SnapshotError::stage)?;
             let whole = read(archive, &self.project_id, &mut filling);
-            // What was read before a fault comes first, and so does what is found wrong with it.
+            // A fault in what was read before comes first.
             let _ = filling.flush();
             drop(filling);
             let staging = stager.join().unwrap_or_else(|panicked| std::panic::resume_unwind(panicked))?;
@@ -62,48 +61,48 @@ impl Extraction {
     }
 }
 
-/// Reads the archive to its end, and hands on what is in it.
-fn read(mut archive: Archive<impl BufRead>, project: &str, filling: &mut Filling) -> Result<Whole, StopReason> {
+/// Reads the archive to its end, and passes its content on.
+fn read(mut archive: Archive<impl BufRead>, project: &str, filling: &mut Filling) -> Result<ReadArchive, StopReason> {
     let (mut staged, mut files) = (Vec::new(), 0_u64);
-    for place in 0.. {
+    for index in 0.. {
         let Some(entry) = archive.next_entry()? else { break };
         if entry.is_dir() {
             directory(entry.name())?;
             continue;
         }
-        files += 1;
+        files = files.saturating_add(1);
         if files == 1 && plain(entry.name()) == MANIFEST {
             filling.push(Part::Manifest(Expected::parse(&read_manifest(entry)?, project)?))?;
         } else if file(entry, filling)? {
-            staged.push(place);
+            staged.push(index);
         }
     }
-    let (compressed_bytes, expanded_bytes) = (archive.position(), archive.expanded());
-    Ok(Whole { listed: archive.finish()?, staged, compressed_bytes, expanded_bytes })
+    let compressed_bytes = archive.position();
+    Ok(ReadArchive { listed: archive.finish()?, staged, compressed_bytes })
 }
 
-/// Whether it is staged.
+/// Passes one file on. Returns whether it is staged.
 fn file<R: BufRead>(mut entry: Entry<'_, R>, filling: &mut Filling) -> Result<bool, StopReason> {
     let name = plain(entry.name());
-    let path = place(name)?;
+    let path = project_path(name)?;
     let staged = path.is_some();
     filling.push(path.map_or_else(|| Part::Skipped(name.to_owned()), Part::File))?;
     filling.copy(&mut entry)?;
     Ok(staged)
 }
 
-/// Directories are made with the files in them; one that leaves the root is refused all the same.
+/// Checks a directory's name. Directories are created with the files in them.
 fn directory(name: &str) -> Result<(), SnapshotError> {
     match plain(name) {
         "" => Ok(()),
-        name => place(name).map(drop),
+        name => project_path(name).map(drop),
     }
 }
 
-/// Nothing of the manifest may be left, and what may be run is known only at the archive's end.
-fn finish(whole: Whole, mut staging: Staging) -> Result<Extracted, SnapshotError> {
-    for (file, place) in staging.files.iter_mut().zip(whole.staged) {
-        if whole.listed[place].executable {
+/// The checks at the end: every file of the manifest was there. Sets the modes, which are known only now.
+fn finish(archive: ReadArchive, mut staging: Staging) -> Result<Extracted, SnapshotError> {
+    for (file, index) in staging.files.iter_mut().zip(archive.staged) {
+        if archive.listed.get(index).is_some_and(|entry| entry.executable) {
             staging.tree.make_executable(&file.path)?;
             file.executable = true;
             file.stamp = None;
@@ -112,19 +111,20 @@ fn finish(whole: Whole, mut staging: Staging) -> Result<Extracted, SnapshotError
     if let Some(expected) = &staging.expected {
         expected.finish()?;
     }
+    let expanded_bytes = staging.files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.size));
     Ok(Extracted {
         revision: staging.expected.as_ref().map(|expected| expected.revision),
         snapshot_id: staging.expected.map(|expected| expected.snapshot_id),
         files: staging.files,
         skipped: staging.skipped,
-        compressed_bytes: whole.compressed_bytes,
-        expanded_bytes: whole.expanded_bytes,
+        compressed_bytes: archive.compressed_bytes,
+        expanded_bytes,
         attempts: 1,
         waited: std::time::Duration::ZERO,
     })
 }
 
-/// Some tools begin every name with `./`, and directories end with a slash.
+/// The name without a leading `./`, which some tools write, and without the slash that ends a directory's name.
 fn plain(mut name: &str) -> &str {
     while let Some(rest) = name.strip_prefix("./") {
         name = rest;
@@ -132,9 +132,9 @@ fn plain(mut name: &str) -> &str {
     name.strip_suffix('/').unwrap_or(name)
 }
 
-/// Where an entry belongs; nowhere, if in a place that is never touched. A name that leaves the root is refused, through
-/// whatever place it does so.
-fn place(name: &str) -> Result<Option<ProjectPath>, SnapshotError> {
+/// The path of an entry in the project; `None` for a reserved path, which is never written. A name that leaves the root is
+/// rejected, also where it does so through a reserved directory.
+fn project_path(name: &str) -> Result<Option<ProjectPath>, SnapshotError> {
     match ProjectPath::parse(name) {
         Ok(path) => Ok(Some(path)),
         Err(PathError::Reserved(name)) if name.split('/').any(|part| part == "..") => {
@@ -150,7 +150,7 @@ fn read_manifest<R: BufRead>(mut entry: Entry<'_, R>) -> Result<Vec<u8>, Snapsho
     loop {
         match entry.read(&mut buffer)? {
             0 => return Ok(json),
-            count => json.extend(&buffer[..count]),
+            count => json.extend(buffer.iter().take(count)),
         }
         if json.len() as u64 > MAX_MANIFEST {
             return Err(ManifestFault::TooLarge(MAX_MANIFEST).into());

@@ -1,4 +1,4 @@
-//! The archive's bytes, as the parser takes them.
+//! The archive's bytes, as a reader for the parser.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -11,53 +11,53 @@ use tokio::sync::mpsc;
 use super::SnapshotError;
 use super::progress::ProgressCounter;
 
-/// Pieces between the download and the extraction. One is what the HTTP client reads at a time, up to some 400 KB, so
-/// that this bounds the memory.
+/// Pieces that wait between the download and the extraction. A piece is what the HTTP client reads at once, up to about
+/// 400 KB, so this bounds the memory.
 const QUEUE: usize = 8;
-/// What is read from a local file at a time.
+/// Bytes read from a local file at once.
 const BUFFER: usize = 128 * 1024;
 
-/// What a download hands on.
+/// What a download passes on.
 pub(super) enum Piece {
     Bytes(Bytes),
-    /// There is no more; without this the download broke off.
+    /// The end. Without it the download was interrupted.
     End,
 }
 
-/// A download's bytes, waited for.
+/// The bytes of a download. Reading waits for them.
 pub(super) struct Feed {
     pieces: mpsc::Receiver<Piece>,
     current: Bytes,
     ended: bool,
-    meter: Arc<ProgressCounter>,
+    progress: Arc<ProgressCounter>,
 }
 
-pub(super) fn channel(meter: Arc<ProgressCounter>) -> (mpsc::Sender<Piece>, Feed) {
+pub(super) fn channel(progress: Arc<ProgressCounter>) -> (mpsc::Sender<Piece>, Feed) {
     let (sender, pieces) = mpsc::channel(QUEUE);
-    (sender, Feed { pieces, current: Bytes::new(), ended: false, meter })
+    (sender, Feed { pieces, current: Bytes::new(), ended: false, progress })
 }
 
-pub(super) fn file(path: &Path, meter: Arc<ProgressCounter>) -> Result<BufReader<LocalFile>, SnapshotError> {
+pub(super) fn file(path: &Path, progress: Arc<ProgressCounter>) -> Result<BufReader<LocalFile>, SnapshotError> {
     let failed = |error| SnapshotError::Read(path.to_owned(), error);
     let file = File::open(path).map_err(failed)?;
-    meter.set_total(file.metadata().map_err(failed)?.len());
-    Ok(BufReader::with_capacity(BUFFER, LocalFile { file, path: path.to_owned(), meter }))
+    progress.set_total(file.metadata().map_err(failed)?.len());
+    Ok(BufReader::with_capacity(BUFFER, LocalFile { file, path: path.to_owned(), progress }))
 }
 
 pub(super) struct LocalFile {
     file: File,
     path: PathBuf,
-    meter: Arc<ProgressCounter>,
+    progress: Arc<ProgressCounter>,
 }
 
 impl Read for LocalFile {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.meter.is_stopped() {
+        if self.progress.is_stopped() {
             return Err(io::Error::other(SnapshotError::Stopped));
         }
         let read = self.file.read(buffer);
         let count = read.map_err(|error| io::Error::other(SnapshotError::Read(self.path.clone(), error)))?;
-        self.meter.add_bytes(count);
+        self.progress.add_bytes(count);
         Ok(count)
     }
 }
@@ -66,7 +66,7 @@ impl BufRead for Feed {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         while self.current.is_empty() && !self.ended {
             match self.pieces.blocking_recv() {
-                Some(Piece::Bytes(bytes)) if !self.meter.is_stopped() => self.current = bytes,
+                Some(Piece::Bytes(bytes)) if !self.progress.is_stopped() => self.current = bytes,
                 Some(Piece::End) => self.ended = true,
                 _ => return Err(io::Error::other(SnapshotError::Stopped)),
             }
@@ -81,8 +81,8 @@ impl BufRead for Feed {
 
 impl Read for Feed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.fill_buf()?.len().min(buffer.len());
-        self.current.copy_to_slice(&mut buffer[..count]);
+        let count = self.fill_buf()?.read(buffer)?;
+        self.consume(count);
         Ok(count)
     }
 }

@@ -1,20 +1,20 @@
 use std::time::Duration;
 
-/// What a snapshot and its download may be.
+/// Bounds on a snapshot and its download.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Of the archive.
+    /// Bounds on the archive.
     pub archive: zip_stream::Limits,
-    /// Requests in a row that bring nothing new before the download is given up.
+    /// After this many requests in a row without a new byte the download fails.
     pub attempts: u32,
-    /// Without a byte, or an answer, for so long, a request is cut and made again: a proxy that hangs up in silence looks
-    /// like this, and a healthy storage answers within a second or two.
+    /// A request that brings no byte for this long is made again: a proxy may drop a connection without closing it, and a
+    /// healthy storage answers within a second or two.
     pub stall: Duration,
-    /// For the whole download: 50 MB in it are under 1 Mbit/s, and nobody waits that long for a preview.
+    /// For the whole download. 50 MB in this time are less than 1 Mbit/s, too slow for a preview.
     pub deadline: Duration,
-    /// The pause before the next request is of chance, up to this doubled with each one that brought nothing.
+    /// The pause before the next request is random, up to this value, which doubles with each request that brought nothing.
     pub backoff: Duration,
-    /// And never more than this.
+    /// The longest random pause.
     pub longest_backoff: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! The manifest against the files.
+//! Compares the files with the manifest.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use zip_stream::Manifest;
 
 use super::ManifestFault;
 
-/// What is left to be seen of a manifest's files.
+/// The manifest's files that were not seen yet.
 #[derive(Debug)]
 pub(super) struct Expected {
     pub revision: Revision,
@@ -30,7 +30,7 @@ impl Expected {
             format: u64,
         }
         let malformed = |error: serde_json::Error| ManifestFault::Malformed(error.to_string());
-        // First of all: another format may look otherwise in every respect.
+        // Checked first: everything may differ in another format.
         let Format { format } = serde_json::from_slice(json).map_err(malformed)?;
         if format != 1 {
             return Err(ManifestFault::Format(format));
@@ -52,12 +52,12 @@ impl Expected {
         Ok(Expected { revision: manifest.revision, snapshot_id: manifest.snapshot_id, files })
     }
 
-    /// Whether the manifest names `path`; nothing else may be written.
+    /// Checks that the manifest names `path`; no other file may be written.
     pub fn names(&self, path: &str) -> Result<(), ManifestFault> {
         if self.files.contains_key(path) { Ok(()) } else { Err(ManifestFault::Extra(path.to_owned())) }
     }
 
-    /// Takes a file that was read; its version is the answer.
+    /// Checks a file that was read, and returns its version.
     pub fn take(&mut self, path: &str, size: u64, found: ContentHash) -> Result<Version, ManifestFault> {
         let row = self.files.remove(path).ok_or_else(|| ManifestFault::Extra(path.to_owned()))?;
         let path = || path.to_owned();
@@ -70,10 +70,10 @@ impl Expected {
         Ok(row.version)
     }
 
-    /// Nothing may be left.
+    /// Checks that every file was there.
     pub fn finish(&self) -> Result<(), ManifestFault> {
         match self.files.keys().min() {
-            Some(path) => Err(ManifestFault::Missing(path.to_string(), self.files.len() - 1)),
+            Some(path) => Err(ManifestFault::Missing(path.to_string(), self.files.len().saturating_sub(1))),
             None => Ok(()),
         }
     }

@@ -2,32 +2,32 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// How often progress is told.
+/// Time between two reports of the progress.
 pub(super) const REPORT_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How far a hydration is.
+/// Progress of a hydration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {
-    /// Bytes of the archive that arrived. A download that starts anew begins at 0.
+    /// Bytes of the archive that arrived. 0 again when a download starts over.
     pub bytes: u64,
-    /// Bytes of the archive, where they are known.
+    /// Size of the archive in bytes, where it is known.
     pub total: Option<u64>,
-    /// Files written.
+    /// Files written; the manifest is not one.
     pub files: u64,
 }
 
-/// Counted by the one side, looked at by the other.
+/// Counted by the extraction, read by the reports.
 #[derive(Debug, Default)]
 pub(super) struct ProgressCounter {
     bytes: AtomicU64,
-    /// 0 is unknown.
+    /// 0: unknown.
     total: AtomicU64,
     files: AtomicU64,
     stopped: AtomicBool,
     first_byte: OnceLock<Instant>,
 }
 
-/// Tells the blocking thread that nobody waits for it any more.
+/// Stops the blocking thread when the result is not needed any more.
 pub(super) struct StopOnDrop(Arc<ProgressCounter>);
 
 impl ProgressCounter {
@@ -41,7 +41,7 @@ impl ProgressCounter {
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// When the first byte of all came, be it of a download that broke.
+    /// When the first byte of the first request came.
     pub fn first_byte(&self) -> Option<Instant> {
         self.first_byte.get().copied()
     }

@@ -1,4 +1,4 @@
-//! The second thread of an extraction: hashes and writes what the first has inflated, and holds it against the manifest.
+//! The second thread of an extraction: hashes and writes what the first has inflated, and compares it with the manifest.
 
 use std::fs::File;
 use std::io::Write;
@@ -14,14 +14,14 @@ use super::progress::ProgressCounter;
 use super::tree::Tree;
 use crate::sync::files::{ExtractedFile, FileStamp};
 
-/// What lies in the stage so far.
+/// What was staged so far.
 pub(super) struct Staging {
     pub tree: Tree,
     pub expected: Option<Expected>,
     pub files: Vec<ExtractedFile>,
     pub skipped: u64,
     current: Option<Current>,
-    meter: Arc<ProgressCounter>,
+    progress: Arc<ProgressCounter>,
 }
 
 /// The file that is being read.
@@ -33,19 +33,19 @@ struct Current {
 
 enum Target {
     Staged(ProjectPath, File),
-    /// In a place that is never touched. If the manifest names it, it is to be what the manifest says.
+    /// A reserved path, which is not written. Where the manifest names it, it must match.
     Skipped(String),
 }
 
 impl Staging {
-    pub fn new(tree: Tree, meter: Arc<ProgressCounter>) -> Staging {
-        Staging { tree, expected: None, files: Vec::new(), skipped: 0, current: None, meter }
+    pub fn new(tree: Tree, progress: Arc<ProgressCounter>) -> Staging {
+        Staging { tree, expected: None, files: Vec::new(), skipped: 0, current: None, progress }
     }
 
-    /// Works until the reading thread hangs up.
+    /// Works until the reading thread ends.
     ///
     /// # Errors
-    /// The first fault in the archive's order, if none that the reading finds comes before it.
+    /// The first fault in the order of the archive.
     pub fn run(mut self, batches: &Batches) -> Result<Staging, SnapshotError> {
         while let Some(mut batch) = batches.next() {
             self.take(&mut batch)?;
@@ -68,7 +68,7 @@ impl Staging {
                 }
                 Part::Skipped(name) => self.begin(Target::Skipped(name)),
                 Part::Bytes(count) => {
-                    let (content, rest) = bytes.split_at(count);
+                    let (content, rest) = bytes.split_at_checked(count).unwrap_or((bytes, &[]));
                     bytes = rest;
                     if let Some(current) = &mut self.current {
                         current.write(content)?;
@@ -93,10 +93,10 @@ impl Staging {
                 let expected = self.expected.as_mut();
                 let version = expected.map(|expected| expected.take(path.as_str(), size, hash)).transpose()?;
                 self.files.push(ExtractedFile { path, version, hash, size, executable: false, stamp });
-                self.meter.add_file();
+                self.progress.add_file();
             }
             Target::Skipped(name) => {
-                self.skipped += 1;
+                self.skipped = self.skipped.saturating_add(1);
                 if let Some(expected) = self.expected.as_mut().filter(|expected| expected.names(&name).is_ok()) {
                     expected.take(&name, size, hash)?;
                 }
@@ -109,7 +109,7 @@ impl Staging {
 impl Current {
     fn write(&mut self, content: &[u8]) -> Result<(), SnapshotError> {
         self.hash.update(content);
-        self.size += content.len() as u64;
+        self.size = self.size.saturating_add(content.len() as u64);
         let Target::Staged(path, file) = &mut self.target else { return Ok(()) };
         file.write_all(content).map_err(|source| SnapshotError::Write { path: path.to_string(), source })
     }

@@ -10,7 +10,7 @@ use sync_core::ProjectPath;
 use super::SnapshotError;
 use supervisor::process::ProjectUser;
 
-/// What was made in it so far. Every open goes through `cap-std`, which on Linux is one `openat2` that cannot leave the
+/// The directory, and the directories created in it. `cap-std` opens every path with one `openat2`, which cannot leave the
 /// directory.
 pub(super) struct Tree {
     dir: Dir,
@@ -26,7 +26,7 @@ impl Tree {
         Tree { dir, made: HashSet::new(), new_file, owner }
     }
 
-    /// A new file at `path`, and the directories above it, all of them the owner's.
+    /// Creates a file at `path` and the directories above it. All of them belong to the owner.
     pub fn create(&mut self, path: &ProjectPath) -> Result<File, SnapshotError> {
         if let Some(parent) = path.parent() {
             self.make(parent).map_err(|error| failed(path, error))?;
@@ -43,7 +43,7 @@ impl Tree {
             return Ok(());
         }
         for (end, _) in parent.match_indices('/').chain([(parent.len(), "")]) {
-            let above = &parent[..end];
+            let above = parent.get(..end).unwrap_or(parent);
             if !self.made.contains(above) {
                 self.dir.create_dir(above)?;
                 if let Some(owner) = &self.owner {
@@ -55,14 +55,15 @@ impl Tree {
         Ok(())
     }
 
-    /// Lets the file be run.
+    /// Makes the file executable.
     #[cfg(unix)]
     pub fn make_executable(&self, path: &ProjectPath) -> Result<(), SnapshotError> {
         use cap_std::fs::{Permissions, PermissionsExt};
         let run = || {
             let file = self.dir.open(path.as_str())?;
             if self.owner.is_some() {
-                // Another user's file takes a right to change that the agent need not have: for a moment it is the agent's.
+                // Changing the mode of another user's file takes a capability (FOWNER) that the agent does not need otherwise: the
+                // file belongs to the agent for a moment.
                 let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
                 rustix::fs::fchown(&file, Some(user), Some(group))?;
             }
@@ -78,8 +79,8 @@ impl Tree {
     }
 }
 
-/// The directory was empty, so what stands in the way came from the same archive: the name itself, a file in the place
-/// of a directory or the other way round, or a name that this disk takes for the same (`A` and `a` on macOS).
+/// The directory was empty, so an existing file comes from the same archive: the same name, a file in the place of a
+/// directory or the reverse, or a name that is equal on this disk (`A` and `a` on macOS).
 fn failed(path: &ProjectPath, source: io::Error) -> SnapshotError {
     match source.kind() {
         ErrorKind::AlreadyExists | ErrorKind::NotADirectory | ErrorKind::IsADirectory => {
@@ -89,7 +90,7 @@ fn failed(path: &ProjectPath, source: io::Error) -> SnapshotError {
     }
 }
 
-/// An unnamed file in `dir`.
+/// Creates a file in `dir` that has no name any more.
 pub(super) fn spool(dir: &Dir) -> io::Result<File> {
     // A name that no project file can have.
     const NAME: &str = ".preview";
@@ -98,7 +99,7 @@ pub(super) fn spool(dir: &Dir) -> io::Result<File> {
     Ok(file.into_std())
 }
 
-/// Takes everything out of `dir`.
+/// Removes everything in `dir`.
 pub(super) fn clear(dir: &Dir) -> io::Result<()> {
     for entry in dir.entries()? {
         let entry = entry?;

@@ -30,7 +30,7 @@ fn reads_a_jwt_and_does_not_print_it() {
 }
 
 #[test]
-fn reads_the_older_envelope_padded_or_not() {
+fn reads_the_legacy_envelope_with_and_without_padding() {
     for padding in ["", "=", "=="] {
         let token = Token::parse(&format!("{}{padding}", own("anon-key")), PROJECT).unwrap();
         assert_eq!((token.format(), token.expose(), token.role()), (TokenFormat::Envelope, "anon-key", None));
@@ -42,7 +42,7 @@ fn reads_the_older_envelope_padded_or_not() {
 }
 
 #[test]
-fn refuses_each_for_its_own_reason() {
+fn rejects_invalid_tokens_with_specific_errors() {
     let refused = |text: &str| Token::parse(text, PROJECT).unwrap_err();
     assert_eq!(refused(""), TokenError::EnvelopeJson);
     assert_eq!(refused("no!sense"), TokenError::Malformed);
@@ -69,14 +69,14 @@ fn refuses_each_for_its_own_reason() {
 }
 
 #[test]
-fn a_renewal_replaces_the_token_everywhere() {
+fn clones_of_a_cell_share_the_renewed_token() {
     let cell = TokenCell::new(Token::parse(&own("one"), PROJECT).unwrap());
     cell.clone().replace(Token::parse(&own("two"), PROJECT).unwrap());
     assert_eq!(cell.current().expose(), "two");
 }
 
 #[test]
-fn finds_a_service_key_wherever_it_lies() {
+fn finds_a_service_key_in_every_setting() {
     let found = |name: &str, value: &str| {
         let others = [("PATH".to_owned(), "/bin".to_owned()), (name.to_owned(), value.to_owned())];
         service_key_in(others.into_iter())

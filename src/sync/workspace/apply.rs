@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
-use sync_core::{Content, ContentHash, Op, Outcome, ProjectPath, Written};
+use sync_core::{Content, ContentHash, Op, OpResult, Outcome, PendingReason, ProjectPath};
 
 use super::parents::Missing;
 use super::stage::Staged;
@@ -35,21 +35,24 @@ enum Prepared {
 
 impl Workspace {
     /// Carries out a batch; the answer has one entry an operation, in its order. One that fails does not stop the rest.
-    pub fn apply(&mut self, ops: Vec<Op>) -> Vec<Written> {
+    pub fn apply(&mut self, ops: Vec<Op>) -> Vec<OpResult> {
         let clashes = self.clashes(&ops);
         let prepare = |op: &Op| if clashes.contains(Op::path(op)) { self.clash(op) } else { self.prepare(op) };
         let prepared: Vec<_> = ops.iter().map(prepare).collect();
         if let Err(error) = self.record(&ops, &prepared) {
             return ops
                 .iter()
-                .map(|op| Written { path: op.path().clone(), outcome: failed(op.path(), "record", &error) })
+                .map(|op| OpResult { path: op.path().clone(), outcome: failed(op.path(), "record", &error) })
                 .collect();
         }
         let mut outcomes: Vec<_> =
             ops.iter().zip(&prepared).map(|(op, prepared)| self.carry_out(op.path(), prepared)).collect();
         // A file that becomes a directory (or the other way round) finds its place only once the batch's deletes are done.
         for (at, op) in ops.iter().enumerate() {
-            if matches!(&outcomes[at], Outcome::Failed { reason: "is_a_directory" | "not_a_directory", .. }) {
+            if matches!(
+                &outcomes[at],
+                Outcome::Failed { reason: PendingReason::IsADirectory | PendingReason::NotADirectory, .. }
+            ) {
                 outcomes[at] = self.carry_out(op.path(), &prepared[at]);
             }
         }
@@ -63,7 +66,7 @@ impl Workspace {
         if let Err(error) = self.owned.remove(gone) {
             tracing::warn!(event_type = "state_not_kept", %error, "a delete is not recorded: {error}");
         }
-        ops.iter().zip(outcomes).map(|(op, outcome)| Written { path: op.path().clone(), outcome }).collect()
+        ops.iter().zip(outcomes).map(|(op, outcome)| OpResult { path: op.path().clone(), outcome }).collect()
     }
 
     /// Records what is about to be made as owned, so that a crash between two renames leaves nothing unknown.
@@ -83,7 +86,7 @@ impl Workspace {
         }
         let error =
             format!("cannot write {path}: this disk takes it for another file, whose name differs only in case");
-        Prepared::Failed(Outcome::Failed { reason: "case_conflict", error })
+        Prepared::Failed(Outcome::Failed { reason: PendingReason::CaseConflict, error })
     }
 
     fn prepare(&self, op: &Op) -> Prepared {
@@ -284,11 +287,11 @@ pub(super) fn hash_of(file: &mut File) -> io::Result<ContentHash> {
 
 fn failed(path: &ProjectPath, operation: &str, error: &io::Error) -> Outcome {
     let reason = match error.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::NOSPC | Errno::DQUOT) => "no_space",
-        Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => "permission_denied",
-        Some(Errno::ISDIR) => "is_a_directory",
-        Some(Errno::NOTDIR | Errno::LOOP | Errno::EXIST) => "not_a_directory",
-        _ => "io",
+        Some(Errno::NOSPC | Errno::DQUOT) => PendingReason::NoSpace,
+        Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => PendingReason::PermissionDenied,
+        Some(Errno::ISDIR) => PendingReason::IsADirectory,
+        Some(Errno::NOTDIR | Errno::LOOP | Errno::EXIST) => PendingReason::NotADirectory,
+        _ => PendingReason::Io,
     };
     Outcome::Failed { reason, error: format!("cannot {operation} {path}: {error}") }
 }

@@ -2,7 +2,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use bytes::Bytes;
-use sync_core::{Content, ContentHash, Op, Outcome, ProjectPath, Written};
+use sync_core::{Content, ContentHash, Op, OpResult, Outcome, ProjectPath};
 use tempfile::TempDir;
 
 use super::*;
@@ -29,7 +29,7 @@ impl Place {
     }
 
     fn apply(&mut self, ops: Vec<Op>) -> Vec<Outcome> {
-        self.workspace.apply(ops).into_iter().map(|Written { outcome, .. }| outcome).collect()
+        self.workspace.apply(ops).into_iter().map(|OpResult { outcome, .. }| outcome).collect()
     }
 
     /// What lies in the stage.
@@ -58,7 +58,7 @@ fn changed(created: bool, bytes: u64) -> Outcome {
 
 fn reason(outcome: &Outcome) -> &'static str {
     match outcome {
-        Outcome::Failed { reason, .. } => reason,
+        Outcome::Failed { reason, .. } => reason.as_str(),
         other => panic!("{other:?} is no failure"),
     }
 }

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use metrics::{counter, gauge};
 use serde_json::{Value, json};
-use sync_core::{LocalChange, ProjectPath, Reason, Revision};
+use sync_core::{ChannelState, DegradedReason, LocalChange, Phase, ProjectPath, Revision};
 
+use super::codes::Limit;
 use super::metrics::{count, resident_memory};
 use crate::telemetry::logs;
 use crate::telemetry::text::millis;
@@ -17,42 +18,6 @@ const ERRORS_KEPT: usize = 20;
 const DEBTS_SHOWN: usize = 100;
 /// The same for local changes.
 const LOCAL_CHANGES_SHOWN: usize = 100;
-
-/// Where the agent is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum Phase {
-    /// Settings are checked, nothing is known of the project.
-    #[default]
-    Starting,
-    /// The snapshot is on its way.
-    Hydrating,
-    /// Files are there, dependencies are not.
-    Installing,
-    /// The dev server is running, or being started again.
-    Serving,
-    /// A signal came.
-    Stopping,
-    /// Nothing can work; the process is about to end.
-    Failed,
-}
-
-impl Phase {
-    /// Every one of them.
-    pub const ALL: [Phase; 6] =
-        [Phase::Starting, Phase::Hydrating, Phase::Installing, Phase::Serving, Phase::Stopping, Phase::Failed];
-
-    /// As the contract spells it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Phase::Starting => "starting",
-            Phase::Hydrating => "hydrating",
-            Phase::Installing => "installing",
-            Phase::Serving => "serving",
-            Phase::Stopping => "stopping",
-            Phase::Failed => "failed",
-        }
-    }
-}
 
 /// What is shown of the agent: written by the select loop, read by the status server.
 #[derive(Debug, Clone)]
@@ -159,10 +124,10 @@ impl Board {
         }
     }
 
-    /// A bound of [`codes::LIMITS`](super::codes::LIMITS) was reached.
-    pub fn limit_hit(&self, limit: &'static str) {
-        count("preview_agent_limits_hit_total", limit);
-        *self.lock().limits.entry(limit).or_default() += 1;
+    /// A bound was reached.
+    pub fn limit_hit(&self, limit: Limit) {
+        count("preview_agent_limits_hit_total", limit.as_str());
+        *self.lock().limits.entry(limit.as_str()).or_default() += 1;
     }
 
     /// Whether traffic may come, and the body that says why not.
@@ -172,7 +137,10 @@ impl Board {
         let ready = shown.ready(dev_server.as_ref());
         let mut reasons = shown.reasons();
         reasons.extend(dev_server.and_then(|status| status.reason).map(|reason| reason.code().to_owned()));
-        (ready, json!({"phase": shown.phase.name(), "ready": ready, "reasons": reasons, "current": shown.core.current}))
+        (
+            ready,
+            json!({"phase": shown.phase.as_str(), "ready": ready, "reasons": reasons, "current": shown.core.current}),
+        )
     }
 
     /// Everything, for people. It holds no secret.
@@ -180,10 +148,10 @@ impl Board {
         let shown = self.lock();
         let core = &shown.core;
         let debts: Vec<_> = core
-            .debts
+            .pending_files
             .iter()
             .take(DEBTS_SHOWN)
-            .map(|(path, reason, error)| json!({"file_path": path, "reason": reason, "error": error}))
+            .map(|file| json!({"file_path": file.path, "reason": file.reason.as_str(), "error": file.error}))
             .collect();
         let change = |change: &LocalChange| {
             let how = if change.hash.is_some() { "changed" } else { "removed" };
@@ -196,7 +164,7 @@ impl Board {
             "session_id": shown.session_id,
             "container_id": shown.container_id,
             "uptime_ms": millis(shown.started.elapsed()),
-            "phase": shown.phase.name(),
+            "phase": shown.phase.as_str(),
             "degraded": shown.reasons(),
             "revision": core.revision,
             "head": core.head,
@@ -204,9 +172,9 @@ impl Board {
             "files": core.files,
             "held_events": core.held,
             "last_applied": shown.applied,
-            "debts": {"count": core.debts.len(), "first": debts},
+            "debts": {"count": core.pending_files.len(), "first": debts},
             "local_changes": {"count": core.local_changes.len(), "first": local},
-            "connection": {"state": core.channel, "token_left_ms": core.token_left.map(millis)},
+            "connection": {"state": core.channel.as_str(), "token_left_ms": core.token_left.map(millis)},
             "dev_server": shown.dev_server.as_ref().map(DevServer::status),
             "boot_ms": shown.boot.iter().map(|(step, at)| (step.to_string(), json!(at))).collect::<serde_json::Map<_, _>>(),
             "limits_hit": shown.limits_hit(),
@@ -230,17 +198,17 @@ impl Board {
         gauge!("preview_agent_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         gauge!("preview_agent_uptime_seconds").set(shown.started.elapsed().as_secs_f64());
         for phase in Phase::ALL {
-            gauge!("preview_agent_phase", "phase" => phase.name()).set(yes(phase == shown.phase));
+            gauge!("preview_agent_phase", "phase" => phase.as_str()).set(yes(phase == shown.phase));
         }
         gauge!("preview_agent_ready").set(yes(shown.ready(dev_server.as_ref())));
-        for reason in Reason::ALL {
-            gauge!("preview_agent_degraded", "reason" => reason.code()).set(yes(core.degraded.contains(&reason)));
+        for reason in DegradedReason::ALL {
+            gauge!("preview_agent_degraded", "reason" => reason.as_str()).set(yes(core.degraded.contains(&reason)));
         }
-        gauge!("preview_agent_channel_joined").set(yes(core.channel == "joined"));
+        gauge!("preview_agent_channel_joined").set(yes(core.channel == ChannelState::Joined));
         gauge!("preview_agent_revision").set(core.revision as f64);
         gauge!("preview_agent_head_revision").set(core.head.unwrap_or(core.revision) as f64);
         gauge!("preview_agent_in_sync").set(yes(core.current));
-        gauge!("preview_agent_debts").set(core.debts.len() as f64);
+        gauge!("preview_agent_debts").set(core.pending_files.len() as f64);
         gauge!("preview_agent_local_changes").set(core.local_changes.len() as f64);
         gauge!("preview_agent_held_events").set(core.held as f64);
         gauge!("preview_agent_files").set(core.files as f64);
@@ -251,13 +219,13 @@ impl Board {
             gauge!("preview_agent_resident_memory_bytes").set(bytes as f64);
         }
         gauge!("preview_agent_dev_server_up").set(yes(dev_server.is_some_and(|status| answers(&status))));
-        counter!("preview_agent_limits_hit_total", "limit" => "log_lines").absolute(logs::dropped());
+        counter!("preview_agent_limits_hit_total", "limit" => Limit::LogLines.as_str()).absolute(logs::dropped());
     }
 }
 
 impl Shown {
     fn reasons(&self) -> Vec<String> {
-        self.core.degraded.iter().map(|reason| reason.code().to_owned()).collect()
+        self.core.degraded.iter().map(|reason| reason.as_str().to_owned()).collect()
     }
 
     fn ready(&self, dev_server: Option<&DevServerStatus>) -> bool {
@@ -267,7 +235,7 @@ impl Shown {
     fn limits_hit(&self) -> BTreeMap<&'static str, u64> {
         let mut limits = self.limits.clone();
         if logs::dropped() > 0 {
-            limits.insert("log_lines", logs::dropped());
+            limits.insert(Limit::LogLines.as_str(), logs::dropped());
         }
         limits
     }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use sync_core::{Loss, Reason};
+use sync_core::{CatchUpCause, DegradedReason, DisconnectReason, FileAction, PendingReason, RejectReason, SkipReason};
 
-use super::codes;
+use super::codes::{HydrationPart, Limit};
 use supervisor::dev_server;
 
 /// Bounds of the buckets that durations are counted in, in seconds: from a local write to a slow download.
@@ -18,13 +18,17 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 /// A label, and every value that it can have.
 type Label = (&'static str, Values);
 
-#[derive(Clone, Copy)]
-enum Values {
-    Of(&'static [&'static str]),
-    DevServerReasons,
-    DegradedReasons,
-    Losses,
+/// Calls its argument with each value of a label.
+type Values = fn(&mut dyn FnMut(&'static str));
+
+/// The values of a label that are the codes of an enum.
+macro_rules! codes_of {
+    ($codes:ty) => {
+        (|take| <$codes>::ALL.iter().for_each(|code| take(code.as_str()))) as Values
+    };
 }
+
+const DEV_SERVER_REASONS: Values = |take| dev_server::Reason::ALL.iter().for_each(|reason| take(reason.code()));
 
 struct Metric {
     name: &'static str,
@@ -44,45 +48,40 @@ const COUNTERS: &[Metric] = &[
     plain("preview_agent_joins_total", "Times the project's channel was joined."),
     by(
         "reason",
-        Values::Losses,
+        codes_of!(DisconnectReason),
         "preview_agent_channel_losses_total",
         "Times the channel was lost, or an attempt at it failed.",
     ),
     by(
         "reason",
-        Values::Losses,
+        codes_of!(DisconnectReason),
         "preview_agent_reconnects_total",
         "Attempts to connect or join again, by what they mend.",
     ),
-    by(
-        "action",
-        Values::Of(codes::ACTIONS),
-        "preview_agent_files_applied_total",
-        "Files of the database brought to disk.",
-    ),
+    by("action", codes_of!(FileAction), "preview_agent_files_applied_total", "Files of the database brought to disk."),
     plain("preview_agent_bulks_applied_total", "Changes of several files brought to disk."),
     by(
         "cause",
-        Values::Of(codes::CATCH_UP_CAUSES),
+        codes_of!(CatchUpCause),
         "preview_agent_catch_ups_total",
         "Reads of what was missed, by what led to them.",
     ),
     by(
         "cause",
-        Values::Of(codes::CATCH_UP_CAUSES),
+        codes_of!(CatchUpCause),
         "preview_agent_catch_up_failures_total",
         "Reads of what was missed that failed and are tried again.",
     ),
     by(
         "reason",
-        Values::Of(codes::REJECTED),
+        codes_of!(RejectReason),
         "preview_agent_rejected_total",
         "Frames, events, rows and answers that were refused.",
     ),
-    by("reason", Values::Of(codes::SKIPPED), "preview_agent_skipped_total", "Events that changed nothing."),
+    by("reason", codes_of!(SkipReason), "preview_agent_skipped_total", "Events that changed nothing."),
     by(
         "reason",
-        Values::Of(codes::DEBT_REASONS),
+        codes_of!(PendingReason),
         "preview_agent_debts_total",
         "Files that were accepted and could not be written at once.",
     ),
@@ -94,7 +93,7 @@ const COUNTERS: &[Metric] = &[
     plain("preview_agent_renewals_total", "Tokens renewed."),
     by(
         "reason",
-        Values::DegradedReasons,
+        codes_of!(DegradedReason),
         "preview_agent_degradations_total",
         "Times that a reason for being degraded began.",
     ),
@@ -102,12 +101,12 @@ const COUNTERS: &[Metric] = &[
         "preview_agent_clock_skew_total",
         "Events whose timestamp lies in the future or over 5 minutes back: no lag is taken of them.",
     ),
-    by("limit", Values::Of(codes::LIMITS), "preview_agent_limits_hit_total", "Bounds that were reached."),
+    by("limit", codes_of!(Limit), "preview_agent_limits_hit_total", "Bounds that were reached."),
     plain("preview_agent_install_failures_total", "Installs of dependencies that failed."),
-    by("reason", Values::DevServerReasons, "preview_agent_dev_server_exits_total", "Ends of the dev server."),
+    by("reason", DEV_SERVER_REASONS, "preview_agent_dev_server_exits_total", "Ends of the dev server."),
     by(
         "reason",
-        Values::DevServerReasons,
+        DEV_SERVER_REASONS,
         "preview_agent_dev_server_restarts_total",
         "Restarts of the dev server, by what they were for.",
     ),
@@ -118,7 +117,7 @@ const GAUGES: &[Metric] = &[
     plain("preview_agent_uptime_seconds", "Since the agent's start."),
     plain("preview_agent_phase", "1 for the phase that the agent is in, 0 for the others."),
     plain("preview_agent_ready", "1 where /readyz says 200."),
-    by("reason", Values::DegradedReasons, "preview_agent_degraded", "1 for each reason for being degraded now."),
+    by("reason", codes_of!(DegradedReason), "preview_agent_degraded", "1 for each reason for being degraded now."),
     plain("preview_agent_channel_joined", "1 while the project's channel is joined."),
     plain("preview_agent_revision", "Everything up to this revision is accepted."),
     plain("preview_agent_head_revision", "The newest revision heard of."),
@@ -135,7 +134,7 @@ const GAUGES: &[Metric] = &[
 const HISTOGRAMS: &[Metric] = &[
     by(
         "phase",
-        Values::Of(codes::HYDRATION_PHASES),
+        codes_of!(HydrationPart),
         "preview_agent_hydration_seconds",
         "Hydration: the wait for the first byte, extraction while downloading, placing, and all of it.",
     ),
@@ -188,34 +187,23 @@ impl Metric {
         match self.label {
             None => register(Vec::new()),
             Some((label, values)) => {
-                values.each(|value| register(vec![metrics::Label::from_static_parts(label, value)]))
+                values(&mut |value| register(vec![metrics::Label::from_static_parts(label, value)]));
             }
         }
     }
 }
 
-impl Values {
-    fn each(self, mut take: impl FnMut(&'static str)) {
-        match self {
-            Values::Of(values) => values.iter().copied().for_each(take),
-            Values::DevServerReasons => dev_server::Reason::ALL.iter().for_each(|reason| take(reason.code())),
-            Values::DegradedReasons => Reason::ALL.iter().for_each(|reason| take(reason.code())),
-            Values::Losses => Loss::ALL.iter().for_each(|loss| take(loss.code())),
-        }
-    }
-
-    fn has(self, value: &str) -> bool {
-        let mut found = false;
-        self.each(|known| found |= known == value);
-        found
-    }
+fn has(values: Values, value: &str) -> bool {
+    let mut found = false;
+    values(&mut |known| found |= known == value);
+    found
 }
 
 /// Counts one of `name`, whose label has this `value`.
 pub fn count(name: &'static str, value: &'static str) {
     let metric = COUNTERS.iter().find(|metric| metric.name == name);
     let label = metric.and_then(|metric| metric.label);
-    debug_assert!(label.is_some_and(|(_, values)| values.has(value)), "{name} is not described with `{value}`");
+    debug_assert!(label.is_some_and(|(_, values)| has(values, value)), "{name} is not described with `{value}`");
     if let Some((label, _)) = label {
         counter!(name, label => value).increment(1);
     }

@@ -20,7 +20,7 @@ async fn es256_from_opening_to_renewal() {
     let service = backend.sign(&json!({"role": "service_role", "exp": FAR}));
     let functions = Functions::start(&[
         ("SUPABASE_URL", &backend.url()),
-        ("SUPABASE_ANON_KEY", &backend.session().anon_key),
+        ("SUPABASE_ANON_KEY", &backend.agent_settings().anon_key),
         ("SUPABASE_SERVICE_ROLE_KEY", &service),
         ("PREVIEW_JWT_KEY", &imported.private().to_string()),
         ("PREVIEW_JWT_SECRET", ""),

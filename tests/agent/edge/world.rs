@@ -72,7 +72,7 @@ impl World {
         let service = service(&b);
         let given = [
             ("SUPABASE_URL", b.url()),
-            ("SUPABASE_ANON_KEY", b.session().anon_key),
+            ("SUPABASE_ANON_KEY", b.agent_settings().anon_key),
             ("SUPABASE_SERVICE_ROLE_KEY", service.clone()),
             ("PREVIEW_JWT_SECRET", SECRET.to_owned()),
         ];
@@ -152,7 +152,7 @@ pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 
 impl Project {
     async fn with_people(backend: Backend, mark: &str, database: &DatabaseUrl, place: &Place) -> Project {
-        let (id, owner) = (backend.session().project_id, backend.editor_token());
+        let (id, owner) = (backend.agent_settings().project_id, backend.editor_token());
         let owner_id = claims(&owner)["sub"].as_str().expect("a sub").to_owned();
         let editor_id = uuid::Uuid::new_v4().to_string();
         let people = format!(
@@ -183,7 +183,7 @@ impl Project {
     /// Its editor is its owner, and one person.
     async fn in_memory(backend: Backend, mark: &str) -> Project {
         let place = Place::local(&backend);
-        let (session, owner) = (backend.session(), backend.editor_token());
+        let (session, owner) = (backend.agent_settings(), backend.editor_token());
         let another = json!({"project_id": session.project_id, "another": true});
         let another = place.edge(Method::POST, "/preview-session", Some(&owner), another).await;
         Project {
@@ -211,7 +211,7 @@ impl Place {
         // An error says that somebody else in this process has installed it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().timeout(PATIENCE).build().expect("a client");
-        Place { url: backend.url(), functions, anon_key: backend.session().anon_key, http }
+        Place { url: backend.url(), functions, anon_key: backend.agent_settings().anon_key, http }
     }
 
     /// A function of the database.

@@ -4,7 +4,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use preview_agent::sync::net::Net;
 use preview_agent::sync::realtime::{MAX_MESSAGE, MAX_OUTBOUND, Realtime};
 use sync_core::SocketEvent;
-use sync_core::frame::ProtocolVersion;
+use sync_core::wire::ProtocolVersion;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;

@@ -134,7 +134,7 @@ pub fn snapshot_of(files: &Files, project_id: &str) -> Vec<u8> {
     let mut zip = Vec::new();
     let info = SnapshotInfo { project_id, revision: 41, created_at: None };
     let files = files.iter().map(|(path, bytes)| SnapshotFile { path, bytes, version: 3 });
-    write_snapshot(&mut zip, info, files).unwrap();
+    write_snapshot(&mut zip, info, files, sync_core::rules::snapshot_rank).unwrap();
     zip
 }
 

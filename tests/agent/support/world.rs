@@ -48,7 +48,7 @@ impl World {
     }
 
     pub fn start(&self) -> Start {
-        Start::new(self.backend().session().env())
+        Start::new(self.backend().agent_settings().env())
     }
 
     /// An agent that has hydrated and joined.

@@ -1,6 +1,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use sync_core::rules::snapshot_rank;
 use zip_stream::{SnapshotFile, SnapshotInfo, WriteError, write_snapshot};
 
 use super::objects::ObjectInfo;
@@ -163,7 +164,7 @@ fn build(store: &Store, project_id: &str, limit: usize) -> Result<NewSnapshot, S
         .files
         .into_iter()
         .filter_map(|row| Some(SnapshotFile { path: row.path, bytes: row.bytes?, version: row.version }));
-    let manifest = write_snapshot(&mut zip, info, files).map_err(SnapshotError::Write)?;
+    let manifest = write_snapshot(&mut zip, info, files, snapshot_rank).map_err(SnapshotError::Write)?;
     if zip.len() > limit {
         let sizes = manifest.files.into_iter().map(|file| FileSize { path: file.file_path, size: file.size });
         let mut largest: Vec<FileSize> = sizes.collect();

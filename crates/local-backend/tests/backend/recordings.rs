@@ -242,6 +242,8 @@ fn comparable(message: &Message) -> Value {
 
 fn without_chance(value: Value) -> Value {
     match value {
+        // Later versions of the server add this reason to `phx_error`.
+        Value::Object(fields) if json!(fields) == json!({"reason": "channel_crash"}) => json!({}),
         Value::Object(fields) => {
             let field = |(key, value): (String, Value)| {
                 let value = match key.as_str() {

@@ -204,11 +204,11 @@ async fn the_session_names_the_contracts_variables_and_hides_its_secrets() {
 }
 
 #[tokio::test]
-async fn a_taken_port_is_named() {
+async fn an_error_names_the_port_that_is_in_use() {
     let (backend, _) = started().await;
     let listen = backend.url().trim_start_matches("http://").parse().expect("an address");
     let Err(error) = Backend::start(BackendOptions { listen, ..options() }).await else { panic!("two on one port") };
-    assert!(error.to_string().contains(&format!("listening on {listen}")), "{error}");
+    assert!(error.to_string().contains(&format!("cannot listen on {listen}")), "{error}");
 }
 
 #[tokio::test]

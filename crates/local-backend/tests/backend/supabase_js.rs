@@ -1,16 +1,17 @@
 //! The official JavaScript client, unchanged: runs `tests/supabase-js` against a backend of this process.
+#![allow(clippy::disallowed_methods, reason = "a test starts programs and reads its own environment")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use crate::support::{OTHER, PROJECT, options};
-use local_backend::{Backend, BackendOptions};
+use local_backend::{Backend, BackendOptions, ChannelRights};
 use serde_json::json;
 
 #[tokio::test]
 async fn the_official_client_works_unchanged() {
     let secret = "a secret of this test, 32 bytes and more";
-    let options = BackendOptions { jwt_secret: Some(secret.into()), ..options() };
+    let options = BackendOptions { jwt_secret: Some(secret.into()), channel_rights: ChannelRights::EditorSends, ..options() };
     let backend = Backend::start(options).await.expect("the backend starts");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/supabase-js");
     install(&folder);

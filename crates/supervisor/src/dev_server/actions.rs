@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use sync_core::ProjectPath;
+use sync_core::rules::FileRole;
 
 /// What a changed path asks of the supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,34 +33,20 @@ impl Work {
     }
 }
 
-/// File name patterns (`*` stands for anything), with what they ask for where Vite runs directly, and elsewhere. They
-/// count in the app's directory and those above it; what is not named asks for nothing.
-const TABLE: [(&[&str], Action, Action); 5] = [
-    (&["package.json"], Install, Install),
-    (&zip_stream::LOCK_FILES, Install, Install),
-    // Vite restarts by itself.
-    (&["vite.config.*", ".env", ".env.*"], Nothing, Restart),
-    // Read once, by Vite or by a plugin.
-    (&["postcss.config.*", ".postcssrc", ".postcssrc.*", "babel.config.*", ".babelrc", ".babelrc.*"], Restart, Restart),
-    // Whatever the project's own script runs, it read these when it started.
-    (&["*.config.js", "*.config.ts", "*.config.mjs", "*.config.cjs", "*.config.mts", "*.config.cts"], Nothing, Restart),
-];
-
-/// What `path` asks for. `app_dir` is relative to the project, none where it is not known; `vite` says that Vite runs
-/// directly.
+/// What a change of `path` requires. Only the app's directory and those above it count. `app_dir` is relative to the
+/// project, `None` where it is not known; `vite`: Vite runs directly.
 pub(super) fn action(path: &ProjectPath, app_dir: Option<&Path>, vite: bool) -> Action {
     let dir = Path::new(path.parent().unwrap_or(""));
     if app_dir.is_some_and(|app_dir| !app_dir.starts_with(dir)) {
         return Nothing;
     }
-    let row = TABLE.iter().find(|(patterns, _, _)| patterns.iter().any(|pattern| matches(pattern, path.file_name())));
-    row.map_or(Nothing, |(_, with_vite, elsewhere)| if vite { *with_vite } else { *elsewhere })
-}
-
-fn matches(pattern: &str, name: &str) -> bool {
-    match pattern.split_once('*') {
-        Some((start, end)) => name.len() >= start.len() + end.len() && name.starts_with(start) && name.ends_with(end),
-        None => name == pattern,
+    match FileRole::of_name(path.file_name()) {
+        FileRole::PackageManifest | FileRole::LockFile => Install,
+        FileRole::PluginConfig => Restart,
+        // Vite restarts itself; any other command read these at its start.
+        FileRole::ViteConfig | FileRole::Environment | FileRole::ToolConfig if vite => Nothing,
+        FileRole::ViteConfig | FileRole::Environment | FileRole::ToolConfig => Restart,
+        FileRole::TypeScriptConfig | FileRole::IndexHtml | FileRole::Ordinary => Nothing,
     }
 }
 

@@ -10,8 +10,8 @@ pub struct Config {
     pub project_dir: PathBuf,
     /// Where package.json lies, relative to the root; none: found.
     pub app_dir: Option<PathBuf>,
-    /// Where the dev server must answer.
-    pub port: u16,
+    /// Where the dev server answers.
+    pub placement: Placement,
     /// Who may reach it.
     pub bind: Bind,
     /// Host patterns that Vite accepts beside localhost and IP addresses (`.fly.dev` means every name below it).
@@ -31,12 +31,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// Everything that has a default at its default.
+    /// A dev server that is the preview port itself; everything that has a default at its default.
     pub fn new(project_dir: PathBuf, state_dir: PathBuf, port: u16, environment: Environment) -> Config {
         Config {
             project_dir,
             app_dir: None,
-            port,
+            placement: Placement::PreviewPort(port),
             bind: Bind::Loopback,
             allowed_hosts: vec![".fly.dev".into()],
             command: None,
@@ -51,6 +51,18 @@ impl Config {
 
 /// SIGTERM to SIGKILL by default: inside the 5 s that Fly gives the machine.
 pub const GRACE: Duration = Duration::from_secs(4);
+
+/// Where the dev server is to listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// On the preview port: it must answer exactly there, on the addresses that [`Bind`] names.
+    PreviewPort(u16),
+    /// On the loopback, behind a proxy. It is given a port and followed to where it really listens.
+    BehindProxy {
+        /// The port that it is given; none: a free one.
+        port: Option<u16>,
+    },
+}
 
 /// Which addresses the dev server listens on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::upstream::Upstream;
+
 pub use crate::process::Stream;
 
 /// What happened to the dev server, for logs and metrics. The truth about now is [`super::DevServer::status`].
@@ -88,6 +90,20 @@ impl Reason {
         Reason::InstallFailed,
     ];
 
+    /// What to do about it, in one sentence without a full stop; `docs/operations.md` has the same.
+    pub fn advice(self) -> &'static str {
+        match self {
+            Reason::PortInUse => "stop that process, or choose another port with `PREVIEW_PORT` or `DEV_SERVER_PORT`",
+            Reason::ConfigError => "fix the project's configuration; the next edit of it is tried at once",
+            Reason::DependencyMissing => "add it to the project's `package.json`",
+            Reason::InstallFailed => "`/logs` has its last lines; look at the registry and the lock file",
+            Reason::Crashed => "look at `/logs`; it is restarted with backoff",
+            Reason::OomKilled => "give the machine more memory",
+            Reason::Hung => "look at `/logs`; often an endless loop in a plugin",
+            Reason::Exited => "check its command: it may not be a server",
+        }
+    }
+
     /// The code itself.
     pub fn code(self) -> &'static str {
         match self {
@@ -140,12 +156,14 @@ impl StateName {
 }
 
 /// A snapshot of the supervisor's state, cheap to take.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct DevServerStatus {
     /// Where it is.
     pub state: StateName,
     /// Of the running dev server.
     pub pid: Option<u32>,
+    /// Where it answers, once it has answered.
+    pub upstream: Option<Upstream>,
     /// Starts after the first.
     pub restarts: u64,
     /// The package manager runs, be it beside a serving dev server.
@@ -165,7 +183,7 @@ pub struct DevServerStatus {
 }
 
 /// The end of a dev server.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
 pub struct LastExit {
     pub code: Option<i32>,

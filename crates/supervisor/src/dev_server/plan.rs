@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{Bind, Config, Reason};
+use super::{Bind, Config, Placement, Reason};
 use crate::dependencies::{MAX_PACKAGE_JSON, Manager, ReadError, read_regular};
 use crate::process::{Command, Environment};
 
@@ -49,9 +49,13 @@ impl PlanError {
 }
 
 /// The command given after `--`; else Vite by its own script, where the project uses it plainly; else the `dev` script.
-pub(super) fn plan(config: &Config, app_dir: &Path) -> Result<Plan, PlanError> {
-    let host = host(config.bind);
-    let port = config.port.to_string();
+pub(super) fn plan(config: &Config, port: u16, app_dir: &Path) -> Result<Plan, PlanError> {
+    let bind = match config.placement {
+        Placement::PreviewPort(_) => config.bind,
+        Placement::BehindProxy { .. } => Bind::Loopback,
+    };
+    let host = host(bind);
+    let port = port.to_string();
     let environment = environment(config, host, &port);
     if let Some((program, args)) = config.command.as_ref().and_then(|command| command.split_first()) {
         let command = Command::new(program, app_dir, environment.clone()).args(args);
@@ -83,6 +87,12 @@ pub(super) fn plan(config: &Config, app_dir: &Path) -> Result<Plan, PlanError> {
         return Ok(Plan { identity: command.display(), command, vite: true });
     }
     let script = script.ok_or(PlanError::NoDevScript { path })?;
+    let mut environment = environment;
+    if matches!(config.placement, Placement::BehindProxy { .. }) && starts_several(script) {
+        // One port for several servers would go to any of them. Each takes its own, and the page is found.
+        environment.unset("PORT");
+        environment.unset("HOST");
+    }
     let manager = manager(&config.project_dir, app_dir).name();
     let program = find(&environment, manager)?;
     let command =
@@ -164,8 +174,14 @@ fn script_args(script: &str, host: &str, port: &str) -> Vec<String> {
         &[]
     };
     // A shell would give the arguments to the last of several commands.
-    let several = script.contains(['&', '|', ';']);
-    if several { Vec::new() } else { args.iter().map(|arg| (*arg).to_owned()).collect() }
+    if starts_several(script) { Vec::new() } else { args.iter().map(|arg| (*arg).to_owned()).collect() }
+}
+
+/// Whether a script runs more than one command.
+fn starts_several(script: &str) -> bool {
+    const RUNNERS: [&str; 8] =
+        ["concurrently", "conc", "npm-run-all", "npm-run-all2", "run-p", "run-s", "turbo", "lerna"];
+    script.contains(['&', '|', ';']) || script.split_whitespace().any(|word| RUNNERS.contains(&word))
 }
 
 #[cfg(test)]
@@ -195,11 +211,12 @@ mod tests {
     fn planned(package: &str, change: impl FnOnce(&mut Config)) -> Result<Plan, PlanError> {
         let root = tempfile::tempdir().expect("a directory");
         std::fs::write(root.path().join("package.json"), package).expect("written");
+        #[expect(clippy::disallowed_methods, reason = "a test")]
         let path = std::env::var_os("PATH").expect("a PATH");
         let environment = Environment::pick([("PATH".into(), path)]);
         let mut config = Config::new(root.path().into(), root.path().into(), 3001, environment);
         change(&mut config);
-        plan(&config, root.path())
+        plan(&config, 3001, root.path())
     }
 
     #[test]

@@ -1,5 +1,6 @@
 use std::collections::VecDeque;
 use std::fmt;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -8,17 +9,26 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::diagnosis::{Diagnosis, diagnose};
-use super::{Config, Limits, oom, probe};
+use super::upstream::{RootAnswer, Upstream};
+use super::{Config, Limits, Placement, oom, probe};
 use crate::process::{Next, OutputLine, Process, Stopped};
 
 /// Lines looked at when it ends.
 const LAST_LINES: usize = 80;
 /// Between two probes of a dev server that was just spawned: what its first answer may be found late by.
 const FIRST_PROBES: Duration = Duration::from_millis(20);
+/// The same where its port is looked for: reading `/proc` costs more than a connection that is refused.
+const FIRST_SEARCHES: Duration = Duration::from_millis(50);
 /// The same for one that takes its time.
 const LATER_PROBES: Duration = Duration::from_millis(250);
 /// From when on it takes its time.
 const SLOW: Duration = Duration::from_secs(5);
+
+/// How long a page may take to appear beside a server that answers `/` with something else.
+const PAGE_WAIT: Duration = Duration::from_secs(1);
+
+/// Asks for `/`, and gives where the best answer came from.
+type Probe = Pin<Box<dyn Future<Output = Option<Upstream>> + Send>>;
 
 /// A dev server that was spawned and has not been seen to end.
 pub(super) struct Running {
@@ -27,12 +37,18 @@ pub(super) struct Running {
     pub(super) plan: String,
     pub(super) vite: bool,
     pub(super) ready: bool,
+    /// Where it answers, once it has answered.
+    pub(super) upstream: Option<Upstream>,
     process: Process,
+    /// The port that it was given.
     port: u16,
+    placement: Placement,
+    /// When it first answered with something that is not a page.
+    first_answer: Option<Instant>,
     limits: Limits,
     started: Instant,
     missed: u32,
-    probe: Pin<Box<dyn Future<Output = bool> + Send>>,
+    probe: Probe,
     oom_before: Option<u64>,
     last: VecDeque<String>,
 }
@@ -43,24 +59,37 @@ pub(super) enum Did {
     Line(OutputLine),
     /// The first HTTP answer came, this long after the spawn.
     Ready(Duration),
+    /// It answers elsewhere now, or with something else.
+    Moved,
     Exit(ExitStatus),
     /// Too many probes went without an answer, or the first one did not come in time.
     Hang(String),
 }
 
 impl Running {
-    pub(super) fn new(process: Process, command: String, plan: String, vite: bool, config: &Config) -> Running {
+    pub(super) fn new(
+        process: Process,
+        command: String,
+        plan: String,
+        vite: bool,
+        port: u16,
+        config: &Config,
+    ) -> Running {
+        let first = Target { leader: process.id(), port, placement: config.placement, named: Vec::new() };
         Running {
             command,
             plan,
             vite,
             ready: false,
+            upstream: None,
             process,
-            port: config.port,
+            port,
+            placement: config.placement,
+            first_answer: None,
             limits: config.limits.clone(),
             started: Instant::now(),
             missed: 0,
-            probe: next_probe(FIRST_PROBES, config.port, config.limits.probe_timeout),
+            probe: next_probe(FIRST_PROBES, first, config.limits.probe_timeout),
             oom_before: oom::kills(),
             last: VecDeque::new(),
         }
@@ -82,8 +111,8 @@ impl Running {
                     }
                     Next::Exit(status) => Did::Exit(status),
                 },
-                answered = &mut self.probe => {
-                    if let Some(did) = self.probed(answered) {
+                found = &mut self.probe => {
+                    if let Some(did) = self.probed(found) {
                         return did;
                     }
                 }
@@ -125,7 +154,12 @@ impl Running {
         push(&mut self.last, &line.text);
     }
 
-    fn probed(&mut self, answered: bool) -> Option<Did> {
+    fn probed(&mut self, found: Option<Upstream>) -> Option<Did> {
+        let answered = found.is_some_and(|found| self.is_taken(found));
+        let moved = answered && found != self.upstream;
+        if answered {
+            self.upstream = found;
+        }
         let ran = self.started.elapsed();
         let Limits { start_grace, probe_interval, probe_timeout, probes_missed, .. } = self.limits;
         let first = answered && !self.ready;
@@ -134,18 +168,39 @@ impl Running {
         let (delay, patience) = if self.ready {
             (probe_interval, probe_timeout)
         } else {
-            let delay = if ran < SLOW { FIRST_PROBES } else { LATER_PROBES };
+            let first = match self.placement {
+                Placement::PreviewPort(_) => FIRST_PROBES,
+                Placement::BehindProxy { .. } => FIRST_SEARCHES,
+            };
+            let delay = if ran < SLOW { first } else { LATER_PROBES };
             (delay, probe_timeout.min(start_grace.saturating_sub(ran)))
         };
-        self.probe = next_probe(delay, self.port, patience);
+        let named = self.last.iter().rev().filter_map(|line| named_port(line)).collect();
+        let target = Target { leader: self.process.id(), port: self.port, placement: self.placement, named };
+        self.probe = next_probe(delay, target, patience);
         if first {
             Some(Did::Ready(ran))
         } else if self.ready && self.missed >= probes_missed {
             Some(Did::Hang(format!("{} probes in a row went without an HTTP answer", self.missed)))
         } else if !self.ready && ran >= start_grace {
             Some(Did::Hang(self.never_answered()))
+        } else if moved {
+            Some(Did::Moved)
         } else {
             None
+        }
+    }
+
+    /// Whether an answer counts. Behind a proxy, one that is not a page waits a moment for a page to appear.
+    fn is_taken(&mut self, found: Upstream) -> bool {
+        match self.placement {
+            Placement::PreviewPort(_) => true,
+            Placement::BehindProxy { .. } if found.answer == RootAnswer::Page => true,
+            Placement::BehindProxy { .. } if self.ready => {
+                // A page that does not answer for a moment is not replaced by the API beside it.
+                self.upstream.is_none_or(|known| known.address == found.address || known.answer < RootAnswer::Page)
+            }
+            Placement::BehindProxy { .. } => self.first_answer.get_or_insert_with(Instant::now).elapsed() >= PAGE_WAIT,
         }
     }
 
@@ -153,7 +208,10 @@ impl Running {
         let grace = self.limits.start_grace.as_secs();
         let other = self.last.iter().rev().find_map(|line| named_port(line)).filter(|other| *other != self.port);
         let hint = other.map(|other| format!("; it says that it listens on port {other}")).unwrap_or_default();
-        format!("no HTTP answer on port {} within {grace} s{hint}", self.port)
+        match self.placement {
+            Placement::PreviewPort(port) => format!("no HTTP answer on port {port} within {grace} s{hint}"),
+            Placement::BehindProxy { .. } => format!("no HTTP answer on any port of it within {grace} s{hint}"),
+        }
     }
 }
 
@@ -178,10 +236,36 @@ fn push(last: &mut VecDeque<String>, text: &str) {
     last.push_back(text.to_owned());
 }
 
-fn next_probe(delay: Duration, port: u16, patience: Duration) -> Pin<Box<dyn Future<Output = bool> + Send>> {
+/// What is asked.
+struct Target {
+    leader: u32,
+    port: u16,
+    placement: Placement,
+    /// Ports that it printed, the last one first.
+    named: Vec<u16>,
+}
+
+impl Target {
+    /// The port that it was given, then what it printed, then the others that it listens on.
+    fn candidates(&self) -> Vec<SocketAddr> {
+        let given = probe::loopback(self.port);
+        let Placement::BehindProxy { .. } = self.placement else { return given.to_vec() };
+        #[cfg(target_os = "linux")]
+        {
+            let mut found = super::sockets::listening(self.leader);
+            let named = |port| self.named.iter().position(|named| *named == port).unwrap_or(usize::MAX);
+            found.sort_by_key(|address| (address.port() != self.port, named(address.port())));
+            found
+        }
+        #[cfg(not(target_os = "linux"))]
+        given.into_iter().chain(self.named.iter().flat_map(|port| probe::loopback(*port))).collect()
+    }
+}
+
+fn next_probe(delay: Duration, target: Target, patience: Duration) -> Probe {
     Box::pin(async move {
         sleep(delay).await;
-        probe::answers(port, patience).await
+        probe::best(target.candidates(), patience).await
     })
 }
 

@@ -13,8 +13,8 @@ use super::diagnosis::Diagnosis;
 use super::plan::{Plan, plan};
 use super::running::{Did, Running, hurried};
 use super::{
-    Asked, Config, DevServerEvent, DevServerStatus, LastExit, PlanError, Reason, Shared, Source, StateName, Work,
-    probe, project,
+    Asked, Config, DevServerEvent, DevServerStatus, LastExit, Placement, PlanError, Reason, Shared, Source, StateName,
+    Work, probe, project,
 };
 use crate::clock::unix_ms;
 use crate::dependencies::{InstallError, Installed, Need, look};
@@ -46,6 +46,8 @@ pub(super) struct Supervisor {
     last_exit: Option<LastExit>,
     starts: u64,
     boot: Boot,
+    /// The port that a dev server behind a proxy was last given.
+    given_port: Option<u16>,
 }
 
 #[derive(Debug)]
@@ -98,6 +100,7 @@ impl Supervisor {
             last_exit: None,
             starts: 0,
             boot: Boot::default(),
+            given_port: None,
         }
     }
 
@@ -202,7 +205,11 @@ impl Supervisor {
     }
 
     async fn start(&mut self, app_dir: &Path, anew: bool) {
-        let plan = match plan(&self.config, app_dir) {
+        let port = match self.choose_port().await {
+            Ok(port) => port,
+            Err(fault) => return self.cannot(fault),
+        };
+        let plan = match plan(&self.config, port, app_dir) {
             Ok(plan) => plan,
             Err(error) => return self.cannot(from_plan(&error)),
         };
@@ -213,11 +220,30 @@ impl Supervisor {
             }
             self.end_running("stopped to be started anew").await;
         }
-        self.spawn(plan).await;
+        self.spawn(plan, port).await;
     }
 
-    async fn spawn(&mut self, plan: Plan) {
-        let port = self.config.port;
+    /// The port that the dev server is given. One that was chosen is kept while it is free.
+    async fn choose_port(&mut self) -> Result<u16, Diagnosis> {
+        let port = match (self.config.placement, self.given_port) {
+            (Placement::PreviewPort(port) | Placement::BehindProxy { port: Some(port) }, _) => return Ok(port),
+            (Placement::BehindProxy { port: None }, Some(port)) => {
+                if matches!(self.state, State::Running(_)) || !probe::taken(port).await {
+                    return Ok(port);
+                }
+                probe::free_port()
+            }
+            (Placement::BehindProxy { port: None }, None) => probe::free_port(),
+        };
+        let port = port.map_err(|error| Diagnosis {
+            reason: Reason::PortInUse,
+            detail: format!("cannot find a free port for the dev server: {error}"),
+        })?;
+        self.given_port = Some(port);
+        Ok(port)
+    }
+
+    async fn spawn(&mut self, plan: Plan, port: u16) {
         if probe::taken(port).await {
             let detail = format!("port {port} is already in use by another program");
             return self.failed_to_start(Diagnosis { reason: Reason::PortInUse, detail });
@@ -228,7 +254,7 @@ impl Supervisor {
             Ok(process) => {
                 self.boot.spawned();
                 self.starts += 1;
-                let running = Running::new(process, text.clone(), identity, vite, &self.config);
+                let running = Running::new(process, text.clone(), identity, vite, port, &self.config);
                 self.event(DevServerEvent::Started { pid: running.id(), command: text });
                 self.state = State::Running(Box::new(running));
             }
@@ -290,11 +316,12 @@ impl Supervisor {
             State::Down => StateName::GaveUp,
             State::Stopped => StateName::Stopped,
         };
-        let mut status = self.shared.status.lock().expect("no panic while held");
+        let before = self.shared.status.borrow().clone();
         let since_unix_ms =
-            if status.state == state && status.since_unix_ms != 0 { status.since_unix_ms } else { unix_ms() };
-        *status = DevServerStatus {
+            if before.state == state && before.since_unix_ms != 0 { before.since_unix_ms } else { unix_ms() };
+        let status = DevServerStatus {
             state,
+            upstream: running.and_then(|running| running.upstream),
             pid: running.map(|running| running.id()),
             restarts: self.starts.saturating_sub(1),
             installing: self.install.is_some(),
@@ -305,6 +332,9 @@ impl Supervisor {
             since_unix_ms,
             first_start_ms: self.boot.took.map(|took| took.as_millis() as u64),
         };
+        if status != before {
+            self.shared.status.send_replace(status);
+        }
     }
 }
 

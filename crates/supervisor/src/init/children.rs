@@ -69,6 +69,7 @@ pub(crate) fn is_known(pid: i32) -> bool {
 }
 
 /// Reaps what has ended; true where there may be more.
+#[expect(clippy::disallowed_methods, reason = "the one place that waits for children")]
 pub(super) fn reap() -> bool {
     let mut awaited = lock();
     for _ in 0..BATCH {

@@ -43,6 +43,7 @@ impl Command {
         self.program.to_string_lossy().into_owned()
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the one place where a child is made")]
     pub(crate) fn into_std(self) -> std::process::Command {
         let mut command = std::process::Command::new(&self.program);
         command.args(&self.args).current_dir(&self.dir).env_clear().envs(self.environment.iter());

@@ -74,6 +74,11 @@ impl Environment {
         self.0.insert(name.into(), value.into());
     }
 
+    /// Removes one, where it is there.
+    pub fn unset(&mut self, name: &str) {
+        self.0.remove(OsStr::new(name));
+    }
+
     /// Sets one that is not there yet.
     pub fn set_default(&mut self, name: impl Into<OsString>, value: impl Into<OsString>) {
         self.0.entry(name.into()).or_insert_with(|| value.into());

@@ -1,37 +1,35 @@
+//! Judging events: old, the next one, one that comes too early, or one without a revision.
+
 use bytes::Bytes;
 
-use super::Replica;
-use crate::change::{Change, Entry, EntryKind};
-use crate::cx::{Cx, Signal};
-use crate::table::{Row, RowState};
-use crate::wish::Origin;
-use crate::{Content, ContentHash, Revision, Time};
+use super::active::ActiveReplica;
+use super::pending_write::{GroupKind, Origin};
+use crate::context::Context;
+use crate::files::table::{Row, RowState};
+use crate::wire::event_payload::{Change, Entry, EntryKind};
+use crate::{CatchUpCause, Content, ContentHash, RejectReason, Revision, SkipReason, Time};
 
-impl Replica {
-    /// Judges a change: old, next, from the future, or without a revision.
-    pub(super) fn on_change(&mut self, cx: &mut Cx, change: Change, received: Time) {
-        if !self.hydrated {
-            return self.hold(cx, change, received);
-        }
-        if self.older.is_some() {
+impl ActiveReplica {
+    pub(super) fn on_change(&mut self, cx: &mut Context, change: Change, received: Time) {
+        if self.legacy.is_some() {
             return self.accept_by_version(cx, change, received);
         }
-        let Some(revision) = change.revision else { return self.provisional(cx, change, received) };
+        let Some(revision) = change.revision else { return self.on_provisional(cx, change, received) };
         if revision <= self.known {
-            return cx.skipped("old");
+            return cx.skipped(SkipReason::Old);
         }
         if revision > self.known.saturating_add(1) {
             self.hold(cx, change, received);
-            return self.wish_catch_up(cx.now, "gap");
+            return self.schedule_catch_up(cx.now, CatchUpCause::Gap);
         }
         self.accept_next(cx, change, revision, received);
         self.drain_held(cx);
     }
 
-    fn accept_next(&mut self, cx: &mut Cx, change: Change, revision: Revision, received: Time) {
+    fn accept_next(&mut self, cx: &mut Context, change: Change, revision: Revision, received: Time) {
         if change.partial || !change.entries.iter().all(is_whole) {
-            cx.skipped("incomplete");
-            return self.wish_catch_up(cx.now, "incomplete_event");
+            cx.skipped(SkipReason::Incomplete);
+            return self.schedule_catch_up(cx.now, CatchUpCause::IncompleteEvent);
         }
         self.known = revision;
         self.head = self.head.max(Some(revision));
@@ -51,16 +49,16 @@ impl Replica {
         );
     }
 
-    /// Puts the rows of a change that `judge` finds newer, then lets the disk follow.
+    /// Puts the rows of a change into the table where `judge` returns one, and makes them the disk's targets.
     pub(super) fn apply(
         &mut self,
-        cx: &mut Cx,
+        cx: &mut Context,
         change: Change,
         received: Time,
         judge: impl Fn(&Entry, Option<&Row>) -> Option<Row>,
         revision: Option<Revision>,
     ) {
-        let group = change.bulk.then(|| self.disk.group(cx.now, revision.or(change.revision), true));
+        let group = change.bulk.then(|| self.disk.open_group(cx.now, revision.or(change.revision), GroupKind::Bulk));
         let origin = Origin { received, sent_at_ms: change.sent_at_ms, group };
         for entry in change.entries {
             let Some(row) = judge(&entry, self.table.get(&entry.path)) else { continue };
@@ -74,30 +72,30 @@ impl Replica {
             self.follow_row(cx, &entry.path, content, origin);
         }
         if let Some(group) = group {
-            self.disk.end_group(group);
+            self.disk.close_group(group);
         }
     }
 
-    /// Keeps a change until it can be judged. When too much is kept all of it is forgotten and read instead.
-    pub(super) fn hold(&mut self, cx: &mut Cx, change: Change, received: Time) {
+    /// Holds a change until it can be judged. Where too many are held, all are dropped and read instead.
+    pub(super) fn hold(&mut self, cx: &mut Context, change: Change, received: Time) {
         if !self.held.hold(change, received) {
-            cx.skipped("held_too_many");
-            self.wish_catch_up(cx.now, "held_too_many");
+            cx.skipped(SkipReason::HeldTooMany);
+            self.schedule_catch_up(cx.now, CatchUpCause::HeldTooMany);
         }
     }
 
-    /// Judges what is held, as far as it goes without a hole.
-    pub(super) fn drain_held(&mut self, cx: &mut Cx) {
-        for event in self.held.take_others() {
+    /// Judges the held events, up to the first gap.
+    pub(super) fn drain_held(&mut self, cx: &mut Context) {
+        for event in self.held.take_without_revision() {
             self.on_change(cx, event.change, event.received);
         }
-        while let Some((revision, _)) = self.held.first().filter(|_| self.hydrated) {
+        while let Some((revision, _)) = self.held.first() {
             if revision > self.known.saturating_add(1) {
                 break;
             }
             let Some(event) = self.held.take_first() else { break };
             if revision <= self.known {
-                cx.skipped("old");
+                cx.skipped(SkipReason::Old);
                 continue;
             }
             self.accept_next(cx, event.change, revision, event.received);
@@ -105,34 +103,30 @@ impl Replica {
                 break;
             }
         }
-        if self.held.first().is_some() && self.catch_up.is_none() && self.wished.is_none() {
-            self.wish_catch_up(cx.now, "gap");
+        let is_reading = self.catch_ups.running.is_some() || self.catch_ups.scheduled.is_some();
+        if self.held.first().is_some() && !is_reading {
+            self.schedule_catch_up(cx.now, CatchUpCause::Gap);
         }
     }
 
-    /// After a catch-up: what it should have closed and did not is dropped.
-    pub(super) fn drop_unreachable(&mut self, cx: &mut Cx) {
+    /// After a catch-up: drops the held events whose gap it should have closed and did not.
+    pub(super) fn drop_unreachable(&mut self, cx: &mut Context) {
         while let Some((revision, true)) = self.held.first() {
             if revision <= self.known.saturating_add(1) {
                 break;
             }
             self.held.take_first();
-            cx.skipped("unreachable");
+            cx.skipped(SkipReason::Unreachable);
         }
-    }
-
-    /// The database is ahead and the channel silent.
-    pub(super) fn deaf(&mut self, cx: &mut Cx) {
-        cx.signal(Signal::Deaf);
     }
 }
 
-/// An entry that can become a row: a delete with its version, an update with version and hash.
+/// Whether an entry can become a row: a delete with its version, an update with version and hash.
 fn is_whole(entry: &Entry) -> bool {
     entry.version.is_some() && !matches!(entry.kind, EntryKind::Update { hash: None, .. })
 }
 
-/// The row that an entry makes, where it has what a row needs.
+/// The row that an entry becomes, where it has everything that a row needs.
 pub(super) fn row_of(entry: &Entry, revision: Revision) -> Option<Row> {
     let state = match &entry.kind {
         EntryKind::Delete => RowState::Tombstone,
@@ -141,12 +135,13 @@ pub(super) fn row_of(entry: &Entry, revision: Revision) -> Option<Row> {
     Some(Row { version: Some(entry.version?), revision, state })
 }
 
-/// The content, if it hashes to what it should.
-pub(super) fn verified(cx: &mut Cx, path: &str, content: Bytes, hash: &ContentHash) -> Option<Bytes> {
+/// The content, if it has this hash.
+pub(super) fn verified(cx: &mut Context, path: &str, content: Bytes, hash: &ContentHash) -> Option<Bytes> {
     let got = ContentHash::of(&content);
     if got == *hash {
         return Some(content);
     }
-    cx.rejected("content_hash", format!("{path}: the content of an event hashes to {got}, not to {hash}"));
+    let detail = format!("{path}: the content of an event hashes to {got}, not to {hash}");
+    cx.rejected(RejectReason::ContentHash, detail);
     None
 }

@@ -1,254 +1,312 @@
+//! Reading what was missed: one catch-up runs at a time, page by page.
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::reads::describe;
-use super::{Purpose, Replica};
-use crate::answer::{Changes, Listed};
-use crate::backoff::Backoff;
-use crate::cx::{Cx, clip};
-use crate::table::Row;
-use crate::wish::Origin;
-use crate::{Answer, Content, Event, Read, ReadError, ReadId, Reason, Revision, Time};
+use super::active::ActiveReplica;
+use super::pending_write::{GroupKind, Origin};
+use super::reads::{ReadFailure, ReadPurpose};
+use crate::context::{Context, clip};
+use crate::files::table::Row;
+use crate::time::{Timer, TimerReason};
+use crate::wire::answer::{Changes, Listed, read_current_files};
+use crate::{
+    Answer, Backoff, CatchUpCause, Content, DegradedReason, Event, Output, Read, ReadError, ReadId, RejectReason,
+    Revision, Time,
+};
 
-/// Rows asked for in one page with content; the database ends a page earlier at 1 MB.
+/// Rows of one page with content; the database ends a page earlier at 1 MB.
 const PAGE_ROWS: u32 = 1_000;
-/// Rows asked for in one page without content.
+/// Rows of one page without content.
 const PAGE_ROWS_BARE: u32 = 10_000;
-/// More pages than any project has: whoever sends more does not end.
+/// More pages than any project has: a listing with more does not end.
 pub(super) const MAX_PAGES: u32 = 10_000;
 /// More paths than any project has, over all pages.
 pub(super) const MAX_ROWS: usize = 500_000;
-/// Waits between attempts of a read.
+/// Waits between attempts at a page.
 const RETRY_LEAST: Duration = Duration::from_millis(100);
 const RETRY_BASE: Duration = Duration::from_millis(500);
 const RETRY_CAP: Duration = Duration::from_secs(30);
 /// Failures in a row after which reads count as failing.
 const FAILING_AFTER: u32 = 2;
 
-pub(super) fn backoff() -> Backoff {
-    Backoff::new(RETRY_LEAST, RETRY_BASE, RETRY_CAP)
+/// The catch-up that runs, and the one that is to follow.
+#[derive(Debug)]
+pub(super) struct CatchUps {
+    pub running: Option<RunningCatchUp>,
+    pub scheduled: Option<ScheduledCatchUp>,
+    pub backoff: Backoff,
 }
 
-/// A catch-up under way: one runs at a time.
+/// A catch-up that is to begin.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ScheduledCatchUp {
+    pub at: Time,
+    /// The first cause of it.
+    pub cause: CatchUpCause,
+}
+
+/// A catch-up that has begun.
 #[derive(Debug)]
-pub(super) struct CatchUp {
-    pub cause: &'static str,
-    pub kind: Kind,
+pub(super) struct RunningCatchUp {
+    pub cause: CatchUpCause,
+    pub listing: Listing,
+    /// The known revision when it began.
     pub from: Revision,
-    /// The next page begins above it.
+    /// The next page begins above this revision.
     pub since: Revision,
     pub started: Time,
     pub pages: u32,
     pub rows: usize,
-    /// An answer that removes over half of the owned files was asked for again: obey now.
-    pub confirming: bool,
+    pub confirmation: Confirmation,
     /// The page that is under way.
     pub read: Option<ReadId>,
-    /// When the next page is to be asked for.
-    pub at: Time,
+    /// When the next page is to be sent for.
+    pub next_page_at: Time,
 }
 
+/// Whether an answer that removes over half of the owned files is obeyed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Confirmation {
+    /// It is asked for a second time first.
+    Needed,
+    /// This is the second time.
+    Given,
+}
+
+/// What is being listed.
 #[derive(Debug)]
-pub(super) enum Kind {
-    /// What is above the known revision.
+pub(super) enum Listing {
+    /// The rows above the known revision.
     Changes,
-    /// The full state, from 0: what is not named is gone. A repair looks at rows only when all are there.
-    Full { named: BTreeMap<String, Row>, repair: bool },
+    /// The full state, from revision 0: what is not listed is gone. A repair uses the rows only when all are there.
+    Full { listed: BTreeMap<String, Row>, mode: FullMode },
     /// `list_current_files`, after this path.
-    Older { named: BTreeMap<String, Row>, after: String },
+    Legacy { listed: BTreeMap<String, Row>, after: String },
 }
 
-impl CatchUp {
-    /// The network may have come back: do not wait any longer.
-    pub fn hurry(&mut self, now: Time) {
-        self.at = self.at.min(now);
+/// When the rows of a full listing are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FullMode {
+    /// As each page arrives.
+    First,
+    /// When all pages have arrived: the table is compared with them.
+    Repair,
+}
+
+impl Listing {
+    pub fn full(mode: FullMode) -> Listing {
+        Listing::Full { listed: BTreeMap::new(), mode }
+    }
+
+    pub fn legacy() -> Listing {
+        Listing::Legacy { listed: BTreeMap::new(), after: String::new() }
     }
 }
 
-impl Replica {
+impl CatchUps {
+    pub fn new() -> CatchUps {
+        let backoff = Backoff::new(RETRY_LEAST, RETRY_BASE, RETRY_CAP);
+        CatchUps { running: None, scheduled: None, backoff }
+    }
+
+    pub fn deadline(&self) -> Option<Timer> {
+        let at = match &self.running {
+            Some(running) => running.read.is_none().then_some(running.next_page_at),
+            None => self.scheduled.map(|scheduled| scheduled.at),
+        };
+        at.map(|at| TimerReason::CatchUp.at(at))
+    }
+}
+
+impl RunningCatchUp {
+    /// Ends the wait for the next attempt: the network may be back.
+    pub fn hurry(&mut self, now: Time) {
+        self.next_page_at = self.next_page_at.min(now);
+    }
+}
+
+impl ActiveReplica {
     /// Begins a catch-up now, or makes sure that another follows the one whose read is under way.
-    pub(super) fn start_catch_up(&mut self, cx: &mut Cx, cause: &'static str) {
-        self.wish_catch_up(cx.now, cause);
-        if let Some(catch_up) = &mut self.catch_up {
-            catch_up.hurry(cx.now);
+    pub(super) fn start_catch_up(&mut self, cx: &mut Context, cause: CatchUpCause) {
+        self.schedule_catch_up(cx.now, cause);
+        if let Some(running) = self.running_catch_up() {
+            running.hurry(cx.now);
         }
         self.tick_catch_up(cx);
     }
 
-    /// Wishes for a catch-up at `at`, or earlier where one is wished already.
-    pub(super) fn wish_catch_up(&mut self, at: Time, cause: &'static str) {
-        if self.live && self.wished.is_none_or(|(wished, _)| at < wished) {
-            self.wished = Some((at, cause));
+    /// Schedules a catch-up at `at`, where none is scheduled earlier.
+    pub(super) fn schedule_catch_up(&mut self, at: Time, cause: CatchUpCause) {
+        let is_earlier = self.catch_ups.scheduled.is_none_or(|scheduled| at < scheduled.at);
+        if self.settings.has_database && is_earlier {
+            self.catch_ups.scheduled = Some(ScheduledCatchUp { at, cause });
         }
     }
 
-    pub(super) fn catch_up_deadline(&self) -> Option<Time> {
-        match &self.catch_up {
-            Some(catch_up) => catch_up.read.is_none().then_some(catch_up.at),
-            None => self.wished.map(|(at, _)| at),
-        }
-    }
-
-    pub(super) fn tick_catch_up(&mut self, cx: &mut Cx) {
-        if !self.hydrated {
-            return;
-        }
-        if self.catch_up.is_none() {
-            let Some((_, cause)) = self.wished.filter(|(at, _)| *at <= cx.now) else { return };
-            let kind = match (&self.older, self.known) {
-                (Some(_), _) => Kind::Older { named: BTreeMap::new(), after: String::new() },
-                (None, 0) => Kind::Full { named: BTreeMap::new(), repair: false },
-                (None, _) => Kind::Changes,
+    pub(super) fn tick_catch_up(&mut self, cx: &mut Context) {
+        if self.catch_ups.running.is_none() {
+            let Some(scheduled) = self.catch_ups.scheduled.filter(|scheduled| scheduled.at <= cx.now) else { return };
+            let listing = match (&self.legacy, self.known) {
+                (Some(_), _) => Listing::legacy(),
+                (None, 0) => Listing::full(FullMode::First),
+                (None, _) => Listing::Changes,
             };
-            self.begin(cx, cause, kind, false);
+            self.begin(cx, scheduled.cause, listing, Confirmation::Needed);
         }
         self.send_page(cx);
     }
 
-    pub(super) fn begin(&mut self, cx: &mut Cx, cause: &'static str, kind: Kind, confirming: bool) {
-        let since = if let Kind::Changes = kind { self.known } else { 0 };
-        self.catch_up = Some(CatchUp {
+    pub(super) fn begin(
+        &mut self,
+        cx: &mut Context,
+        cause: CatchUpCause,
+        listing: Listing,
+        confirmation: Confirmation,
+    ) {
+        let since = if let Listing::Changes = listing { self.known } else { 0 };
+        self.catch_ups.running = Some(RunningCatchUp {
             cause,
-            kind,
+            listing,
             from: self.known,
             since,
             started: cx.now,
             pages: 0,
             rows: 0,
-            confirming,
+            confirmation,
             read: None,
-            at: cx.now,
+            next_page_at: cx.now,
         });
     }
 
-    pub(super) fn send_page(&mut self, cx: &mut Cx) {
-        let Some(catch_up) = self.catch_up.as_ref().filter(|c| c.read.is_none() && c.at <= cx.now) else { return };
-        // Without a snapshot there is nothing yet that content could be compared with.
-        let bare = match &catch_up.kind {
-            Kind::Full { repair, .. } => *repair || self.disk.owned() > 0,
-            _ => false,
+    pub(super) fn send_page(&mut self, cx: &mut Context) {
+        let is_due = |running: &&RunningCatchUp| running.read.is_none() && running.next_page_at <= cx.now;
+        let Some(running) = self.catch_ups.running.as_ref().filter(is_due) else { return };
+        // Without a snapshot there is no file yet whose content could be compared.
+        let without_content = match &running.listing {
+            Listing::Full { mode, .. } => *mode == FullMode::Repair || self.disk.owned() > 0,
+            Listing::Changes | Listing::Legacy { .. } => false,
         };
-        let read = match &catch_up.kind {
-            Kind::Older { after, .. } => Read::CurrentFiles { after: after.clone() },
-            _ => Read::Changes {
-                since: catch_up.since,
-                max_rows: if bare { PAGE_ROWS_BARE } else { PAGE_ROWS },
-                with_content: !bare,
+        let read = match &running.listing {
+            Listing::Legacy { after, .. } => Read::CurrentFiles { after: after.clone() },
+            Listing::Changes | Listing::Full { .. } => Read::Changes {
+                since: running.since,
+                max_rows: if without_content { PAGE_ROWS_BARE } else { PAGE_ROWS },
+                with_content: !without_content,
             },
         };
-        let id = self.ask(cx, read, Purpose::CatchUp);
-        if let Some(catch_up) = &mut self.catch_up {
-            catch_up.read = Some(id);
+        // The answer covers every catch-up that is due by now. A later page of the legacy listing does not: it says
+        // nothing about the paths before it.
+        let covers_scheduled = match &running.listing {
+            Listing::Legacy { after, .. } => after.is_empty(),
+            Listing::Changes | Listing::Full { .. } => true,
+        };
+        let id = self.send_read(cx, read, ReadPurpose::CatchUp);
+        if let Some(running) = self.running_catch_up() {
+            running.read = Some(id);
         }
-        // The answer covers whatever is wished for by now; but a later page of the older listing says nothing of the
-        // paths before it.
-        let covers = self.catch_up.as_ref().is_none_or(|catch_up| match &catch_up.kind {
-            Kind::Older { after, .. } => after.is_empty(),
-            Kind::Changes | Kind::Full { .. } => true,
-        });
-        self.wished = self.wished.filter(|(at, _)| !covers || *at > cx.now);
+        self.catch_ups.scheduled =
+            self.catch_ups.scheduled.filter(|scheduled| !covers_scheduled || scheduled.at > cx.now);
         self.held.read_sent();
     }
 
-    pub(super) fn on_page(&mut self, cx: &mut Cx, id: ReadId, result: Result<Answer, ReadError>) {
-        let Some(catch_up) = self.catch_up.as_mut().filter(|catch_up| catch_up.read == Some(id)) else { return };
-        catch_up.read = None;
+    pub(super) fn on_page(&mut self, cx: &mut Context, id: ReadId, result: Result<Answer, ReadError>) {
+        let Some(running) = self.catch_ups.running.as_mut().filter(|running| running.read == Some(id)) else { return };
+        running.read = None;
         let json = match result {
             Ok(Answer::Json(json)) => json,
             Ok(Answer::Staged(stage)) => {
-                cx.outputs.push_back(crate::Output::Discard(stage));
-                return self.page_failed(cx, "an object came for a listing".into(), None);
+                cx.outputs.push_back(Output::Discard(stage));
+                return self.page_failed(cx, ReadFailure::new("the answer of a listing is a stored object"));
             }
-            Err(ReadError::NoSuchFunction) if !matches!(catch_up.kind, Kind::Older { .. }) => {
-                return self.found_older(cx);
+            Err(ReadError::NoSuchFunction) if !matches!(running.listing, Listing::Legacy { .. }) => {
+                return self.found_legacy(cx);
             }
-            Err(error) => {
-                let (error, least) = describe(error);
-                return self.page_failed(cx, error, least);
-            }
+            Err(error) => return self.page_failed(cx, error.into()),
         };
-        if let Kind::Older { .. } = catch_up.kind {
-            return match crate::answer::read_current_files(&json) {
-                Ok(files) => self.on_older_page(cx, files),
-                Err(error) => self.page_failed(cx, error.to_string(), None),
+        if let Listing::Legacy { .. } = running.listing {
+            return match read_current_files(&json) {
+                Ok(files) => self.on_legacy_page(cx, files),
+                Err(error) => self.page_failed(cx, ReadFailure::new(error.to_string())),
             };
         }
         match Changes::read(&json) {
-            Ok(changes) if changes.reset && catch_up.since > 0 => self.on_reset(cx, changes),
+            Ok(changes) if changes.reset && running.since > 0 => self.on_reset(cx, changes),
             Ok(changes) => self.on_changes(cx, changes),
             Err(error) => {
-                cx.rejected("answer", &error);
-                self.page_failed(cx, error.to_string(), None);
+                cx.rejected(RejectReason::Answer, &error);
+                self.page_failed(cx, ReadFailure::new(error.to_string()));
             }
         }
     }
 
     /// The page is asked for again later.
-    pub(super) fn page_failed(&mut self, cx: &mut Cx, error: String, least: Option<Duration>) {
-        let Some(catch_up) = &mut self.catch_up else { return };
-        let retry_after = self.catch_up_backoff.next(cx.rng).max(least.unwrap_or_default());
-        catch_up.at = cx.now.after(retry_after);
-        let error = clip(error);
-        if self.catch_up_backoff.attempts() >= FAILING_AFTER {
-            cx.degrade(Reason::ReadsFailing, error.clone());
+    pub(super) fn page_failed(&mut self, cx: &mut Context, failure: ReadFailure) {
+        let retry_after = self.catch_ups.backoff.next(cx.rng).max(failure.least);
+        let attempts = self.catch_ups.backoff.attempts();
+        let Some(running) = self.running_catch_up() else { return };
+        running.next_page_at = cx.now.after(retry_after);
+        let cause = running.cause;
+        let error = clip(failure.error);
+        if attempts >= FAILING_AFTER {
+            cx.degrade(DegradedReason::ReadsFailing, error.clone());
         }
-        cx.event(Event::CatchUpFailed { cause: catch_up.cause, error, retry_after });
+        cx.event(Event::CatchUpFailed { cause, error, retry_after });
     }
 
     /// The whole catch-up begins again later.
-    pub(super) fn restart(&mut self, cx: &mut Cx, error: &str) {
-        cx.rejected("pages", error);
-        if let Some(catch_up) = &mut self.catch_up {
-            catch_up.pages = 0;
-            catch_up.rows = 0;
-            match &mut catch_up.kind {
-                Kind::Changes => catch_up.since = self.known,
-                Kind::Full { named, .. } => {
-                    named.clear();
-                    catch_up.since = 0;
+    pub(super) fn restart_catch_up(&mut self, cx: &mut Context, error: &str) {
+        cx.rejected(RejectReason::Pages, error);
+        let known = self.known;
+        if let Some(running) = self.running_catch_up() {
+            running.pages = 0;
+            running.rows = 0;
+            match &mut running.listing {
+                Listing::Changes => running.since = known,
+                Listing::Full { listed, .. } => {
+                    listed.clear();
+                    running.since = 0;
                 }
-                Kind::Older { named, after } => {
-                    named.clear();
+                Listing::Legacy { listed, after } => {
+                    listed.clear();
                     after.clear();
                 }
             }
         }
-        self.page_failed(cx, error.into(), None);
+        self.page_failed(cx, ReadFailure::new(error));
     }
 
-    fn on_changes(&mut self, cx: &mut Cx, changes: Changes) {
+    fn on_changes(&mut self, cx: &mut Context, changes: Changes) {
         let Changes { head, complete, digest, files, .. } = changes;
-        let Some(catch_up) = &mut self.catch_up else { return };
-        catch_up.pages += 1;
-        catch_up.rows += files.len();
+        let Some(running) = self.running_catch_up() else { return };
+        running.pages = running.pages.saturating_add(1);
+        running.rows = running.rows.saturating_add(files.len());
         let last = files.iter().map(|file| file.row.revision).max().unwrap_or(0);
-        if !complete && last <= catch_up.since {
-            return self.restart(cx, "a page that is not the last brings nothing further");
+        if !complete && last <= running.since {
+            return self.restart_catch_up(cx, "a page that is not the last one has no row above the page before");
         }
-        if catch_up.pages > MAX_PAGES || catch_up.rows > MAX_ROWS {
-            return self.restart(cx, "the pages do not end");
+        if running.pages > MAX_PAGES || running.rows > MAX_ROWS {
+            return self.restart_catch_up(cx, "the listing does not end");
         }
-        catch_up.since = last;
-        catch_up.at = cx.now;
-        let mut repair = false;
-        if let Kind::Full { named, repair: is_repair } = &mut catch_up.kind {
-            repair = *is_repair;
-            for file in &files {
-                named.insert(file.path.clone(), file.row);
-            }
+        running.since = last;
+        running.next_page_at = cx.now;
+        let mut used_at_once = true;
+        if let Listing::Full { listed, mode } = &mut running.listing {
+            used_at_once = *mode == FullMode::First;
+            listed.extend(files.iter().map(|file| (file.path.clone(), file.row)));
         }
-        if !repair {
+        if used_at_once {
             self.put_listed(cx, files);
         }
         if complete { self.complete(cx, head, digest) } else { self.send_page(cx) }
     }
 
-    /// Rows are facts of their own: each is taken where it is newer than what is there.
-    pub(super) fn put_listed(&mut self, cx: &mut Cx, mut files: Vec<Listed>) {
+    /// Rows are true by themselves: each is taken where it is newer than the table's.
+    pub(super) fn put_listed(&mut self, cx: &mut Context, mut files: Vec<Listed>) {
         files.sort_by_key(|file| file.row.revision);
         for change in files.chunk_by_mut(|a, b| a.row.revision == b.row.revision) {
             let revision = change.first().map(|file| file.row.revision);
-            let group = (change.len() > 1).then(|| self.disk.group(cx.now, revision, false));
+            let group = (change.len() > 1).then(|| self.disk.open_group(cx.now, revision, GroupKind::Listing));
             let origin = Origin { received: cx.now, sent_at_ms: None, group };
             for file in change {
                 if self.table.get(&file.path).is_some_and(|old| old.revision >= file.row.revision) {
@@ -262,7 +320,7 @@ impl Replica {
                 self.follow_row(cx, &file.path, content.map(Content::Bytes), origin);
             }
             if let Some(group) = group {
-                self.disk.end_group(group);
+                self.disk.close_group(group);
             }
         }
     }

@@ -1,113 +1,122 @@
-use super::{Purpose, Replica};
-use crate::answer::FileContent;
-use crate::cx::Cx;
-use crate::disk::discard;
-use crate::replica::reads::describe;
-use crate::{Answer, Content, ContentHash, Output, ProjectPath, Read, ReadError, ReadId};
+//! Fetching content that an event or a listing omitted.
+
+use super::active::ActiveReplica;
+use super::disk::{Failure, discard};
+use super::reads::{ReadFailure, ReadPurpose};
+use crate::context::Context;
+use crate::wire::answer::FileContent;
+use crate::{
+    Answer, CatchUpCause, Content, ContentHash, Output, PendingReason, ProjectPath, Read, ReadError, ReadId, SkipReason,
+};
 
 /// The most files that are fetched at a time.
 const MAX_FETCHES: usize = 8;
 
-/// Content that is on its way.
+/// Content that is being fetched.
 #[derive(Debug)]
 pub(super) struct Fetch {
     path: ProjectPath,
-    kind: Kind,
+    source: ContentSource,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Kind {
+enum ContentSource {
     /// `get_project_file`.
-    File,
+    Row,
     /// The object in storage.
-    Asset,
-    /// The row of the older listing.
-    Current,
+    Object,
+    /// The row of the legacy listing.
+    LegacyRow,
 }
 
-impl Replica {
-    /// Asks for the content that wishes lack.
-    pub(super) fn fetch(&mut self, cx: &mut Cx) {
-        let under_way = self.reads.values().filter(|(purpose, _)| matches!(purpose, Purpose::Fetch(_))).count();
-        let free = MAX_FETCHES.saturating_sub(under_way);
-        if free == 0 || !self.live {
+impl ActiveReplica {
+    /// Sends for the content that pending writes lack.
+    pub(super) fn fetch(&mut self, cx: &mut Context) {
+        let free = MAX_FETCHES.saturating_sub(self.reads.fetches());
+        if free == 0 || !self.settings.has_database {
             return;
         }
-        for path in self.disk.hungry(cx.now, free) {
-            let Some(pending) = self.disk.wanted(&path) else { continue };
-            let Some(hash) = pending.want.hash else { continue };
+        for path in self.disk.needs_content(cx.now, free) {
+            let Some(pending) = self.disk.pending(&path) else { continue };
+            let Some(hash) = pending.target.hash else { continue };
             let name = path.as_str().to_owned();
-            let (read, kind) = match pending.want.version {
-                _ if pending.in_storage => (Read::Asset { hash, size: pending.want.size }, Kind::Asset),
-                Some(version) if self.older.is_none() => (Read::File { path: name, version }, Kind::File),
-                _ => (Read::CurrentFile { path: name }, Kind::Current),
+            let (read, source) = match pending.target.version {
+                _ if pending.in_storage => (Read::Asset { hash, size: pending.target.size }, ContentSource::Object),
+                Some(version) if self.legacy.is_none() => (Read::File { path: name, version }, ContentSource::Row),
+                _ => (Read::CurrentFile { path: name }, ContentSource::LegacyRow),
             };
-            let id = self.ask(cx, read, Purpose::Fetch(Fetch { path: path.clone(), kind }));
-            self.disk.asked(&path, id);
+            let id = self.send_read(cx, read, ReadPurpose::Fetch(Fetch { path: path.clone(), source }));
+            self.disk.content_requested(&path, id);
         }
     }
 
-    pub(super) fn on_fetched(&mut self, cx: &mut Cx, id: ReadId, fetch: Fetch, result: Result<Answer, ReadError>) {
-        let Fetch { path, kind } = fetch;
-        let wanted = self.disk.asker(&path, id).and_then(|pending| pending.want.hash);
-        let Some(hash) = wanted else {
-            // The row changed meanwhile: what came is of no use.
+    pub(super) fn on_fetched(&mut self, cx: &mut Context, id: ReadId, fetch: Fetch, result: Result<Answer, ReadError>) {
+        let Fetch { path, source } = fetch;
+        let Some(hash) = self.disk.requested_by(&path, id).and_then(|pending| pending.target.hash) else {
+            // The row changed meanwhile: the content is not needed any more.
             if let Ok(Answer::Staged(stage)) = result {
                 cx.outputs.push_back(Output::Discard(stage));
             }
             return;
         };
-        match (kind, result) {
-            (Kind::Asset, Ok(Answer::Staged(stage))) => self.disk.feed(&path, Content::Staged(stage)),
-            (Kind::File, Ok(Answer::Json(json))) => match FileContent::read(&json, path.as_str()) {
+        match (source, result) {
+            (ContentSource::Object, Ok(Answer::Staged(stage))) => {
+                self.disk.supply_content(&path, Content::Staged(stage));
+            }
+            (ContentSource::Row, Ok(Answer::Json(json))) => match FileContent::read(&json, path.as_str()) {
                 Ok(file) => self.fetched(cx, &path, hash, file),
-                Err(error) => self.disk.trouble(cx, &path, "fetch_failed", error.to_string(), None),
+                Err(error) => self.fetch_failed(cx, &path, ReadFailure::new(error.to_string())),
             },
-            (Kind::Current, Ok(Answer::Json(json))) => match FileContent::read_current(&json, path.as_str()) {
-                Ok(Some(file)) => self.fetched(cx, &path, hash, file),
-                Ok(None) => self.gone(cx, &path),
-                Err(error) => self.disk.trouble(cx, &path, "fetch_failed", error.to_string(), None),
-            },
+            (ContentSource::LegacyRow, Ok(Answer::Json(json))) => {
+                match FileContent::read_current(&json, path.as_str()) {
+                    Ok(Some(file)) => self.fetched(cx, &path, hash, file),
+                    Ok(None) => self.version_gone(cx, &path),
+                    Err(error) => self.fetch_failed(cx, &path, ReadFailure::new(error.to_string())),
+                }
+            }
             (_, Ok(Answer::Staged(stage))) => {
                 discard(cx, Content::Staged(stage));
-                self.disk.trouble(cx, &path, "fetch_failed", "an object came for a row".into(), None);
+                self.fetch_failed(cx, &path, ReadFailure::new("the answer for a row is a stored object"));
             }
-            (Kind::Asset, Ok(Answer::Json(_))) => {
-                self.disk.trouble(cx, &path, "fetch_failed", "a row came for an object".into(), None);
+            (ContentSource::Object, Ok(Answer::Json(_))) => {
+                self.fetch_failed(cx, &path, ReadFailure::new("the answer for a stored object is a row"));
             }
             (_, Err(ReadError::WrongHash { got })) => self.disk.wrong_content(cx, &path, got),
-            (Kind::File | Kind::Current, Err(ReadError::Gone)) => self.gone(cx, &path),
-            (_, Err(error)) => {
-                let (error, least) = describe(error);
-                self.disk.trouble(cx, &path, "fetch_failed", error, least);
-            }
+            (ContentSource::Row | ContentSource::LegacyRow, Err(ReadError::Gone)) => self.version_gone(cx, &path),
+            (_, Err(error)) => self.fetch_failed(cx, &path, error.into()),
         }
     }
 
-    fn fetched(&mut self, cx: &mut Cx, path: &ProjectPath, hash: ContentHash, file: FileContent) {
+    fn fetched(&mut self, cx: &mut Context, path: &ProjectPath, hash: ContentHash, file: FileContent) {
         let Some(content) = file.content else {
             if file.hash != hash {
-                return self.gone(cx, path);
+                return self.version_gone(cx, path);
             }
-            self.disk.in_storage(path);
-            return self.disk.ask_again(path);
+            self.disk.mark_in_storage(path);
+            return self.disk.request_again(path);
         };
         let got = ContentHash::of(&content);
         if got == hash {
-            return self.disk.feed(path, Content::Bytes(content));
+            return self.disk.supply_content(path, Content::Bytes(content));
         }
         if got == file.hash {
-            // The database means another content than the row that was accepted: only a comparison can tell.
-            cx.skipped("other_content");
-            self.head_poll.now(cx.now);
-            return self.gone(cx, path);
+            // The database's row has another hash than the accepted one: only a comparison can tell which is right.
+            cx.skipped(SkipReason::OtherContent);
+            self.head_poll.poll_now(cx.now);
+            return self.version_gone(cx, path);
         }
         self.disk.wrong_content(cx, path, got);
     }
 
-    /// The version is not there (any more): the table is behind.
-    fn gone(&mut self, cx: &mut Cx, path: &ProjectPath) {
-        self.disk.trouble(cx, path, "gone", "the database has this version no more".into(), None);
-        self.wish_catch_up(cx.now, "version_gone");
+    /// The version does not exist (any more): the table is behind.
+    fn version_gone(&mut self, cx: &mut Context, path: &ProjectPath) {
+        let failure = Failure::new(PendingReason::Gone, "the database does not have this version any more");
+        self.disk.record_failure(cx, path, failure);
+        self.schedule_catch_up(cx.now, CatchUpCause::VersionGone);
+    }
+
+    fn fetch_failed(&mut self, cx: &mut Context, path: &ProjectPath, failure: ReadFailure) {
+        let ReadFailure { error, least } = failure;
+        self.disk.record_failure(cx, path, Failure { reason: PendingReason::FetchFailed, error, least });
     }
 }

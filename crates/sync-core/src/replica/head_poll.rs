@@ -1,133 +1,154 @@
+//! Reading the database's head at intervals: a channel can be joined and deliver nothing.
+
 use std::time::Duration;
 
-use super::reads::describe;
-use super::state::Seen;
-use super::{Purpose, Replica};
-use crate::answer::Head;
-use crate::backoff::Backoff;
-use crate::cx::{Cx, clip, earliest};
-use crate::{Answer, Read, ReadError, Reason, Revision, Time};
+use super::active::ActiveReplica;
+use super::complete::ListingScope;
+use super::reads::{ReadFailure, ReadPurpose};
+use crate::context::{Context, Signal, clip};
+use crate::time::{Timer, TimerReason, earliest};
+use crate::wire::answer::Head;
+use crate::{Answer, Backoff, CatchUpCause, DegradedReason, Output, Read, ReadError, RejectReason, Revision, Time};
 
-/// Between two looks at the head, with jitter: the channel may be joined and yet silent.
+/// The time between two reads of the head, with jitter.
 const POLL_LEAST: Duration = Duration::from_secs(25);
 const POLL_MOST: Duration = Duration::from_secs(35);
-/// While the asking fails.
+/// Waits while the reads fail.
 const RETRY_BASE: Duration = Duration::from_secs(60);
 const RETRY_CAP: Duration = Duration::from_secs(300);
 /// A head that is still above the known revision after this time, with no event in between, was missed.
 const BEHIND_AFTER: Duration = Duration::from_secs(2);
-/// Between two full comparisons where the database has no `project_head`.
-const WITHOUT_HEAD: Duration = Duration::from_secs(300);
+/// The time between two full comparisons where the database has no `project_head`.
+const COMPARE_WITHOUT_HEAD_EVERY: Duration = Duration::from_secs(300);
 /// Failures in a row after which reads count as failing.
 const FAILING_AFTER: u32 = 2;
 
-/// Looks at the database's head from time to time.
+/// When the head is read next, and what the last read showed.
 #[derive(Debug)]
 pub(super) struct HeadPoll {
+    /// `None`: the replica does not follow a database yet.
     next: Option<Time>,
     in_flight: bool,
-    /// The head that is above ours, and when that will have lasted too long.
-    behind: Option<(Revision, Time)>,
-    /// The database has no `project_head`.
-    missing: bool,
+    behind: Option<Behind>,
+    function: HeadFunction,
     backoff: Backoff,
+}
+
+/// The head is above the known revision.
+#[derive(Debug, Clone, Copy)]
+struct Behind {
+    head: Revision,
+    /// When that has lasted for too long.
+    until: Time,
+}
+
+/// Whether the database has `project_head`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HeadFunction {
+    Present,
+    Missing,
 }
 
 impl HeadPoll {
     pub fn new() -> HeadPoll {
         let backoff = Backoff::new(POLL_LEAST, RETRY_BASE, RETRY_CAP);
-        HeadPoll { next: None, in_flight: false, behind: None, missing: false, backoff }
+        HeadPoll { next: None, in_flight: false, behind: None, function: HeadFunction::Present, backoff }
     }
 
-    pub fn schedule(&mut self, cx: &mut Cx) {
+    pub fn schedule(&mut self, cx: &mut Context) {
         self.next = Some(cx.now.after(cx.rng.between(POLL_LEAST, POLL_MOST)));
     }
 
-    /// Look at once.
-    pub fn now(&mut self, now: Time) {
+    /// Makes the next read due now.
+    pub fn poll_now(&mut self, now: Time) {
         self.next = self.next.map(|next| next.min(now));
     }
 
-    /// An event was accepted: the channel is not deaf.
+    /// An event was accepted: the channel delivers.
     pub fn accepted(&mut self, now: Time, known: Revision) {
-        self.behind = self.behind.filter(|(head, _)| *head > known).map(|(head, _)| (head, now.after(BEHIND_AFTER)));
+        let until = now.after(BEHIND_AFTER);
+        self.behind = self.behind.filter(|behind| behind.head > known).map(|behind| Behind { until, ..behind });
     }
 
     pub fn caught_up(&mut self, known: Revision) {
-        self.behind = self.behind.filter(|(head, _)| *head > known);
+        self.behind = self.behind.filter(|behind| behind.head > known);
     }
 
-    pub fn deadline(&self) -> Option<Time> {
-        earliest([self.next.filter(|_| !self.in_flight), self.behind.map(|(_, at)| at)])
+    pub fn deadline(&self) -> Option<Timer> {
+        let next = self.next.filter(|_| !self.in_flight).map(|at| TimerReason::HeadPoll.at(at));
+        earliest([next, self.behind.map(|behind| TimerReason::BehindTimeout.at(behind.until))])
     }
 }
 
-impl Replica {
-    pub(super) fn poll_head(&mut self, cx: &mut Cx) {
-        if let Some((head, _)) = self.head_poll.behind.take_if(|(_, at)| *at <= cx.now)
+impl ActiveReplica {
+    pub(super) fn poll_head(&mut self, cx: &mut Context) {
+        if let Some(Behind { head, .. }) = self.head_poll.behind.take_if(|behind| behind.until <= cx.now)
             && head > self.known
         {
-            cx.degrade(Reason::Behind, format!("the database is at {head}, known is {}", self.known));
-            self.start_catch_up(cx, "behind");
-            self.deaf(cx);
+            let detail = format!("the database is at revision {head}, known is {}", self.known);
+            cx.degrade(DegradedReason::Behind, detail);
+            self.start_catch_up(cx, CatchUpCause::Behind);
+            cx.signal(Signal::StreamStalled);
         }
         if self.head_poll.in_flight || self.head_poll.next.is_none_or(|next| next > cx.now) {
             return;
         }
-        if self.older.is_some() {
+        if self.legacy.is_some() {
             return self.head_poll.schedule(cx);
         }
-        if self.head_poll.missing {
-            self.head_poll.next = Some(cx.now.after(WITHOUT_HEAD));
-            return self.start_catch_up(cx, "compare");
+        if self.head_poll.function == HeadFunction::Missing {
+            self.head_poll.next = Some(cx.now.after(COMPARE_WITHOUT_HEAD_EVERY));
+            return self.start_catch_up(cx, CatchUpCause::Compare);
         }
         self.head_poll.in_flight = true;
-        self.ask(cx, Read::Head, Purpose::Head { known: self.known });
+        self.send_read(cx, Read::Head, ReadPurpose::Head { known: self.known });
     }
 
-    pub(super) fn on_head(&mut self, cx: &mut Cx, asked_at: Revision, result: Result<Answer, ReadError>) {
+    /// `known_then` is the revision that was known when the read was sent.
+    pub(super) fn on_head(&mut self, cx: &mut Context, known_then: Revision, result: Result<Answer, ReadError>) {
         self.head_poll.in_flight = false;
         self.head_poll.schedule(cx);
         let head = match result {
             Ok(Answer::Json(json)) => Head::read(&json).map_err(|error| {
-                cx.rejected("answer", &error);
-                (error.to_string(), None)
+                cx.rejected(RejectReason::Answer, &error);
+                ReadFailure::new(error.to_string())
             }),
             Ok(Answer::Staged(stage)) => {
-                cx.outputs.push_back(crate::Output::Discard(stage));
-                Err(("an object came for the head".into(), None))
+                cx.outputs.push_back(Output::Discard(stage));
+                Err(ReadFailure::new("the answer for the head is a stored object"))
             }
             Err(ReadError::NoSuchFunction) => {
-                self.head_poll.missing = true;
-                self.head_poll.next = Some(cx.now.after(WITHOUT_HEAD));
+                self.head_poll.function = HeadFunction::Missing;
+                self.head_poll.next = Some(cx.now.after(COMPARE_WITHOUT_HEAD_EVERY));
                 return;
             }
-            Err(error) => Err(describe(error)),
+            Err(error) => Err(error.into()),
         };
         let Head { head, digest } = match head {
             Ok(head) => head,
-            Err((error, least)) => return self.head_failed(cx, error, least),
+            Err(failure) => return self.head_failed(cx, failure),
         };
         self.head_poll.backoff.reset();
-        if self.catch_up.is_none() {
-            cx.recover(Reason::ReadsFailing);
+        if self.catch_ups.running.is_none() {
+            cx.recover(DegradedReason::ReadsFailing);
         }
         self.head = Some(head.max(self.known));
         if head > self.known {
-            self.head_poll.behind.get_or_insert((head, cx.now.after(BEHIND_AFTER))).0 = head;
-        } else if head < asked_at {
-            // Below what we knew when we asked: a restored backup. The listing says so with a reset.
-            self.start_catch_up(cx, "head_below");
-        } else if self.catch_up.is_none() {
-            self.compare_digest(cx, head, digest, Seen::Changes);
+            let until = cx.now.after(BEHIND_AFTER);
+            self.head_poll.behind.get_or_insert(Behind { head, until }).head = head;
+        } else if head < known_then {
+            // Below what was known when the read was sent: a restored backup. The listing shows that as a reset.
+            self.start_catch_up(cx, CatchUpCause::HeadBelow);
+        } else if self.catch_ups.running.is_none() {
+            self.compare_digest(cx, head, digest, ListingScope::Changes);
         }
     }
 
-    fn head_failed(&mut self, cx: &mut Cx, error: String, least: Option<Duration>) {
-        let wait = self.head_poll.backoff.next(cx.rng).max(least.unwrap_or_default());
+    fn head_failed(&mut self, cx: &mut Context, failure: ReadFailure) {
+        let wait = self.head_poll.backoff.next(cx.rng).max(failure.least);
         self.head_poll.next = Some(cx.now.after(wait));
         if self.head_poll.backoff.attempts() >= FAILING_AFTER {
-            cx.degrade(Reason::ReadsFailing, clip(error));
+            cx.degrade(DegradedReason::ReadsFailing, clip(failure.error));
         }
     }
 }

@@ -1,308 +1,237 @@
-//! The project's directory as a replica of the database's log of revisions.
+//! The project's directory as a replica of the database's sequence of revisions.
 
 mod accept;
+mod active;
 mod catch_up;
+mod complete;
+mod disk;
 mod fetch;
 mod head_poll;
-mod look;
-mod older;
+mod held_events;
+mod legacy;
+mod local_changes;
+mod observe;
+mod pending_write;
+mod pending_writes;
 mod provisional;
 mod reads;
 mod restore;
-mod state;
 
-use std::collections::BTreeMap;
+use std::time::Duration;
 
-use crate::backoff::Backoff;
-use crate::change::{Told, read_event};
-use crate::cx::{Cx, earliest};
-use crate::digest::TableDigest;
-use crate::disk::Disk;
-use crate::held::Held;
-use crate::local::LocalChanges;
-use crate::table::{Row, RowState, Table};
-use crate::wish::{Origin, Want};
-use crate::{BatchId, Content, Event, Hydration, Options, ProjectPath, Read, ReadId, Reason, Revision, Time, Written};
+use crate::context::Context;
+use crate::files::digest::TableDigest;
+use crate::time::Timer;
+use crate::wire::event_payload::{DecodedEvent, read_event};
+use crate::{
+    Answer, BatchId, Hydration, LocalChangePolicy, OpResult, Options, PendingFile, ReadError, ReadId, RejectReason,
+    Restored, Revision, Saved, SkipReason, Time,
+};
 
-use catch_up::CatchUp;
-use fetch::Fetch;
-use head_poll::HeadPoll;
-use older::Older;
-use provisional::Provisional;
+use active::ActiveReplica;
+use held_events::HeldEvents;
+pub use local_changes::LocalChange;
 
-/// What was accepted, what is on disk, and the reads that bring the two to where the database is.
+/// What was accepted, what is on disk, and the reads that bring both to the database's state.
 #[derive(Debug)]
-pub(crate) struct Replica {
-    live: bool,
-    /// The snapshot is in place.
-    hydrated: bool,
-    /// Everything up to here is accepted.
-    known: Revision,
-    /// The newest revision heard of from a read, or accepted.
-    head: Option<Revision>,
-    table: Table,
-    disk: Disk,
-    held: Held,
-    local: LocalChanges,
-    catch_up: Option<CatchUp>,
-    /// A catch-up is wished at this time, with the first cause of it.
-    wished: Option<(Time, &'static str)>,
-    catch_up_backoff: Backoff,
-    /// The head and stored digest for which a listing showed that the database's digest is wrong.
-    digest_wrong: Option<(Revision, TableDigest)>,
-    /// Head, stored digest and our own after the last listing of several pages that did not agree.
-    listed: Option<(Revision, TableDigest, TableDigest)>,
-    head_poll: HeadPoll,
-    provisional: BTreeMap<ProjectPath, Provisional>,
-    /// The database lacks the newer functions.
-    older: Option<Older>,
-    reads: BTreeMap<ReadId, (Purpose, Time)>,
-    next_read: u64,
-    /// When the newest token was taken in use: reads sent before may fail for the old one's sake.
-    token_since: Time,
-    in_sync: bool,
-    /// The directory was kept: after the first catch-up every path is compared with the table.
-    reconcile: bool,
+pub(crate) enum Replica {
+    /// The project's files are not in place yet: events are held.
+    AwaitingFiles(AwaitingFiles),
+    Active(Box<ActiveReplica>),
 }
 
-/// What a read was sent for.
-#[derive(Debug)]
-enum Purpose {
-    CatchUp,
-    Head { known: Revision },
-    Fetch(Fetch),
+#[derive(Debug, Default)]
+pub(crate) struct AwaitingFiles {
+    settings: Settings,
+    held: HeldEvents,
+    /// When the newest token was taken into use.
+    token_since: Time,
+}
+
+/// What does not change while the agent runs.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Settings {
+    /// There is a database to read.
+    has_database: bool,
+    local_changes: LocalChangePolicy,
 }
 
 impl Replica {
     pub fn new(options: &Options) -> Replica {
-        Replica {
-            live: options.live,
-            hydrated: false,
-            known: 0,
-            head: None,
-            table: Table::default(),
-            disk: Disk::default(),
-            held: Held::default(),
-            local: LocalChanges::new(options.restore_local_changes),
-            catch_up: None,
-            wished: None,
-            catch_up_backoff: catch_up::backoff(),
-            digest_wrong: None,
-            listed: None,
-            head_poll: HeadPoll::new(),
-            provisional: BTreeMap::new(),
-            older: None,
-            reads: BTreeMap::new(),
-            next_read: 1,
-            token_since: Time::default(),
-            in_sync: false,
-            reconcile: false,
-        }
+        let settings = Settings { has_database: options.live.is_some(), local_changes: options.local_changes };
+        Replica::AwaitingFiles(AwaitingFiles { settings, ..AwaitingFiles::default() })
     }
 
     /// The snapshot is in place.
-    pub fn hydrated(&mut self, cx: &mut Cx, hydration: Hydration) {
-        if std::mem::replace(&mut self.hydrated, true) {
-            return cx.skipped("hydrated_twice");
+    pub fn hydrated(&mut self, cx: &mut Context, hydration: Hydration) {
+        if let Some(active) = self.activate(cx) {
+            active.hydrated(cx, hydration);
         }
-        self.known = hydration.revision.unwrap_or(0);
-        for file in hydration.files {
-            let state = RowState::Live { hash: file.hash, size: Some(file.size) };
-            self.table.put(file.path.as_str(), Row { version: file.version, revision: self.known, state });
-            self.disk.adopt(file.path, file.hash);
-        }
-        if self.live {
-            self.start_catch_up(cx, "hydrated");
-            self.head_poll.schedule(cx);
-        }
-        self.drain_held(cx);
-        self.pump(cx);
     }
 
-    /// The channel streams (again): what was sent before is not coming.
-    pub fn streaming(&mut self, cx: &mut Cx) {
-        self.older = None;
-        if self.hydrated {
-            self.start_catch_up(cx, "joined");
+    /// The directory was kept, with the state of an earlier agent.
+    pub fn restored(&mut self, cx: &mut Context, restored: Restored) {
+        if let Some(active) = self.activate(cx) {
+            active.restored(cx, restored);
+        }
+    }
+
+    /// An active replica in place of one that awaits its files; `None`: it is active already.
+    fn activate(&mut self, cx: &mut Context) -> Option<&mut ActiveReplica> {
+        let Replica::AwaitingFiles(awaiting) = self else {
+            cx.skipped(SkipReason::HydratedTwice);
+            return None;
+        };
+        *self = Replica::Active(Box::new(ActiveReplica::new(std::mem::take(awaiting))));
+        self.active()
+    }
+
+    fn active(&mut self) -> Option<&mut ActiveReplica> {
+        match self {
+            Replica::AwaitingFiles(_) => None,
+            Replica::Active(active) => Some(active),
+        }
+    }
+
+    fn as_active(&self) -> Option<&ActiveReplica> {
+        match self {
+            Replica::AwaitingFiles(_) => None,
+            Replica::Active(active) => Some(active),
+        }
+    }
+
+    /// Events arrive (again): what was sent before will not come.
+    pub fn streaming(&mut self, cx: &mut Context) {
+        if let Some(active) = self.active() {
+            active.streaming(cx);
         }
     }
 
     /// An event of the project's topic.
-    pub fn broadcast(&mut self, cx: &mut Cx, event: &str, payload: &[u8]) {
-        match read_event(event, payload) {
-            Ok(Told::Change(change)) => self.on_change(cx, change, cx.now),
-            Ok(Told::SnapshotReady { revision }) => {
-                if revision.is_none_or(|revision| revision > self.known) {
-                    self.wish_catch_up(cx.now, "snapshot_ready");
+    pub fn broadcast(&mut self, cx: &mut Context, event: &str, payload: &[u8]) {
+        let decoded = read_event(event, payload);
+        match self {
+            Replica::AwaitingFiles(awaiting) => match decoded {
+                Ok(DecodedEvent::Change(change)) => {
+                    if !awaiting.held.hold(change, cx.now) {
+                        cx.skipped(SkipReason::HeldTooMany);
+                    }
                 }
-            }
-            Ok(Told::Unknown) => cx.skipped("unknown_event"),
-            Err(error) => {
-                cx.rejected("event", error);
-                self.wish_catch_up(cx.now, "bad_event");
-            }
+                // The files are compared with the database once they are in place.
+                Ok(DecodedEvent::SnapshotReady { .. }) => {}
+                Ok(DecodedEvent::Unknown) => cx.skipped(SkipReason::UnknownEvent),
+                Err(error) => cx.rejected(RejectReason::Event, error),
+            },
+            Replica::Active(active) => active.broadcast(cx, decoded),
         }
-        self.pump(cx);
+    }
+
+    /// A row of `project_files` changed.
+    pub fn row_changed(&mut self, cx: &mut Context, payload: &[u8]) {
+        if let Some(active) = self.active() {
+            active.row_changed(cx, payload);
+        }
+    }
+
+    /// A read ended.
+    pub fn on_read(&mut self, cx: &mut Context, id: ReadId, result: Result<Answer, ReadError>) {
+        match self {
+            Replica::AwaitingFiles(_) => reads::discard_unknown(cx, result),
+            Replica::Active(active) => active.on_read(cx, id, result),
+        }
     }
 
     /// A batch ended.
-    pub fn on_written(&mut self, cx: &mut Cx, id: BatchId, written: Vec<Written>) {
-        self.disk.written(cx, id, written);
-        self.pump(cx);
+    pub fn on_written(&mut self, cx: &mut Context, id: BatchId, results: Vec<OpResult>) {
+        match self {
+            Replica::AwaitingFiles(_) => cx.skipped(SkipReason::UnknownBatch),
+            Replica::Active(active) => active.on_written(cx, id, results),
+        }
+    }
+
+    /// Something other than the agent touched these files.
+    pub fn observed(&mut self, cx: &mut Context, files: Vec<LocalChange>) {
+        if let Some(active) = self.active() {
+            active.observed(cx, files);
+        }
+    }
+
+    /// A new token is in use: what was rejected is tried again.
+    pub fn token_renewed(&mut self, cx: &mut Context) {
+        match self {
+            Replica::AwaitingFiles(awaiting) => awaiting.token_since = cx.now,
+            Replica::Active(active) => active.token_renewed(cx),
+        }
+    }
+
+    /// Everything that waits for a later attempt is tried again: the network may be back.
+    pub fn retry_reads(&mut self, cx: &mut Context) {
+        if let Some(active) = self.active() {
+            active.retry_reads(cx);
+        }
     }
 
     /// Does what is due.
-    pub fn tick(&mut self, cx: &mut Cx) {
-        if !self.hydrated {
-            return;
+    pub fn tick(&mut self, cx: &mut Context) {
+        if let Some(active) = self.active() {
+            active.tick(cx);
         }
-        self.confirm_provisional(cx);
-        self.poll_head(cx);
-        self.tick_older(cx);
-        self.tick_catch_up(cx);
-        self.restore_local(cx);
-        self.pump(cx);
     }
 
-    pub fn deadline(&self) -> Option<Time> {
-        if !self.hydrated {
-            return None;
-        }
-        earliest([
-            self.disk.deadline(),
-            self.catch_up_deadline(),
-            self.head_poll.deadline(),
-            self.local_deadline(),
-            self.provisional_deadline(),
-            self.older.as_ref().and_then(Older::deadline),
-        ])
+    pub fn deadline(&self) -> Option<Timer> {
+        self.as_active().and_then(ActiveReplica::deadline)
     }
 
-    /// Sends the reads and the batch that are due; tells when sync is reached or lost.
-    pub fn pump(&mut self, cx: &mut Cx) {
-        if !self.hydrated {
-            return;
-        }
-        self.tick_catch_up(cx);
-        self.fetch(cx);
-        self.disk.flush(cx);
-        self.tell_sync(cx);
-    }
-
-    /// A new token is in use: what was refused is asked again.
-    pub fn token_renewed(&mut self, cx: &mut Cx) {
-        self.token_since = cx.now;
-        self.retry_reads(cx);
-    }
-
-    /// Everything that waits for a healthier world tries again: the network may have come back.
-    pub fn retry_reads(&mut self, cx: &mut Cx) {
-        self.catch_up_backoff.reset();
-        if let Some(catch_up) = &mut self.catch_up {
-            catch_up.hurry(cx.now);
-        }
-        self.disk.retry_now(cx.now);
-        self.pump(cx);
-    }
-
+    /// Everything up to this revision is accepted.
     pub fn known(&self) -> Revision {
-        self.known
+        self.as_active().map_or(0, ActiveReplica::known)
     }
 
+    /// The newest revision known to exist.
     pub fn head(&self) -> Option<Revision> {
-        self.head
+        self.as_active().and_then(ActiveReplica::head)
     }
 
+    /// Live paths of the table.
     pub fn files(&self) -> usize {
-        self.table.live()
+        self.as_active().map_or(0, ActiveReplica::files)
     }
 
+    /// Events that are held.
     pub fn held(&self) -> usize {
-        self.held.len()
-    }
-
-    /// The largest lag of what was written since this was last asked.
-    pub fn take_applied(&mut self) -> Option<std::time::Duration> {
-        self.disk.take_applied()
+        match self {
+            Replica::AwaitingFiles(awaiting) => awaiting.held.len(),
+            Replica::Active(active) => active.held(),
+        }
     }
 
     /// The digest of what was accepted.
     pub fn digest(&self) -> TableDigest {
-        self.table.digest()
+        self.as_active().map_or_else(TableDigest::default, ActiveReplica::digest)
     }
 
-    /// At the head, and everything on disk.
+    /// Whether the agent is at the head, with every file on disk.
     pub fn is_current(&self) -> bool {
-        let at_head = match (&self.older, self.head) {
-            (Some(older), _) => older.is_compared(),
-            (None, Some(head)) => head == self.known,
-            (None, None) => !self.live,
-        };
-        self.hydrated && at_head && self.disk.is_idle() && self.provisional.is_empty() && self.held.len() == 0
+        self.as_active().is_some_and(ActiveReplica::is_current)
     }
 
-    /// Accepted and not yet on disk: path, reason, error.
-    pub fn debts(&self) -> Vec<(String, &'static str, String)> {
-        let provisional = self.provisional.keys().map(|path| (path.to_string(), "provisional", String::new()));
-        let others = self.disk.debts().map(|(path, reason, error)| (path.to_string(), reason, error.to_owned()));
-        provisional.chain(others).collect()
+    /// Files accepted and not yet on disk.
+    pub fn pending_files(&self) -> Vec<PendingFile> {
+        self.as_active().map_or_else(Vec::new, ActiveReplica::pending_files)
     }
 
-    fn tell_sync(&mut self, cx: &mut Cx) {
-        if self.disk.has_trouble() {
-            cx.degrade(Reason::Debts, "some files are accepted and not on disk");
-        } else {
-            cx.recover(Reason::Debts);
-        }
-        let behind = self.head.is_some_and(|head| head > self.known) && self.older.is_none();
-        if !behind {
-            cx.recover(Reason::Behind);
-        }
-        let current = self.is_current();
-        // What is just being written is no reason to cry.
-        let parted = behind || self.disk.has_trouble() || !self.provisional.is_empty();
-        if current != self.in_sync && (current || parted) {
-            self.in_sync = current;
-            cx.event(Event::InSync { current, revision: self.known });
-        }
+    /// What the project's own code changed and the database did not change since.
+    pub fn local_changes(&self) -> impl Iterator<Item = LocalChange> {
+        self.as_active().into_iter().flat_map(ActiveReplica::local_changes)
     }
 
-    /// Makes the disk follow the row of `path`, unless something provisional stands above it.
-    fn follow_row(&mut self, cx: &mut Cx, path: &str, content: Option<Content>, origin: Origin) {
-        let row = self.table.get(path).copied();
-        let path = match ProjectPath::parse(path) {
-            Ok(path) => path,
-            Err(error) => {
-                if row.is_some_and(|row| row.is_live()) {
-                    cx.rejected("path", error);
-                }
-                return;
-            }
-        };
-        self.settle_local(cx, &path);
-        if let Some(provisional) = self.provisional.get(&path) {
-            if row.is_none_or(|row| row.version < Some(provisional.version)) {
-                return;
-            }
-            self.provisional.remove(&path);
-        }
-        let want = match row {
-            Some(Row { version, revision, state: RowState::Live { hash, size } }) => {
-                Want { hash: Some(hash), size, version, revision: Some(revision) }
-            }
-            Some(Row { version, revision, state: RowState::Tombstone }) => {
-                Want { hash: None, size: None, version, revision: Some(revision) }
-            }
-            None => Want { hash: None, size: None, version: None, revision: None },
-        };
-        self.disk.want(cx, path, want, content, origin);
+    /// The table as it is now. `None` before the files are in place.
+    pub fn saved(&self, project_id: &str) -> Option<Saved> {
+        self.as_active().map(|active| active.saved(project_id))
     }
 
-    fn ask(&mut self, cx: &mut Cx, read: Read, purpose: Purpose) -> ReadId {
-        let id = ReadId(self.next_read);
-        self.next_read += 1;
-        self.reads.insert(id, (purpose, cx.now));
-        cx.outputs.push_back(crate::Output::Read(id, read));
-        id
+    /// The largest lag of what was written since the last call.
+    pub fn take_applied(&mut self) -> Option<Duration> {
+        self.active().and_then(ActiveReplica::take_applied)
     }
 }

@@ -1,17 +1,16 @@
+//! Starting from the state of an earlier agent, and the state for a later one.
+
 use std::collections::BTreeSet;
 
-use super::Replica;
-use crate::cx::Cx;
-use crate::table::{Row, RowState};
-use crate::wish::Origin;
-use crate::{ProjectPath, Restored, Saved, SavedLocal, SavedRow};
+use super::active::ActiveReplica;
+use super::pending_write::Origin;
+use crate::context::Context;
+use crate::files::table::{Row, RowState};
+use crate::{CatchUpCause, LocalChangePolicy, ProjectPath, Restored, Saved, SavedLocal, SavedRow};
 
-impl Replica {
-    /// Goes on from the state of an earlier agent and what lies in the directory now.
-    pub fn restored(&mut self, cx: &mut Cx, restored: Restored) {
-        if std::mem::replace(&mut self.hydrated, true) {
-            return cx.skipped("hydrated_twice");
-        }
+impl ActiveReplica {
+    /// Continues from the state of an earlier agent and the present content of the directory.
+    pub(super) fn restored(&mut self, cx: &mut Context, restored: Restored) {
         let Restored { saved, files } = restored;
         self.known = saved.revision;
         for SavedRow { path, version, revision, hash, size } in saved.rows {
@@ -22,46 +21,41 @@ impl Replica {
             self.disk.adopt(file.path, file.hash);
         }
         self.restore_local_changes(cx, saved.local);
-        // What differs now may only be younger than the state: the catch-up knows.
-        self.reconcile = true;
-        if self.live {
-            self.start_catch_up(cx, "restored");
-            self.head_poll.schedule(cx);
-        }
-        self.drain_held(cx);
-        self.pump(cx);
+        // A file that differs may only be newer than the state: the catch-up will show.
+        self.must_reconcile = true;
+        self.begin_following(cx, CatchUpCause::Restored);
     }
 
-    /// A local change is one still where exactly that lies there. Whatever else differs from its row is put back.
-    fn restore_local_changes(&mut self, cx: &mut Cx, local: Vec<SavedLocal>) {
-        if self.local.restores() {
+    /// A recorded local change is still one where the file has exactly that content. Every other difference is put back.
+    fn restore_local_changes(&mut self, cx: &mut Context, local: Vec<SavedLocal>) {
+        if self.local.policy() == LocalChangePolicy::Restore {
             return;
         }
         for SavedLocal { path, hash } in local {
             let Ok(path) = ProjectPath::parse(&path) else { continue };
-            let live = self.table.get(path.as_str()).is_some_and(Row::is_live);
-            if live && self.disk.standing(&path) == hash {
-                self.local.found(cx.now, path, hash);
+            let is_live = self.table.get(path.as_str()).is_some_and(Row::is_live);
+            if is_live && self.disk.current_hash(&path) == hash {
+                self.local.record(cx.now, path, hash);
             }
         }
     }
 
-    /// Makes every path as the table says: after a start from kept state, once the table is up to date.
-    pub(super) fn reconcile(&mut self, cx: &mut Cx) {
-        if !std::mem::take(&mut self.reconcile) {
+    /// Makes every path what the table says: after a start from kept state, once the table is up to date.
+    pub(super) fn reconcile(&mut self, cx: &mut Context) {
+        if !std::mem::take(&mut self.must_reconcile) {
             return;
         }
         let rows = self.table.iter().map(|(path, _)| path.to_owned());
         let paths: BTreeSet<String> = rows.chain(self.disk.paths().map(|path| path.to_string())).collect();
         let origin = Origin { received: cx.now, sent_at_ms: None, group: None };
-        let paths = paths.iter().filter(|path| !ProjectPath::parse(path).is_ok_and(|path| self.local.contains(&path)));
-        for path in paths.cloned().collect::<Vec<_>>() {
-            self.follow_row(cx, &path, None, origin);
+        for path in paths {
+            if !ProjectPath::parse(&path).is_ok_and(|path| self.local.contains(&path)) {
+                self.follow_row(cx, &path, None, origin);
+            }
         }
     }
 
-    /// The table as it stands.
-    pub fn saved(&self, project_id: &str) -> Option<Saved> {
+    pub(super) fn saved(&self, project_id: &str) -> Saved {
         let rows = self.table.iter().map(|(path, row)| SavedRow {
             path: path.to_owned(),
             version: row.version,
@@ -72,8 +66,7 @@ impl Replica {
                 RowState::Tombstone => None,
             },
         });
-        let (project_id, revision) = (project_id.to_owned(), self.known);
         let local = self.local_changes().map(|change| SavedLocal { path: change.path.to_string(), hash: change.hash });
-        self.hydrated.then(|| Saved { project_id, revision, rows: rows.collect(), local: local.collect() })
+        Saved { project_id: project_id.to_owned(), revision: self.known, rows: rows.collect(), local: local.collect() }
     }
 }

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use sync_core::{ContentHash, ReadError, TableDigest};
 
-use crate::dice::Dice;
+use crate::random::Random;
 
 #[derive(Clone)]
 pub struct Row {
@@ -18,7 +18,7 @@ pub struct Row {
     pub deleted: bool,
     /// Its content lies in storage, not in the row.
     pub stored: bool,
-    /// Told in base64.
+    /// DecodedEvent in base64.
     base64: bool,
 }
 
@@ -56,15 +56,15 @@ impl Database {
     }
 
     /// One transaction over random paths.
-    pub fn commit(&mut self, dice: &mut Dice, paths: &[&str], omit: bool) -> Commit {
-        let count = if dice.percent(25) { 2 + dice.below(5) } else { 1 };
+    pub fn commit(&mut self, random: &mut Random, paths: &[&str], omit: bool) -> Commit {
+        let count = if random.percent(25) { 2 + random.below(5) } else { 1 };
         let mut names: Vec<&str> = Vec::new();
         while names.is_empty() {
             for _ in 0..count {
                 // Somebody saves the same few files again and again.
-                let often = dice.percent(40);
-                let path = *dice.pick(if often { &paths[10..14] } else { paths });
-                if !names.contains(&path) && self.change(dice, path) {
+                let often = random.percent(40);
+                let path = *random.pick(if often { &paths[10..14] } else { paths });
+                if !names.contains(&path) && self.change(random, path) {
                     names.push(path);
                 }
             }
@@ -72,14 +72,14 @@ impl Database {
         self.head += 1;
         let mut files: Vec<Value> = names.iter().map(|path| self.entry(path, omit)).collect();
         let records = names.iter().map(|path| self.record(path)).collect();
-        if files.len() == 1 && dice.percent(80) {
+        if files.len() == 1 && random.percent(80) {
             let mut payload = files.remove(0);
             payload["revision"] = self.head.into();
             let event = if payload["action"] == "delete" { "file:delete" } else { "file:update" };
             return Commit { event, payload, records };
         }
         let mut payload = json!({"count": files.len(), "files": files, "revision": self.head});
-        match dice.below(20) {
+        match random.below(20) {
             0 => {
                 payload["files"] = json!([]);
                 payload["files_omitted"] = true.into();
@@ -104,18 +104,18 @@ impl Database {
     }
 
     /// A random change of one path in the transaction under way; false where it would change nothing.
-    fn change(&mut self, dice: &mut Dice, path: &str) -> bool {
+    fn change(&mut self, random: &mut Random, path: &str) -> bool {
         let live = self.rows.get(path).filter(|row| !row.deleted);
-        if live.is_some() && dice.percent(25) {
+        if live.is_some() && random.percent(25) {
             self.put(path, String::new(), true, false, false);
             return true;
         }
-        let content = format!("{path} {}", dice.below(6));
+        let content = format!("{path} {}", random.below(6));
         // No tree holds a file and a directory of one name: the editor deletes what is in the way.
         if live.is_some_and(|row| row.content == content) || self.in_the_way(path) {
             return false;
         }
-        let (stored, base64) = (dice.percent(10), dice.percent(10));
+        let (stored, base64) = (random.percent(10), random.percent(10));
         self.put(path, content, false, stored, base64);
         true
     }

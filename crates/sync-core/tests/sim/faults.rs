@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use sync_core::frame::ProtocolVersion;
+use sync_core::wire::ProtocolVersion;
 
-use crate::dice::Dice;
+use crate::random::Random;
 
 /// Which faults strike, in percent of the occasions that each has. Zero: never.
 #[derive(Debug, Clone, Default)]
@@ -16,7 +16,7 @@ pub struct Faults {
     /// The socket ends, or only the channel.
     pub cut: u64,
     /// Joined, and nothing of the database arrives.
-    pub deaf: u64,
+    pub stalled: u64,
     /// The network hangs without a reset.
     pub silent: u64,
     /// Upgrades and joins refused, or never answered.
@@ -55,23 +55,23 @@ impl Faults {
     const LEAST: usize = 9;
 
     pub fn of(seed: u64, setting: &Setting) -> Faults {
-        let mut dice = Dice::new(seed ^ 0xfa17);
+        let mut random = Random::new(seed ^ 0xfa17);
         loop {
-            let faults = Faults::draw(&mut dice, setting);
+            let faults = Faults::draw(&mut random, setting);
             if faults.fields() >= Faults::LEAST {
                 return faults;
             }
         }
     }
 
-    fn draw(dice: &mut Dice, setting: &Setting) -> Faults {
-        let mut some = |most: u64| if dice.percent(60) { dice.below(most + 1) } else { 0 };
+    fn draw(random: &mut Random, setting: &Setting) -> Faults {
+        let mut some = |most: u64| if random.percent(60) { random.below(most + 1) } else { 0 };
         let mut faults = Faults {
             drop: some(30),
             double: some(30),
             delay: some(50),
             cut: some(4),
-            deaf: some(3),
+            stalled: some(3),
             silent: some(2),
             refuse: some(40),
             reads: some(40),
@@ -96,7 +96,7 @@ impl Faults {
             faults.restore = 0;
             faults.digest = 0;
         }
-        if setting.age.is_older() {
+        if setting.age.is_legacy() {
             // Versions decide there: without tombstones in the database they would begin again.
             faults.prune = 0;
         }
@@ -104,7 +104,7 @@ impl Faults {
     }
 
     fn fields(&self) -> usize {
-        let network = [self.drop, self.double, self.delay, self.cut, self.deaf, self.silent, self.refuse];
+        let network = [self.drop, self.double, self.delay, self.cut, self.stalled, self.silent, self.refuse];
         let database = [self.reads, self.slow, self.wrong_bytes, self.prune, self.restore, self.digest];
         let senders = [self.lies, self.provisional];
         let machine = [self.disk, self.full, self.stuck, self.suspend, self.crash, self.torn];
@@ -122,14 +122,14 @@ pub enum Age {
     /// No `project_head` and no digests: what the replica gets wrong stays wrong.
     NoDigest,
     /// Only `list_current_files`.
-    Older,
-    /// As `Older`, until it is migrated in the middle.
+    Legacy,
+    /// As `Legacy`, until it is migrated in the middle.
     Migrated,
 }
 
 impl Age {
-    pub fn is_older(self) -> bool {
-        matches!(self, Age::Older | Age::Migrated)
+    pub fn is_legacy(self) -> bool {
+        matches!(self, Age::Legacy | Age::Migrated)
     }
 }
 
@@ -154,31 +154,31 @@ pub struct Setting {
 
 impl Setting {
     pub fn of(seed: u64) -> Setting {
-        let mut dice = Dice::new(seed ^ 0x5e77);
-        let age = match dice.below(100) {
+        let mut random = Random::new(seed ^ 0x5e77);
+        let age = match random.below(100) {
             0..=44 => Age::New,
             45..=84 => Age::NoDigest,
-            85..=94 => Age::Older,
+            85..=94 => Age::Legacy,
             _ => Age::Migrated,
         };
-        let private = dice.percent(80);
-        let can_renew = private || dice.percent(50);
-        let postgres_changes = dice.percent(35);
+        let private = random.percent(80);
+        let can_renew = private || random.percent(50);
+        let postgres_changes = random.percent(35);
         Setting {
             age,
-            protocol: if dice.percent(30) { ProtocolVersion::V1 } else { ProtocolVersion::V2 },
+            protocol: if random.percent(30) { ProtocolVersion::V1 } else { ProtocolVersion::V2 },
             private,
             can_renew,
             // What cannot be renewed outlives the seed.
-            token_life: Duration::from_secs(if can_renew { 60 + dice.below(300) } else { 10_000_000 }),
+            token_life: Duration::from_secs(if can_renew { 60 + random.below(300) } else { 10_000_000 }),
             postgres_changes,
-            mute: postgres_changes && dice.percent(20),
-            publish_status: dice.percent(20),
+            mute: postgres_changes && random.percent(20),
+            publish_status: random.percent(20),
             // Broadcasts on a public channel are those of older clients.
-            no_revision: match (age.is_older(), private) {
+            no_revision: match (age.is_legacy(), private) {
                 (true, _) => 100,
                 (false, false) => 50,
-                (false, true) if dice.percent(20) => dice.below(40),
+                (false, true) if random.percent(20) => random.below(40),
                 (false, true) => 0,
             },
         }
@@ -189,7 +189,7 @@ impl Setting {
         let age = match self.age {
             Age::New => "all functions",
             Age::NoDigest => "no digests",
-            Age::Older => "older database",
+            Age::Legacy => "older database",
             Age::Migrated => "migrated database",
         };
         let mut names = vec![age];

@@ -3,15 +3,16 @@
 //!
 //! `SIM_SEEDS=20000` makes it a long run, `SIM_SEED=17` runs that seed alone. `SIM_EXPECT=difference` turns the test
 //! round, for a core that was broken on purpose: it passes as soon as tree and table differ somewhere.
+#![allow(clippy::disallowed_methods, reason = "a test starts programs and reads its own environment")]
 
 mod breakages;
 mod database;
-mod dice;
 mod faults;
+mod inject;
+mod random;
 mod server;
 mod shell;
-mod strikes;
-mod sum;
+mod summary;
 mod tree;
 mod world;
 
@@ -21,7 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use faults::{Faults, Setting};
-use sum::Sum;
+use summary::Summary;
 use world::World;
 
 /// Seeds in the ordinary run.
@@ -46,7 +47,7 @@ enum Failure {
 }
 
 /// Runs one seed.
-fn run(seed: u64) -> Result<Sum, Failure> {
+fn run(seed: u64) -> Result<Summary, Failure> {
     let setting = Setting::of(seed);
     let faults = Faults::of(seed, &setting);
     let attempt = catch_unwind(AssertUnwindSafe(|| run_with(seed, setting, faults)));
@@ -57,25 +58,25 @@ fn run(seed: u64) -> Result<Sum, Failure> {
     })
 }
 
-fn run_with(seed: u64, setting: Setting, faults: Faults) -> Result<Sum, Failure> {
+fn run_with(seed: u64, setting: Setting, faults: Faults) -> Result<Summary, Failure> {
     let mut world = World::new(seed, setting.clone(), faults.clone());
     let mut times = Vec::new();
     let result = lives(&mut world, &mut times);
     let described = |what: &str| {
-        let (struck, counts, status) = (&world.struck, &world.counts, world.status());
-        format!("seed {seed}: {what}\n{setting:?}\n{faults:?}\n{struck:?}\n{counts:?}\n{status:?}")
+        let (injected, counts, status) = (&world.injected, &world.counts, world.status());
+        format!("seed {seed}: {what}\n{setting:?}\n{faults:?}\n{injected:?}\n{counts:?}\n{status:?}")
     };
     result.map_err(|failure| match failure {
         Failure::Difference(what) => Failure::Difference(described(&what)),
         Failure::Other(what) => Failure::Other(described(&what)),
     })?;
-    Ok(Sum {
+    Ok(Summary {
         seeds: 1,
         commits: vec![world.counts.remove("commits").unwrap_or(0)],
-        kinds: vec![world.struck.len() as u64],
+        kinds: vec![world.injected.len() as u64],
         foreign: world.tree.foreign_intact() as u64,
         settings: world.setting.names().into_iter().map(|name| (name, 1)).collect(),
-        struck: world.struck,
+        injected: world.injected,
         counts: world.counts,
         times,
     })
@@ -83,7 +84,7 @@ fn run_with(seed: u64, setting: Setting, faults: Faults) -> Result<Sum, Failure>
 
 fn lives(world: &mut World, times: &mut Vec<Duration>) -> Result<(), Failure> {
     for rests in 1..=RESTS {
-        world.trouble(COMMITS);
+        world.start_faults(COMMITS);
         while world.left > 0 {
             world.run_until(world.now.after(Duration::from_secs(1)));
         }
@@ -99,8 +100,8 @@ fn lives(world: &mut World, times: &mut Vec<Duration>) -> Result<(), Failure> {
     if world.faults.restore == 0 && world.faults.digest == 0 && world.counts.contains_key("repairs") {
         broken.push("the table was wrong until the digest said so".into());
     }
-    if world.struck.len() < KINDS {
-        broken.push(format!("only {} kinds of fault struck", world.struck.len()));
+    if world.injected.len() < KINDS {
+        broken.push(format!("only {} kinds of fault injected", world.injected.len()));
     }
     if !broken.is_empty() {
         return Err(Failure::Other(broken.join("\n")));
@@ -115,7 +116,7 @@ fn rest(world: &mut World, settled: Duration) -> Result<Duration, Failure> {
     let mut equal_after: Option<Duration> = None;
     while world.now.since(stopped) < TO_HEAL {
         let status = world.status();
-        let known = status.current && status.debts.is_empty();
+        let known = status.current && status.pending_files.is_empty();
         if known && equal_after.is_some_and(|equal| world.now.since(stopped) >= equal + settled) {
             break;
         }
@@ -130,7 +131,7 @@ fn rest(world: &mut World, settled: Duration) -> Result<Duration, Failure> {
         return Err(Failure::Difference(difference));
     }
     let status = world.status();
-    if !status.debts.is_empty() || !status.current {
+    if !status.pending_files.is_empty() || !status.current {
         return Err(Failure::Other("equal, but the agent does not know it".into()));
     }
     Ok(equal_after.unwrap_or(TO_HEAL))
@@ -150,10 +151,10 @@ fn rejoin(world: &mut World) -> Result<(), Failure> {
 }
 
 /// Runs seeds on every core; stops early where `enough` says so of a failure.
-fn run_all(seeds: Range<u64>, enough: impl Fn(&Failure) -> bool + Sync) -> (Sum, Vec<Failure>) {
+fn run_all(seeds: Range<u64>, enough: impl Fn(&Failure) -> bool + Sync) -> (Summary, Vec<Failure>) {
     let (next, stop) = (AtomicU64::new(seeds.start), AtomicBool::new(false));
     let work = || {
-        let (mut sum, mut failures) = (Sum::default(), Vec::new());
+        let (mut sum, mut failures) = (Summary::default(), Vec::new());
         while !stop.load(Ordering::Relaxed) {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= seeds.end {
@@ -174,7 +175,7 @@ fn run_all(seeds: Range<u64>, enough: impl Fn(&Failure) -> bool + Sync) -> (Sum,
         let threads: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
         threads.into_iter().map(|thread| thread.join().expect("panics are caught")).collect()
     });
-    let (mut sum, mut failures) = (Sum::default(), Vec::new());
+    let (mut sum, mut failures) = (Summary::default(), Vec::new());
     for (part, failed) in parts {
         sum.add(part);
         failures.extend(failed);
@@ -188,7 +189,7 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 /// A backup restored between two pages made a listing that was never true. (The seed loses its meaning when the
-/// simulator draws its dice otherwise; `breakages/torn_listing_believed` finds another.)
+/// simulator draws its random otherwise; `breakages/torn_listing_believed` finds another.)
 #[test]
 fn a_listing_torn_by_a_restore_does_not_put_the_blame_on_the_database() {
     run(1286).unwrap_or_else(|failure| panic!("{failure:#?}"));

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use sync_core::frame::{ClientMessage, JoinConfig, PHOENIX, ProtocolVersion, Push, project_topic};
-use sync_core::{Input, Renewal, RenewalError, SocketEvent, Time};
+use sync_core::wire::{ClientMessage, JoinConfig, PHOENIX, ProtocolVersion, Push, project_topic};
+use sync_core::{Input, NewToken, Renewal, RenewalError, SocketEvent, Time};
 
 use crate::database::Commit;
 use crate::world::{Due, PROJECT, World};
@@ -24,7 +24,7 @@ pub struct Line {
     channel_ends: Duration,
     streams_since: Time,
     /// Joined, and nothing of the database arrives.
-    pub deaf: bool,
+    pub stalled: bool,
     /// The network hangs: nothing arrives at either end.
     pub silent: bool,
 }
@@ -46,8 +46,8 @@ impl World {
     pub fn connect(&mut self) {
         self.line.drop();
         let socket = self.line.socket;
-        if self.strikes(self.faults.refuse, "refused") {
-            let event = match self.dice.below(8) {
+        if self.inject(self.faults.refuse, "refused") {
+            let event = match self.random.below(8) {
                 0 => SocketEvent::Refused { status: 401, body: "Token has expired".into() },
                 1 => SocketEvent::Refused { status: 429, body: "Too many joins per second".into() },
                 // Never answered.
@@ -115,10 +115,10 @@ impl World {
         if self.setting.postgres_changes {
             records.into_iter().for_each(|record| self.tell_row(record));
         }
-        if self.dice.percent(self.setting.no_revision) || self.strikes(self.faults.lies, "no_revision") {
+        if self.random.percent(self.setting.no_revision) || self.inject(self.faults.lies, "no_revision") {
             payload["revision"] = Value::Null;
         }
-        if payload["content"].is_string() && self.strikes(self.faults.lies, "wrong_content") {
+        if payload["content"].is_string() && self.inject(self.faults.lies, "wrong_content") {
             payload["content"] = "a lie".into();
             payload["encoding"] = Value::Null;
         }
@@ -130,11 +130,11 @@ impl World {
             return;
         }
         self.count("events_told");
-        let times = if self.strikes(self.faults.double, "double") { 2 } else { 1 };
+        let times = if self.inject(self.faults.double, "double") { 2 } else { 1 };
         for _ in 0..times {
             let ms = self.delay(3);
             let topic = project_topic(PROJECT);
-            if self.setting.protocol == ProtocolVersion::V2 && self.dice.percent(50) {
+            if self.setting.protocol == ProtocolVersion::V2 && self.random.percent(50) {
                 let mut frame = vec![4, topic.len() as u8, event.len() as u8, 2, 1];
                 frame.extend(topic.bytes().chain(event.bytes()).chain(*b"{}"));
                 frame.extend(payload.to_string().bytes());
@@ -152,7 +152,7 @@ impl World {
         }
         self.count("rows_told");
         let mut data = json!({"table": "project_files", "schema": "public", "type": "INSERT", "errors": null});
-        if self.dice.percent(10) {
+        if self.random.percent(10) {
             data["errors"] = json!(["Error 413: Payload Too Large"]);
             record["content"] = Value::Null;
         }
@@ -162,11 +162,11 @@ impl World {
     }
 
     fn reaches(&mut self) -> bool {
-        self.line.joined.is_some() && !self.line.deaf && !self.strikes(self.faults.drop, "drop")
+        self.line.joined.is_some() && !self.line.stalled && !self.inject(self.faults.drop, "drop")
     }
 
     fn delay(&mut self, usual: u64) -> u64 {
-        if self.strikes(self.faults.delay, "delay") { self.dice.below(4_000) } else { usual }
+        if self.inject(self.faults.delay, "delay") { self.random.below(4_000) } else { usual }
     }
 
     pub fn receive(&mut self, message: ClientMessage) {
@@ -187,7 +187,7 @@ impl World {
             Push::Join(config) => self.join(reference, config),
             Push::AccessToken => {
                 // A different token wakes a server that lost its stream.
-                self.line.deaf = false;
+                self.line.stalled = false;
                 if let Some(join) = join_ref {
                     self.channel_token(join);
                 }
@@ -203,9 +203,9 @@ impl World {
         );
         let (topic, name) = (project_topic(PROJECT), join.to_string());
         let reason = if self.token_ends <= self.wall() {
-            self.struck("token_expired");
+            self.injected("token_expired");
             Some("InvalidJWTToken: Token has expired 5 seconds ago")
-        } else if self.strikes(self.faults.refuse, "join_refused") {
+        } else if self.inject(self.faults.refuse, "join_refused") {
             Some("Unauthorized: You do not have permissions to read from this Channel topic")
         } else {
             None
@@ -214,20 +214,20 @@ impl World {
             let refused = json!({"status": "error", "response": {"reason": reason}});
             return self.frame(5_000, Some(&name), Some(&name), &topic, "phx_reply", refused);
         }
-        let older = self.line.joined.replace(join);
+        let earlier = self.line.joined.replace(join);
         self.frame(5, Some(&name), Some(&name), &topic, "phx_reply", json!({"status": "ok", "response": {}}));
-        if let Some(older) = older {
-            self.phx_close(6, older);
+        if let Some(earlier) = earlier {
+            self.phx_close(6, earlier);
         }
         // What the server lost it finds again with a new join, most of the time.
-        self.line.deaf &= !self.calm && self.dice.percent(30);
+        self.line.stalled &= !self.calm && self.random.percent(30);
         self.line.streams_since = self.now;
         self.line.subscribed = false;
         self.channel_token(join);
         if config.postgres_changes.is_some() {
             self.later(2_500, Due::Subscribed(self.line.socket, join));
         }
-        if !self.strikes(self.faults.drop, "never_ready") {
+        if !self.inject(self.faults.drop, "never_ready") {
             let ready = json!({"message": "Replication connection established", "status": "ok", "extension": "system"});
             self.frame(30, Some(&name), None, &topic, "system", ready);
         }
@@ -252,7 +252,7 @@ impl World {
     pub fn channel_token_ends(&mut self, socket: u64, join: u64) {
         let stands = (self.line.socket, self.line.joined) == (socket, Some(join));
         if stands && self.line.channel_ends <= self.wall() {
-            self.struck("token_expired");
+            self.injected("token_expired");
             let expired =
                 json!({"message": "Token has expired 0 seconds ago", "status": "error", "extension": "system"});
             self.frame(1, Some(&join.to_string()), None, &project_topic(PROJECT), "system", expired);
@@ -261,18 +261,18 @@ impl World {
     }
 
     pub fn renew(&mut self) {
-        let works = !self.no_renewals && !self.strikes(self.faults.renewal, "renewal");
+        let works = !self.no_renewals && !self.inject(self.faults.renewal, "renewal");
         if self.no_renewals {
-            self.struck("no_renewals");
+            self.injected("no_renewals");
         }
-        let ms = 50 + self.dice.below(if self.calm { 50 } else { 3_000 });
+        let ms = 50 + self.random.below(if self.calm { 50 } else { 3_000 });
         self.later(ms, Due::Renewed(self.life, works));
     }
 
     pub fn renewed(&mut self, works: bool) {
         let result = if works {
             self.token_ends = self.wall() + self.setting.token_life;
-            Ok(Renewal { token: Some(Some(self.setting.token_life)) })
+            Ok(Renewal { token: Some(NewToken { lifetime: Some(self.setting.token_life) }) })
         } else {
             Err(RenewalError::Retry("not now".into()))
         };

@@ -1,7 +1,8 @@
 //! The agent's shells: they carry out what it says, save its state, and start it again when it dies.
 
 use sync_core::{
-    Agent, ContentHash, Event, HydratedFile, Hydration, Input, Options, Outcome, Output, ProjectPath, Restored, Saved,
+    Agent, CatchUpCause, ChannelAccess, ContentHash, Event, HydratedFile, Hydration, Input, LiveOptions,
+    LocalChangePolicy, Options, Outcome, Output, PendingReason, ProjectPath, Restored, Saved, SkipReason,
 };
 
 use crate::faults::Setting;
@@ -17,24 +18,26 @@ impl World {
                 Output::Disconnect => self.line.drop(),
                 Output::Send(message) => self.receive(message),
                 Output::Read(id, read) => {
-                    let slow = if self.strikes(self.faults.slow, "slow_read") { 3_000 } else { 30 };
-                    let (there, ms) = (1 + self.dice.below(slow), 1 + self.dice.below(slow));
+                    let slow = if self.inject(self.faults.slow, "slow_read") { 3_000 } else { 30 };
+                    let (there, ms) = (1 + self.random.below(slow), 1 + self.random.below(slow));
                     let (life, token_ends) = (self.life, self.token_ends);
                     self.later(there, Due::Look { life, id, read, token_ends, ms });
                 }
                 Output::Write(batch, mut ops) => {
-                    let torn = self.strikes(self.faults.torn, "torn_batch");
+                    let torn = self.inject(self.faults.torn, "torn_batch");
                     if torn {
-                        ops.truncate(self.dice.below(ops.len() as u64) as usize);
+                        ops.truncate(self.random.below(ops.len() as u64) as usize);
                     }
                     let percent = if self.calm { 0 } else { self.faults.disk };
                     let trouble = Trouble { percent, full: self.full, stuck: self.stuck.clone() };
-                    let written = self.tree.carry_out(&mut self.dice, ops, &trouble);
+                    let written = self.tree.carry_out(&mut self.random, ops, &trouble);
                     for written in &written {
                         match written.outcome {
-                            Outcome::Failed { reason: "io", .. } => self.struck("disk"),
-                            Outcome::Failed { reason: "no_space", .. } => self.struck("disk_full"),
-                            Outcome::Failed { reason: "permission", .. } => self.struck("no_permission"),
+                            Outcome::Failed { reason: PendingReason::Io, .. } => self.injected("disk"),
+                            Outcome::Failed { reason: PendingReason::NoSpace, .. } => self.injected("disk_full"),
+                            Outcome::Failed { reason: PendingReason::PermissionDenied, .. } => {
+                                self.injected("no_permission")
+                            }
                             _ => {}
                         }
                     }
@@ -42,8 +45,8 @@ impl World {
                         self.restart();
                         continue;
                     }
-                    let slow = if self.strikes(self.faults.slow, "slow_write") { 5_000 } else { 20 };
-                    let ms = 1 + self.dice.below(slow);
+                    let slow = if self.inject(self.faults.slow, "slow_write") { 5_000 } else { 20 };
+                    let ms = 1 + self.random.below(slow);
                     self.later(ms, Due::Input(self.life, Input::Written(batch, written)));
                 }
                 Output::Discard(stage) => {
@@ -56,12 +59,12 @@ impl World {
 
     fn hear(&mut self, event: Event) {
         match event {
-            Event::CatchUp { cause: "digest" | "digest_again", .. } => self.count("repairs"),
+            Event::CatchUp { cause: CatchUpCause::Digest | CatchUpCause::DigestAgain, .. } => self.count("repairs"),
             Event::CatchUp { .. } => self.count("catch_ups"),
             Event::ChannelJoined { .. } => self.count("joins"),
-            Event::Skipped { reason: "removal_asked_again" } => self.count("removals_asked_again"),
-            Event::Skipped { reason: "unreachable" } => self.count("unreachable"),
-            Event::DebtAdded { .. } => self.count("debts"),
+            Event::Skipped { reason: SkipReason::RemovalAskedAgain } => self.count("removals_asked_again"),
+            Event::Skipped { reason: SkipReason::Unreachable } => self.count("unreachable"),
+            Event::PendingFileAdded { .. } => self.count("debts"),
             Event::TokenRenewed => self.count("renewed"),
             _ => {}
         }
@@ -73,13 +76,13 @@ impl World {
         self.line.drop();
         self.tree.stage.clear();
         self.token_ends = self.wall() + self.setting.token_life;
-        self.agent = Agent::new(options(self.dice.next(), &self.setting), self.now);
-        let mut saved = self.saved.clone().filter(|_| self.dice.percent(60)).map(String::into_bytes);
-        if let Some(bytes) = saved.as_mut().filter(|_| self.dice.percent(10)) {
-            let at = self.dice.below(bytes.len() as u64) as usize;
-            bytes[at] ^= 1 << self.dice.below(8);
+        self.agent = Agent::new(options(self.random.next(), &self.setting), self.now);
+        let mut saved = self.saved.clone().filter(|_| self.random.percent(60)).map(String::into_bytes);
+        if let Some(bytes) = saved.as_mut().filter(|_| self.random.percent(10)) {
+            let at = self.random.below(bytes.len() as u64) as usize;
+            bytes[at] ^= 1 << self.random.below(8);
             assert!(Saved::decode(bytes, PROJECT).is_err(), "damaged state was taken");
-            self.struck("damaged_state");
+            self.injected("damaged_state");
             saved = None;
         }
         let input = match saved {
@@ -88,7 +91,7 @@ impl World {
                 let saved = Saved::decode(&saved, PROJECT).expect("the state that was written");
                 Input::Restored(Restored { saved, files: self.owned() })
             }
-            None if self.dice.percent(50) => Input::Hydrated(Hydration { revision: None, files: self.owned() }),
+            None if self.random.percent(50) => Input::Hydrated(Hydration { revision: None, files: self.owned() }),
             None => {
                 self.saved = None;
                 Input::Hydrated(self.snapshot())
@@ -110,10 +113,10 @@ impl World {
     /// A snapshot of now in the tree: with a manifest, without one, or none at all.
     pub fn snapshot(&mut self) -> Hydration {
         self.tree.files.clear();
-        if self.dice.percent(20) {
+        if self.random.percent(20) {
             return Hydration::default();
         }
-        let manifest = !self.setting.age.is_older() && self.dice.percent(70);
+        let manifest = !self.setting.age.is_legacy() && self.random.percent(70);
         let writable = |path: &String| ProjectPath::parse(path).ok();
         // What a snapshot cannot hold makes the first digest differ: a repair that is none of the replica's doing.
         let manifest = manifest && self.database.live().all(|(path, _)| writable(path).is_some());
@@ -129,17 +132,19 @@ impl World {
 }
 
 pub fn options(seed: u64, setting: &Setting) -> Options {
-    Options {
-        project_id: PROJECT.into(),
-        session_id: "session".into(),
-        live: true,
+    let live = LiveOptions {
         protocol: setting.protocol,
-        private: setting.private,
+        access: if setting.private { ChannelAccess::Private } else { ChannelAccess::Public },
         postgres_changes: setting.postgres_changes,
         publish_status: setting.publish_status,
         token_lifetime: Some(setting.token_life),
         can_renew: setting.can_renew,
-        restore_local_changes: false,
+    };
+    Options {
+        project_id: PROJECT.into(),
+        session_id: "session".into(),
+        live: Some(live),
+        local_changes: LocalChangePolicy::Keep,
         seed,
     }
 }

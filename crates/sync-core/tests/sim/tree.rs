@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sync_core::{Content, ContentHash, Op, Outcome, StageId, Written};
+use sync_core::{Content, ContentHash, Op, OpResult, Outcome, PendingReason, StageId};
 
-use crate::dice::Dice;
+use crate::random::Random;
 
 /// What others put there: beside the agent's files, never in their way.
 const FOREIGN: [&str; 5] = [
@@ -64,7 +64,7 @@ impl Tree {
     }
 
     /// Carries out a batch.
-    pub fn carry_out(&mut self, dice: &mut Dice, ops: Vec<Op>, trouble: &Trouble) -> Vec<Written> {
+    pub fn carry_out(&mut self, random: &mut Random, ops: Vec<Op>, trouble: &Trouble) -> Vec<OpResult> {
         ops.into_iter()
             .map(|op| {
                 let path = op.path().clone();
@@ -78,16 +78,16 @@ impl Tree {
                     Op::Delete { .. } => None,
                 };
                 let failed = |reason| Outcome::Failed { reason, error: format!("{path} fails") };
-                let outcome = if dice.percent(trouble.percent) {
-                    failed("io")
+                let outcome = if random.percent(trouble.percent) {
+                    failed(PendingReason::Io)
                 } else if trouble.full && content.is_some() {
-                    failed("no_space")
+                    failed(PendingReason::NoSpace)
                 } else if trouble.stuck.contains(path.as_str()) {
-                    failed("permission")
+                    failed(PendingReason::PermissionDenied)
                 } else {
                     self.carry_out_one(&op, content)
                 };
-                Written { path, outcome }
+                OpResult { path, outcome }
             })
             .collect()
     }
@@ -104,10 +104,10 @@ impl Tree {
                     self.violations.push(format!("{name}: unverified content"));
                 }
                 if name.match_indices('/').any(|(at, _)| self.is_file(&name[..at])) {
-                    return failed("not_a_directory");
+                    return failed(PendingReason::NotADirectory);
                 }
                 if self.is_directory(name) {
-                    return failed("is_a_directory");
+                    return failed(PendingReason::IsADirectory);
                 }
                 let bytes = content.len() as u64;
                 self.foreign.remove(name);

@@ -6,8 +6,8 @@ use std::time::Duration;
 use sync_core::{Agent, Input, ProjectPath, Read, ReadId, SocketEvent, Time};
 
 use crate::database::Database;
-use crate::dice::Dice;
 use crate::faults::{Age, Faults, Setting};
+use crate::random::Random;
 use crate::server::Line;
 use crate::shell::options;
 use crate::tree::Tree;
@@ -83,7 +83,7 @@ pub enum Due {
 }
 
 pub struct World {
-    pub dice: Dice,
+    pub random: Random,
     pub setting: Setting,
     pub faults: Faults,
     /// Monotonic time, which stands still while the machine sleeps.
@@ -110,22 +110,22 @@ pub struct World {
     pub calm: bool,
     /// Transactions to come.
     pub left: u64,
-    /// How often each kind of fault struck.
-    pub struck: BTreeMap<&'static str, u64>,
+    /// How often each kind of fault injected.
+    pub injected: BTreeMap<&'static str, u64>,
     /// What else happened.
     pub counts: BTreeMap<&'static str, u64>,
 }
 
 impl World {
     pub fn new(seed: u64, setting: Setting, faults: Faults) -> World {
-        let mut dice = Dice::new(seed);
+        let mut random = Random::new(seed);
         let mut database = Database::new(setting.age == Age::New);
-        for _ in 0..dice.below(40) {
-            database.commit(&mut dice, &PATHS, false);
+        for _ in 0..random.below(40) {
+            database.commit(&mut random, &PATHS, false);
         }
-        let agent = Agent::new(options(dice.next(), &setting), Time::default());
+        let agent = Agent::new(options(random.next(), &setting), Time::default());
         let mut world = World {
-            dice,
+            random,
             faults,
             now: Time::default(),
             slept: Duration::ZERO,
@@ -145,7 +145,7 @@ impl World {
             migrated: false,
             calm: false,
             left: 0,
-            struck: BTreeMap::new(),
+            injected: BTreeMap::new(),
             counts: BTreeMap::new(),
             setting,
         };
@@ -155,7 +155,7 @@ impl World {
     }
 
     /// Transactions under faults from now on.
-    pub fn trouble(&mut self, commits: u64) {
+    pub fn start_faults(&mut self, commits: u64) {
         self.calm = false;
         self.left = commits;
         self.later(10, Due::Commit);
@@ -174,17 +174,17 @@ impl World {
         *self.counts.entry(what).or_default() += 1;
     }
 
-    pub fn struck(&mut self, kind: &'static str) {
-        *self.struck.entry(kind).or_default() += 1;
+    pub fn injected(&mut self, kind: &'static str) {
+        *self.injected.entry(kind).or_default() += 1;
     }
 
     /// Whether a fault strikes now.
-    pub fn strikes(&mut self, chance: u64, kind: &'static str) -> bool {
-        let strikes = !self.calm && self.dice.percent(chance);
-        if strikes {
-            self.struck(kind);
+    pub fn inject(&mut self, chance: u64, kind: &'static str) -> bool {
+        let occurs = !self.calm && self.random.percent(chance);
+        if occurs {
+            self.injected(kind);
         }
-        strikes
+        occurs
     }
 
     /// Until nothing more is due before `end`.
@@ -192,13 +192,13 @@ impl World {
         loop {
             self.carry_out();
             let queued = self.queue.first_key_value().map(|((at, _), _)| *at);
-            let wanted = self.agent.deadline();
+            let wanted = self.agent.deadline().map(|timer| timer.at);
             let Some(at) = [queued, wanted].into_iter().flatten().min().filter(|at| *at <= end) else { break };
             self.now = self.now.max(at);
             if wanted.is_some_and(|wanted| wanted <= self.now) {
                 self.agent.tick(self.now);
                 self.carry_out();
-                let again = self.agent.deadline();
+                let again = self.agent.deadline().map(|timer| timer.at);
                 assert!(
                     again.is_none_or(|again| again > self.now),
                     "the agent wants to be called at once, again and again"
@@ -223,7 +223,7 @@ impl World {
                 self.later(ms, Due::Input(life, Input::Read(id, result)));
             }
             Due::Commit => self.commit(),
-            Due::Hears => self.line.deaf = false,
+            Due::Hears => self.line.stalled = false,
             Due::Speaks => self.line.silent = false,
             Due::DigestRight => self.database.digest_lies = false,
             Due::DiskFree => self.full = false,

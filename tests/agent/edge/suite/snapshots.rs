@@ -75,7 +75,8 @@ pub async fn ask(record: &mut Record<'_>) {
     record.hold("another object", rebuilt.body["object"] != first.body["object"], &rebuilt.body.to_string());
     for (what, built) in [("built", &first), ("rebuilt", &rebuilt)] {
         let name = built.body["object"].as_str().unwrap_or_default();
-        let stem = format!("{}/{}-{}", target.project, built.body["revision"], &target.backend.store().head().1[..32]);
+        let stem =
+            format!("{}/{}-{}", target.project, built.body["revision"], &target.backend.store().head().digest[..32]);
         record.hold(&format!("the name of what was {what}"), name.starts_with(&stem) && name.ends_with(".zip"), name);
         look_into(record, what, &built.body).await;
     }
@@ -129,8 +130,8 @@ async fn look_into(record: &mut Record<'_>, what: &str, built: &Value) {
         entry.read_to_end(&mut bytes).expect("whole, and its checksum right");
         entries.push((name, bytes));
     }
-    let all = zip_stream::LOCK_FILES.iter().all(|name| ORDER.contains(name));
-    record.hold("no name is forgotten", all, &format!("{:?}", zip_stream::LOCK_FILES));
+    let all = sync_core::rules::LOCK_FILES.iter().all(|name| ORDER.contains(name));
+    record.hold("no name is forgotten", all, &format!("{:?}", sync_core::rules::LOCK_FILES));
     let names: Vec<&str> = entries.iter().map(|(name, _)| name.as_str()).collect();
     record.hold(&format!("the order of what was {what}"), names == ORDER, &format!("{names:?}"));
     let manifest: Value = serde_json::from_slice(&entries[0].1).expect("JSON");

@@ -22,6 +22,8 @@ impl Supervisor {
                 self.fault.take_if(|fault| fault.reason != Reason::InstallFailed);
                 self.event(DevServerEvent::Ready { duration });
             }
+            // The state that is published has it.
+            Did::Moved => {}
             Did::Exit(status) => {
                 let Some((running, _)) = self.take_stopped().await else { return };
                 let diagnosis = running.diagnose(status);
