@@ -6,13 +6,12 @@ mod env_file;
 mod folder;
 mod local;
 mod mirror;
-mod news;
+mod mirror_event;
 mod port;
 mod scratch;
 mod serve;
 mod settle;
 mod watch;
-mod write_back;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -27,8 +26,8 @@ use tracing::{info, warn};
 
 pub use database::DatabaseArgs;
 pub use folder::{Folder, MAX_FILE};
-pub use mirror::{Mirror, OpenError, Opened, SENDER};
-pub use news::{News, Tell};
+pub use mirror::{Mirror, OpenError, Opened, SENDER, WriteBack};
+pub use mirror_event::{EventSink, MirrorEvent};
 pub use serve::{ServeArgs, serve};
 
 use crate::cli::arguments::{LocalChanges, LogArgs, Protocol, RunArgs};
@@ -36,12 +35,12 @@ use crate::cli::config::{self, Config, LogConfig};
 use crate::cli::exit::Exit;
 use crate::run;
 use crate::sync::token::service_key_in;
-use crate::telemetry::status::Board;
+use crate::telemetry::status::SharedStatus;
 use supervisor::dev_server::Bind;
 use supervisor::init::Init;
 
-use console::{Console, Feed, Key, Shown};
-use local::{Local, Wanted, open_folder, origin};
+use console::{Console, ConsoleOptions, Feed, Key};
+use local::{Local, LocalOptions, ProjectLifetime, open_folder, origin};
 use scratch::Scratch;
 
 /// Options of `dev`.
@@ -85,7 +84,7 @@ pub struct DevArgs {
     pub dev_server: Vec<String>,
 }
 
-/// Runs everything for one folder until a signal comes, and takes it all away again.
+/// Runs everything for one folder until a signal comes, and removes what it made.
 pub async fn dev(args: DevArgs, started: Instant) -> Exit {
     match run_all(args, started).await {
         Ok(exit) | Err(exit) => exit,
@@ -100,34 +99,41 @@ async fn run_all(args: DevArgs, started: Instant) -> Result<Exit, Exit> {
     let database_url = args.database.url()?;
     let folder = open_folder(&args.dir)?;
     let folder_path = folder.path().to_owned();
-    let origin = origin(Some(&folder), false);
+    let origin = origin(Some(&folder), ProjectLifetime::ThisRun);
     let feed = Feed::default();
     let _flush = run::start_logs(LogConfig::resolve(&args.log), origin.clone(), started, Some(feed.tap()))
         .map_err(Exit::usage)?;
     let init = watch_signals()?;
-    let wanted = Wanted {
+    let local_options = LocalOptions {
         folder: Some(folder),
         database_url,
         listen: args.listen,
-        write_back: !args.no_write_back,
+        write_back: if args.no_write_back { WriteBack::Off } else { WriteBack::On },
         env_file: args.env_file.clone(),
     };
-    let local = Local::start(wanted, &origin).await?;
-    let board = Board::new(origin, started);
-    let shown = Shown {
+    let local = Local::start(local_options, &origin).await?;
+    let status = SharedStatus::new(origin, started);
+    let options = ConsoleOptions {
         folder: Some(folder_path.clone()),
         preview_port: Some(port),
-        board: Some(board.clone()),
+        status: Some(status.clone()),
         key: Key::of_user(&config::environment()),
     };
-    let console = Console::start(args.console_port, &local, feed, shown).await?;
-    let exit = with_agent(&args, &folder_path, &local, init, board, started).await;
+    let console = Console::start(args.console_port, &local, feed, options).await?;
+    let exit = with_agent(&args, &folder_path, &local, init, status, started).await;
     drop(console);
     local.stop().await;
     Ok(exit)
 }
 
-async fn with_agent(args: &DevArgs, folder: &Path, local: &Local, init: Init, board: Board, started: Instant) -> Exit {
+async fn with_agent(
+    args: &DevArgs,
+    folder: &Path,
+    local: &Local,
+    init: Init,
+    status: SharedStatus,
+    started: Instant,
+) -> Exit {
     let environment = config::environment();
     let scratch = match Scratch::create(folder, &environment) {
         Ok(scratch) => scratch,
@@ -144,10 +150,10 @@ async fn with_agent(args: &DevArgs, folder: &Path, local: &Local, init: Init, bo
                 port,
                 backend_url = local.url(),
                 project_dir = %project_dir.display(),
-                "{} ({files} files) is coming up at http://localhost:{port}/; Ctrl-C ends it",
+                "starting {} ({files} files) at http://localhost:{port}/; Ctrl-C ends it",
                 folder.display(),
             );
-            run::run_shown(config, init, board, started).await
+            run::run_with_status(config, init, status, started).await
         }
     };
     let project = scratch.project();
@@ -157,8 +163,11 @@ async fn with_agent(args: &DevArgs, folder: &Path, local: &Local, init: Init, bo
     exit
 }
 
-/// From here on a signal is no sudden end. That the terminal was closed is one more of them: a container's agent goes on
-/// without it, but a developer's has nobody left to serve.
+/// From here on signals end the program in order. A closed terminal counts as one: in a container the agent goes on without
+/// a terminal, but for a developer it must end.
+///
+/// # Errors
+/// The system refuses to report signals or children.
 fn watch_signals() -> Result<Init, Exit> {
     let failed = |error: io::Error| Exit::fault(format!("cannot watch for signals and children: {error}"));
     let init = Init::start().map_err(failed)?;
@@ -166,7 +175,7 @@ fn watch_signals() -> Result<Init, Exit> {
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
             if let Err(error) = kill_process(getpid(), Signal::TERM) {
-                warn!(%error, "the terminal was closed, and ending failed");
+                warn!(%error, "the terminal was closed, but the program cannot be ended");
             }
         }
     });
@@ -200,10 +209,10 @@ fn run_args(args: &DevArgs, local: &Local, scratch: &Scratch) -> RunArgs {
     }
 }
 
-/// Who pressed Ctrl-C does not want to wait.
+/// Short, because a developer who pressed Ctrl-C waits for it.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
-/// The developer's environment, without keys of theirs that are none of the agent's business, and with the session.
+/// The developer's environment without service keys, and with the session's settings.
 fn agent_environment(mut environment: BTreeMap<String, String>, local: &Local) -> BTreeMap<String, String> {
     while let Some(variable) = service_key_in(environment.clone().into_iter()) {
         environment.remove(&*variable);

@@ -1,250 +1,209 @@
-//! The one select loop: what happens outside goes into the core, what the core answers goes out.
+//! The run loop: what happens outside becomes inputs of the core, and the core's outputs are carried out.
 
-mod first;
 mod hydrate;
 mod isolation;
-mod keeper;
+mod live;
 mod logging;
 mod reminders;
+mod reporting;
 mod resume;
-mod shown;
+mod shutdown;
 mod start;
+mod startup;
+mod state_writer;
+mod timers;
 mod writer;
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use sync_core::{Agent, Answer, Input, NewToken, Output, ReadError, ReadId, Renewal, RenewalError, Time};
+use sync_core::{Agent, Input, Output, Time};
 use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, JoinSet};
-use tracing::{error, info, trace, warn};
+use tracing::trace;
 
 use crate::cli::config::Config;
 use crate::cli::exit::Exit;
-use crate::sync::database::{Database, Renewer};
-use crate::sync::realtime::Realtime;
-use crate::sync::token::TokenCell;
 use crate::sync::workspace::Stage;
-use crate::telemetry::progress;
-use crate::telemetry::status::{Board, Phase};
+use crate::telemetry::progress::InstallSpinner;
+use crate::telemetry::status::{BootStep, SharedStatus};
 use supervisor::dev_server::{DevServer, DevServerEvent};
 use supervisor::init::{Init, Shutdown, Signals};
 
 pub use logging::{origin, start_logs};
 
-use first::FirstState;
 use hydrate::Hydrated;
-use keeper::Keeper;
+use live::Live;
+use reporting::StatusRefresh;
 use resume::SleepWatch;
-use writer::{Done, Writer};
+use startup::Startup;
+use state_writer::StateWriter;
+use timers::{Timer, Timers, timer_or};
+use writer::{Writer, WriterEvent};
 
 /// Runs the agent until a signal comes or nothing can work.
 pub async fn run(config: Config, init: Init, started: Instant) -> Exit {
-    let board = Board::new(origin(&config), started);
-    run_shown(config, init, board, started).await
+    let status = SharedStatus::new(origin(&config), started);
+    run_with_status(config, init, status, started).await
 }
 
-/// As [`run`], with a board that somebody else looks at too.
-pub async fn run_shown(config: Config, init: Init, board: Board, started: Instant) -> Exit {
-    board.mark("config");
+/// As [`run`], with a status that others read too (the console).
+pub async fn run_with_status(config: Config, init: Init, status: SharedStatus, started: Instant) -> Exit {
+    status.record_boot_step(BootStep::Config);
     let signals = init.signals();
-    let mut running = match Running::start(config, init, board, started).await {
-        Ok(running) => running,
-        Err(exit) => return exit,
-    };
-    running.serve(signals).await
+    match RunLoop::start(config, init, status, started).await {
+        Ok(mut run_loop) => run_loop.run(signals).await,
+        Err(exit) => exit,
+    }
 }
 
 /// Everything that is alive while the agent runs.
-struct Running {
+struct RunLoop {
     started: Instant,
-    board: Board,
     agent: Agent,
-    realtime: Option<Realtime>,
-    token: Option<TokenCell>,
-    database: Option<Arc<Database>>,
-    renewer: Option<Arc<Renewer>>,
-    reads: JoinSet<(ReadId, Result<Answer, ReadError>)>,
-    renewal: Option<JoinHandle<Result<Renewal, RenewalError>>>,
-    hydrating: Option<JoinHandle<Result<Hydrated, Exit>>>,
+    startup: Startup,
+    /// What there is only with a database: the channel, the reads and the token.
+    live: Option<Live>,
     writer: Writer,
-    keeper: Keeper,
-    dev_server: DevServer,
-    install: progress::Install,
     stage: Arc<Stage>,
-    dev_events: mpsc::Receiver<DevServerEvent>,
-    first_state: FirstState,
-    /// The dev server was told that the files are there.
-    files_ready: bool,
-    sleep: SleepWatch,
-    /// When the board was last brought up to date.
-    shown: Option<Instant>,
-    /// When it is to be, where something happened since.
-    show_at: Option<Instant>,
+    state_writer: StateWriter,
+    dev_server: DevServer,
+    dev_server_events: mpsc::Receiver<DevServerEvent>,
+    sleep_watch: SleepWatch,
+    status: SharedStatus,
+    status_refresh: StatusRefresh,
+    install_spinner: InstallSpinner,
 }
 
-/// What the select loop woke up for.
-enum Woken {
-    Input(Input),
-    Done(Done),
+/// What the loop woke up for.
+enum LoopEvent {
+    Signal(Shutdown),
+    Timer(Timer),
+    Writer(WriterEvent),
+    /// From the channel, a read, or a renewal.
+    Live(Input),
     Hydrated(Result<Hydrated, Exit>),
     DevServer(DevServerEvent),
-    Signal(Shutdown),
-    Tick,
-    Save,
-    /// The board is to be brought up to date.
-    Show,
+    Resumed,
+    SaveState,
 }
 
-impl Running {
-    async fn serve(&mut self, mut signals: Signals) -> Exit {
+impl LoopEvent {
+    /// For the trace log.
+    fn as_str(&self) -> &'static str {
+        match self {
+            LoopEvent::Signal(_) => "signal",
+            LoopEvent::Timer(Timer::Core(reason)) => reason.as_str(),
+            LoopEvent::Timer(Timer::StatusRefresh) => "status_refresh",
+            LoopEvent::Writer(_) => "writer",
+            LoopEvent::Live(Input::Socket(_)) => "socket",
+            LoopEvent::Live(Input::Read(..)) => "read",
+            LoopEvent::Live(_) => "renewal",
+            LoopEvent::Hydrated(_) => "hydrated",
+            LoopEvent::DevServer(_) => "dev_server",
+            LoopEvent::Resumed => "resumed",
+            LoopEvent::SaveState => "save_state",
+        }
+    }
+}
+
+impl RunLoop {
+    async fn run(&mut self, mut signals: Signals) -> Exit {
         self.publish_phase();
         loop {
             self.carry_out();
             if self.start_dev_server_once_ready() {
                 self.carry_out();
             }
-            let woken = self.next(&mut signals).await;
-            let now = Time(self.started.elapsed());
-            match woken {
-                Woken::Input(input) => self.agent.handle(now, input),
-                Woken::Done(done) => self.done(done),
-                Woken::Tick => self.agent.tick(now),
-                Woken::Show => {}
-                Woken::Save => self.keeper.save(self.agent.saved()),
-                Woken::DevServer(event) => self.dev_server_says(event),
-                Woken::Hydrated(Ok(hydrated)) => self.hydrated(hydrated),
-                Woken::Hydrated(Err(exit)) => return self.fail(exit).await,
-                Woken::Signal(signal) => return self.drain(signal, signals).await,
+            let event = self.next(&mut signals).await;
+            trace!(event_type = "loop_wake", cause = event.as_str(), "woke up: {}", event.as_str());
+            match event {
+                LoopEvent::Signal(signal) => return self.shut_down(signal, signals).await,
+                LoopEvent::Timer(Timer::Core(_)) => self.agent.tick(self.now()),
+                LoopEvent::Timer(Timer::StatusRefresh) => {}
+                LoopEvent::Writer(event) => self.handle_writer_event(event),
+                LoopEvent::Live(input) => self.agent.handle(self.now(), input),
+                LoopEvent::Hydrated(Ok(hydrated)) => self.handle_hydrated(hydrated),
+                LoopEvent::Hydrated(Err(exit)) => return self.fail(exit).await,
+                LoopEvent::DevServer(event) => self.handle_dev_server_event(event),
+                LoopEvent::Resumed => self.agent.handle(self.now(), Input::Resumed),
+                LoopEvent::SaveState => self.state_writer.save(self.agent.saved()),
             }
         }
     }
 
-    async fn next(&mut self, signals: &mut Signals) -> Woken {
-        let timer = self.agent.deadline();
-        let deadline = timer.map(|timer| tokio::time::Instant::from_std(self.started + timer.at.0));
+    /// Waits for the next event. The order has reasons:
+    ///
+    /// 1. A signal: a busy agent must still stop.
+    /// 2. A timer that is due: heartbeats and timeouts of the core must not wait for a socket that is always ready.
+    /// 3. The writer: it ends what earlier events began, and has work only because of them, so it delays nothing for
+    ///    long. Its results free the core's queue before more events come in.
+    /// 4. Everything else, in random order at each call. Any of these sources can be ready without a pause (a flood of
+    ///    frames, a dev server that prints endlessly), and none of them may keep another one from its turn.
+    async fn next(&mut self, signals: &mut Signals) -> LoopEvent {
+        let timers = Timers {
+            core: self.agent.deadline().map(|timer| (self.started + timer.at.0, timer.reason)),
+            status_refresh: self.status_refresh.due(),
+        };
+        let others = async {
+            tokio::select! {
+                input = live::next(&mut self.live) => LoopEvent::Live(input),
+                hydrated = self.startup.hydrated() => LoopEvent::Hydrated(hydrated),
+                Some(event) = self.dev_server_events.recv() => LoopEvent::DevServer(event),
+                () = self.sleep_watch.resumed() => LoopEvent::Resumed,
+                () = self.state_writer.due() => LoopEvent::SaveState,
+            }
+        };
+        let sources = async {
+            tokio::select! {
+                biased;
+                event = self.writer.next() => LoopEvent::Writer(event),
+                event = others => event,
+            }
+        };
         tokio::select! {
             biased;
-            signal = signals.next() => Woken::Signal(signal),
-            done = self.writer.next() => Woken::Done(done),
-            event = next_of(&mut self.realtime) => Woken::Input(Input::Socket(event)),
-            Some(read) = self.reads.join_next() => match read {
-                Ok((id, answer)) => Woken::Input(Input::Read(id, answer)),
-                Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-            },
-            renewed = joined(&mut self.renewal) => Woken::Input(Input::Renewed(renewed)),
-            hydrated = joined(&mut self.hydrating) => Woken::Hydrated(hydrated),
-            Some(event) = self.dev_events.recv() => Woken::DevServer(event),
-            () = self.sleep.resumed() => Woken::Input(Input::Resumed),
-            () = sleep_until(deadline) => {
-                if let Some(timer) = timer {
-                    trace!(event_type = "timer", reason = timer.reason.as_str(), "timer: {}", timer.reason);
-                }
-                Woken::Tick
-            }
-            () = self.keeper.due() => Woken::Save,
-            () = sleep_until(self.show_at.map(Into::into)) => Woken::Show,
+            signal = signals.next() => LoopEvent::Signal(signal),
+            event = timer_or(timers, LoopEvent::Timer, sources) => event,
         }
     }
 
-    /// Does what the core wants done.
+    /// Carries out what the core asks for.
     fn carry_out(&mut self) {
         while let Some(output) = self.agent.poll() {
             match output {
-                Output::Event(event) => self.tell(&event),
+                Output::Event(event) => self.report_core_event(&event),
                 Output::Write(batch, ops) => self.writer.write(batch, ops),
-                Output::Read(id, read) => {
-                    let Some(database) = self.database.clone() else { continue };
-                    self.reads.spawn(async move { (id, database.read(read).await) });
-                }
                 Output::Discard(staged) => self.stage.discard(staged),
-                Output::Connect => self.realtime.iter_mut().for_each(Realtime::connect),
-                Output::Disconnect => self.realtime.iter_mut().for_each(Realtime::disconnect),
-                Output::Send(message) => {
-                    if let (Some(realtime), Some(token)) = (&mut self.realtime, &self.token) {
-                        realtime.send(message.encode(token.current().expose()));
+                // Without a database the core asks for none of these.
+                Output::Read(id, read) => {
+                    if let Some(live) = &mut self.live {
+                        live.read(id, read);
                     }
                 }
-                Output::Renew => {
-                    let Some(renewer) = self.renewer.clone() else { continue };
-                    self.renewal = Some(tokio::spawn(async move {
-                        let renewed = renewer.renew_token().await?;
-                        let token = renewed.token.map(|token| NewToken { lifetime: token.lifetime() });
-                        Ok(Renewal { token })
-                    }));
-                }
+                Output::Connect => self.live.iter_mut().for_each(Live::connect),
+                Output::Disconnect => self.live.iter_mut().for_each(Live::disconnect),
+                Output::Send(message) => self.live.iter_mut().for_each(|live| live.send(&message)),
+                Output::Renew => self.live.iter_mut().for_each(Live::renew),
             }
         }
-        self.show();
+        self.refresh_status();
     }
 
-    /// The workspace did something.
-    fn done(&mut self, done: Done) {
-        let input = match done {
-            Done::Written(batch, written) => {
+    fn handle_writer_event(&mut self, event: WriterEvent) {
+        let input = match event {
+            WriterEvent::Written(batch, written) => {
                 self.dev_server.changed(writer::changed(&written));
                 Input::Written(batch, written)
             }
-            Done::Looked(seen) => Input::Observed(seen),
-            Done::Quarantine(result) => return self.put_aside(result),
+            WriterEvent::LocalChanges(changes) => Input::Observed(changes),
+            WriterEvent::Quarantined(result) => return self.handle_quarantined(result),
         };
-        self.keeper.changed();
-        self.agent.handle(Time(self.started.elapsed()), input);
+        self.state_writer.changed();
+        self.agent.handle(self.now(), input);
     }
 
-    /// A signal: no event is taken any more, the dev server goes, then the agent. A second signal hurries.
-    async fn drain(&mut self, signal: Shutdown, mut signals: Signals) -> Exit {
-        self.board.set_phase(Phase::Stopping);
-        self.install.end();
-        info!(event_type = "shutdown", signal = signal.name(), "stopping ({})", signal.name());
-        self.publish_phase();
-        self.carry_out();
-        self.realtime.iter_mut().for_each(Realtime::disconnect);
-        self.keeper.finish(|| self.agent.saved()).await;
-        let mut stopped = std::pin::pin!(self.dev_server.clone().stop());
-        tokio::select! {
-            () = &mut stopped => {}
-            _ = signals.next() => {
-                warn!(event_type = "shutdown_hurried", "a second signal: not waiting any longer");
-                self.dev_server.hurry();
-                stopped.await;
-            }
-        }
-        info!(event_type = "shutdown_done", "stopped");
-        Exit::signal(signal.number())
-    }
-
-    async fn fail(&mut self, exit: Exit) -> Exit {
-        self.board.set_phase(Phase::Failed);
-        error!(event_type = "failed", status = exit.status(), "hydration failed: {}", exit.message());
-        self.publish_phase();
-        self.carry_out();
-        self.dev_server.clone().stop().await;
-        exit.said()
-    }
-}
-
-async fn next_of(realtime: &mut Option<Realtime>) -> sync_core::SocketEvent {
-    match realtime {
-        Some(realtime) => realtime.next().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// The end of a task, which is then forgotten; pending where there is none.
-async fn joined<T>(task: &mut Option<JoinHandle<T>>) -> T {
-    let Some(running) = task else { return std::future::pending().await };
-    let ended = running.await;
-    *task = None;
-    match ended {
-        Ok(value) => value,
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-    }
-}
-
-async fn sleep_until(deadline: Option<tokio::time::Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
+    /// The time as the core counts it: since the agent's start.
+    fn now(&self) -> Time {
+        Time(self.started.elapsed())
     }
 }

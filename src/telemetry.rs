@@ -1,4 +1,4 @@
-//! What the agent shows: logs, health, status, metrics, progress.
+//! What the agent shows: logs, health, status, metrics and progress.
 
 pub mod logs;
 pub mod progress;

@@ -14,7 +14,7 @@ use machine::{Machine, Network};
 use serde_json::Value;
 use support::eventually;
 
-const READ_ONLY: [&str; 4] = ["--read-only", "--tmpfs=/tmp", "--tmpfs=/app:mode=0777,size=64m", "--memory=512m"];
+const READ_ONLY: [&str; 4] = ["--read-only", "--tmpfs=/tmp", "--tmpfs=/app:mode=0755,size=64m", "--memory=512m"];
 /// What Trust names, and nothing else.
 const CAPABILITIES: [&str; 2] = ["--cap-drop=all", "--cap-add=SETUID,SETGID,CHOWN,KILL,DAC_OVERRIDE"];
 

@@ -61,8 +61,8 @@ impl Exit {
         self.status
     }
 
-    /// The same, with nothing left to say.
-    pub fn said(self) -> Exit {
+    /// The same without its message, which was logged already.
+    pub fn without_message(self) -> Exit {
         Exit { message: None, ..self }
     }
 

@@ -1,13 +1,14 @@
-//! The console: one page that shows the loop from a save to the preview, and lets people edit and make trouble.
+//! The console: one page that shows the way of an edit from its save to the preview, and lets people edit files and
+//! switch faults on.
 //!
-//! It is served to the loopback alone and to its own page alone ([`guard`]). The backend's places are served beside it,
-//! so that the official client in the page talks to its own origin and no other origin has to be let in.
+//! It is served only to this machine and only to its own page ([`guard`]). The backend's routes are served beside it, so
+//! that the official client in the page uses its own origin and no other origin has to be allowed.
 
 mod feed;
 mod guard;
 mod key;
 mod page;
-mod window;
+mod preview_frame;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -32,45 +33,48 @@ pub use key::Key;
 
 use super::local::Local;
 use crate::cli::exit::Exit;
-use crate::telemetry::status::Board;
-use window::Window;
+use crate::telemetry::status::SharedStatus;
+use preview_frame::PreviewFrame;
 
-/// Where no port is asked for and this one is free: so that a bookmark stays true.
-const USUAL_PORT: u16 = 3100;
+/// The port where none is given and this one is free, so that a bookmark stays valid.
+const DEFAULT_PORT: u16 = 3100;
 
-/// What there is to show.
-pub struct Shown {
+/// What the console shows.
+pub struct ConsoleOptions {
     /// The folder that is mirrored.
     pub folder: Option<PathBuf>,
     /// Where the dev server answers; none without an agent.
     pub preview_port: Option<u16>,
-    /// What the agent says of itself; none without one.
-    pub board: Option<Board>,
-    /// Whom it lets in.
+    /// The status of the agent; none without one.
+    pub status: Option<SharedStatus>,
+    /// The key that a page must send.
     pub key: Key,
 }
 
-/// What the console's places share.
-struct Desk {
+/// What the handlers share.
+struct ConsoleState {
     feed: Feed,
-    board: Option<Board>,
+    status: Option<SharedStatus>,
     faults: Faults,
-    /// What agents elsewhere have told on the project's status topic.
+    /// What other agents have published on the project's status topic.
     agents: AgentReports,
     key: Key,
-    /// What the page needs to begin, the editor's token among it.
+    /// What the page needs at its start, with the editor's token.
     session: Value,
 }
 
 /// The running console. It ends when it is dropped.
 pub struct Console {
     server: JoinHandle<()>,
-    _window: Option<Window>,
+    _preview_frame: Option<PreviewFrame>,
 }
 
 impl Console {
-    /// Serves on `port`, or where none is asked for on the usual one or a free one, and says where.
-    pub async fn start(port: Option<u16>, local: &Local, feed: Feed, shown: Shown) -> Result<Console, Exit> {
+    /// Serves on `port`; where none is given, on the default one or a free one. Logs the address.
+    ///
+    /// # Errors
+    /// A port that is in use or cannot be bound (69).
+    pub async fn start(port: Option<u16>, local: &Local, feed: Feed, options: ConsoleOptions) -> Result<Console, Exit> {
         let listener = bind(port).await.map_err(|error| {
             Exit::unavailable(match (error.kind(), port) {
                 (io::ErrorKind::AddrInUse, Some(port)) => {
@@ -81,39 +85,41 @@ impl Console {
         })?;
         let address =
             listener.local_addr().map_err(|error| Exit::fault(format!("cannot serve the console: {error}")))?;
-        let window = match shown.preview_port {
-            Some(port) => Some(Window::open(port).await.map_err(|error| {
-                Exit::unavailable(format!("cannot serve the console's window on the preview: {error}"))
-            })?),
+        let preview_frame = match options.preview_port {
+            Some(port) => Some(
+                PreviewFrame::start(port)
+                    .await
+                    .map_err(|error| Exit::unavailable(format!("cannot serve the preview in the console: {error}")))?,
+            ),
             None => None,
         };
         let session = local.session();
-        let desk = Arc::new(Desk {
+        let console = Arc::new(ConsoleState {
             session: json!({
                 "run": feed.run(),
                 "project_id": session.project_id,
                 "anon_key": session.anon_key,
                 "editor_token": local.editor_token(),
-                "folder": shown.folder.map(|folder| folder.display().to_string()),
-                "preview_url": shown.preview_port.map(|port| format!("http://localhost:{port}/")),
-                "window_url": window.as_ref().map(Window::url),
+                "folder": options.folder.map(|folder| folder.display().to_string()),
+                "preview_url": options.preview_port.map(|port| format!("http://localhost:{port}/")),
+                "window_url": preview_frame.as_ref().map(PreviewFrame::url),
             }),
             feed,
-            board: shown.board,
+            status: options.status,
             faults: local.faults(),
             agents: local.agents(),
-            key: shown.key,
+            key: options.key,
         });
         let app =
-            router(desk.clone(), local.router(), address.port()).into_make_service_with_connect_info::<SocketAddr>();
-        let url = desk.key.address(&format!("http://{address}/"));
+            router(console.clone(), local.router(), address.port()).into_make_service_with_connect_info::<SocketAddr>();
+        let url = console.key.address(&format!("http://{address}/"));
         info!(event_type = "console_listening", url, "the console is at {url}");
         let server = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, app).await {
-                warn!(event_type = "console_failed", %error, "the console ended: {error}");
+                warn!(event_type = "console_failed", %error, "the console stopped: {error}");
             }
         });
-        Ok(Console { server, _window: window })
+        Ok(Console { server, _preview_frame: preview_frame })
     }
 }
 
@@ -125,14 +131,14 @@ impl Drop for Console {
 
 async fn bind(port: Option<u16>) -> io::Result<TcpListener> {
     let at = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
-    match at(port.unwrap_or(USUAL_PORT)).await {
+    match at(port.unwrap_or(DEFAULT_PORT)).await {
         Err(error) if port.is_none() && error.kind() == io::ErrorKind::AddrInUse => at(0).await,
         other => other,
     }
 }
 
-fn router(desk: Arc<Desk>, backend: Router, port: u16) -> Router {
-    let guard = guard::Guard { port, key: desk.key.clone() };
+fn router(console: Arc<ConsoleState>, backend: Router, port: u16) -> Router {
+    let guard = guard::Guard { port, key: console.key.clone() };
     Router::new()
         .route("/", get(page::index))
         .route("/assets/{name}", get(page::asset))
@@ -140,33 +146,37 @@ fn router(desk: Arc<Desk>, backend: Router, port: u16) -> Router {
         .route("/console/session", get(session))
         .route("/console/feed", get(feed::follow))
         .route("/console/dev-server/kill", post(kill_dev_server))
-        .with_state(desk)
+        .with_state(console)
         .fallback_service(backend)
         .layer(middleware::from_fn_with_state(guard, guard::guard))
 }
 
 #[derive(Deserialize)]
-struct Asked {
+struct ProofQuery {
     nonce: String,
 }
 
 /// Before a page sends its key: see [`Key::proof`].
-async fn proof(State(desk): State<Arc<Desk>>, headers: HeaderMap, Query(asked): Query<Asked>) -> Response {
-    // The guard has let only the console's own names through.
+async fn proof(
+    State(console): State<Arc<ConsoleState>>,
+    headers: HeaderMap,
+    Query(query): Query<ProofQuery>,
+) -> Response {
+    // The guard has allowed only names of the console.
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    match desk.key.proof(host, &asked.nonce) {
+    match console.key.proof(host, &query.nonce) {
         Some(proof) => proof.into_response(),
         None => (StatusCode::BAD_REQUEST, "the nonce is 1 to 64 hexadecimal digits\n").into_response(),
     }
 }
 
-async fn session(State(desk): State<Arc<Desk>>) -> Json<Value> {
-    Json(desk.session.clone())
+async fn session(State(console): State<Arc<ConsoleState>>) -> Json<Value> {
+    Json(console.session.clone())
 }
 
 /// As the kernel does when memory runs out.
-async fn kill_dev_server(State(desk): State<Arc<Desk>>) -> Response {
-    let status = desk.board.as_ref().map(Board::status).unwrap_or_default();
+async fn kill_dev_server(State(console): State<Arc<ConsoleState>>) -> Response {
+    let status = console.status.as_ref().map(SharedStatus::to_json).unwrap_or_default();
     let pid = status["dev_server"]["pid"].as_i64().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
     let Some(pid) = pid else {
         return (StatusCode::CONFLICT, "no dev server is running\n").into_response();

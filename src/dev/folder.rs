@@ -1,3 +1,5 @@
+//! The developer's folder.
+
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +11,7 @@ use sync_core::{ContentHash, ProjectPath};
 
 use crate::sync::folder::{EntryType, TEMPORARY_PREFIX, is_project_file};
 
-/// The largest file that is taken along: a snapshot could not carry more.
+/// The largest file of a project in bytes: a snapshot cannot contain a larger one.
 pub const MAX_FILE: u64 = 50 * 1024 * 1024;
 
 /// The developer's folder. Nothing outside of it is read or written, and no symbolic link is followed.
@@ -19,9 +21,9 @@ pub struct Folder {
     path: PathBuf,
 }
 
-/// What stands at a path.
+/// What is at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found {
+pub enum PathState {
     /// A file, to be read.
     File,
     /// A directory, to be listed.
@@ -34,12 +36,12 @@ pub enum Found {
     Special,
 }
 
-/// The bytes of a file and what tells that they are still the same.
+/// The content of a file, with the stamp that shows whether it has changed since.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Content {
-    /// All of them.
+    /// The whole content.
     pub bytes: Vec<u8>,
-    /// Their hash.
+    /// The hash of `bytes`.
     pub hash: ContentHash,
     stamp: Stamp,
 }
@@ -56,23 +58,32 @@ impl Stamp {
     }
 }
 
-/// Everything below a directory that belongs to the project, in the order of the paths.
+/// The project's directories and files below a directory, in the order of their paths.
 #[derive(Debug, Default)]
 pub struct Listing {
     /// The directories, the one asked for included; `""` is the folder itself.
     pub directories: Vec<String>,
     /// The files, whatever their size.
     pub files: Vec<String>,
-    /// What cannot be taken along, and why.
-    pub refused: Vec<(String, String)>,
+    /// The entries that cannot be in the project.
+    pub refused: Vec<RefusedEntry>,
+}
+
+/// An entry that cannot be in the project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedEntry {
+    /// Its path, relative to the folder.
+    pub path: String,
+    /// The reason.
+    pub error: String,
 }
 
 /// How a write ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Replaced {
-    /// The new content stands there.
+    /// The new content was written.
     Yes,
-    /// What stood there was changed meanwhile, and was left alone.
+    /// The file was changed meanwhile; nothing was written.
     ChangedMeanwhile,
 }
 
@@ -83,33 +94,36 @@ impl Folder {
         Ok(Folder { root: Dir::open_ambient_dir(&path, ambient_authority())?, path })
     }
 
-    /// Where it lies: absolute, without symbolic links.
+    /// The folder's path: absolute, without symbolic links.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// `path` (absolute, as the system reports changes) as the project spells it: `None` outside of the folder, for
-    /// what does not belong to the project, and for a name that is no UTF-8.
+    /// what does not belong to the project, and for a name that is not UTF-8.
     pub fn relative(&self, path: &Path) -> Option<String> {
         let relative = path.strip_prefix(&self.path).ok()?.to_str()?.to_owned();
         (relative.is_empty() || is_project_file(&relative, EntryType::File)).then_some(relative)
     }
 
-    /// What stands at `path`.
-    pub fn look(&self, path: &str) -> io::Result<Found> {
+    /// What is at `path`.
+    ///
+    /// # Errors
+    /// The path cannot be read, or leads through a symbolic link.
+    pub fn state_of(&self, path: &str) -> io::Result<PathState> {
         if path.is_empty() {
-            return Ok(Found::Directory);
+            return Ok(PathState::Directory);
         }
         if !is_project_file(path, EntryType::File) {
-            return Ok(Found::Nothing);
+            return Ok(PathState::Nothing);
         }
         match self.metadata(path) {
-            Ok(found) if found.is_file() && found.len() > MAX_FILE => Ok(Found::TooLarge(found.len())),
-            Ok(found) if found.is_file() => Ok(Found::File),
-            Ok(found) if found.is_dir() && !is_project_file(path, EntryType::Directory) => Ok(Found::Nothing),
-            Ok(found) if found.is_dir() => Ok(Found::Directory),
-            Ok(_) => Ok(Found::Special),
-            Err(error) if is_absent(&error) => Ok(Found::Nothing),
+            Ok(found) if found.is_file() && found.len() > MAX_FILE => Ok(PathState::TooLarge(found.len())),
+            Ok(found) if found.is_file() => Ok(PathState::File),
+            Ok(found) if found.is_dir() && !is_project_file(path, EntryType::Directory) => Ok(PathState::Nothing),
+            Ok(found) if found.is_dir() => Ok(PathState::Directory),
+            Ok(_) => Ok(PathState::Special),
+            Err(error) if is_absent(&error) => Ok(PathState::Nothing),
             Err(error) => Err(error),
         }
     }
@@ -122,7 +136,7 @@ impl Folder {
             match self.list_one(&directory, &mut listing, &mut open) {
                 Err(error) if is_absent(&error) => {} // gone since its parent was read
                 Err(error) if directory.is_empty() => return Err(error),
-                Err(error) => listing.refused.push((directory, error.to_string())),
+                Err(error) => listing.refused.push(RefusedEntry { path: directory, error: error.to_string() }),
                 Ok(()) => listing.directories.push(directory),
             }
         }
@@ -136,7 +150,7 @@ impl Folder {
             let entry = entry?;
             let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
                 let shown = format!("{directory}/{}", entry.file_name().to_string_lossy());
-                listing.refused.push((shown, "its name is not UTF-8".into()));
+                listing.refused.push(RefusedEntry { path: shown, error: "its name is not UTF-8".into() });
                 continue;
             };
             let path = if directory.is_empty() { name } else { format!("{directory}/{name}") };
@@ -146,31 +160,35 @@ impl Folder {
                 continue;
             }
             if let Err(error) = ProjectPath::parse(&path) {
-                listing.refused.push((path, error.to_string()));
+                listing.refused.push(RefusedEntry { path, error: error.to_string() });
             } else if kind.is_dir() {
                 open.push(path);
             } else if kind.is_file() {
                 listing.files.push(path);
             } else {
-                listing.refused.push((path, "it is neither a file nor a directory".into()));
+                let error = "it is neither a file nor a directory".into();
+                listing.refused.push(RefusedEntry { path, error });
             }
         }
         Ok(())
     }
 
-    /// The bytes at `path`, `None` where no file stands.
+    /// The content of the file at `path`. `None` where there is no file.
+    ///
+    /// # Errors
+    /// It cannot be read, is not a file, or is larger than [`MAX_FILE`].
     pub fn read(&self, path: &str) -> io::Result<Option<Content>> {
-        match self.look(path)? {
-            Found::File => {}
-            Found::TooLarge(size) => return Err(io::Error::other(too_large(size))),
-            Found::Directory | Found::Special => return Err(io::Error::other("it is not a file")),
-            Found::Nothing => return Ok(None),
+        match self.state_of(path)? {
+            PathState::File => {}
+            PathState::TooLarge(size) => return Err(io::Error::other(too_large(size))),
+            PathState::Directory | PathState::Special => return Err(io::Error::other("it is not a file")),
+            PathState::Nothing => return Ok(None),
         }
         let file = match self.root.open(path) {
             Err(error) if is_absent(&error) => return Ok(None),
             other => other?,
         };
-        // Before the bytes: what is written while they are read then shows as a change.
+        // Before the content: a write while it is read then shows as a change.
         let stamp = Stamp::of(&file.metadata()?);
         let mut bytes = Vec::new();
         file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
@@ -180,8 +198,10 @@ impl Folder {
         Ok(Some(Content { hash: ContentHash::of(&bytes), bytes, stamp }))
     }
 
-    /// Puts `bytes` at `path` in one step, if what stands there is still `before`. Whether a file may be executed stays
-    /// as it was.
+    /// Writes `bytes` to `path` in one step, if the file is still `before`. Its permissions stay the same.
+    ///
+    /// # Errors
+    /// The file cannot be written or renamed.
     pub fn replace(&self, path: &ProjectPath, bytes: &[u8], before: Option<&Content>) -> io::Result<Replaced> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         if let Some(parent) = path.parent() {
@@ -198,13 +218,16 @@ impl Folder {
             Ok(Replaced::Yes)
         });
         if !matches!(replaced, Ok(Replaced::Yes)) {
-            // The outcome to report is that of the write; a leftover is out of the watcher's sight.
+            // The result is that of the write; the watcher ignores a leftover.
             let _ = self.root.remove_file(&temporary);
         }
         replaced
     }
 
-    /// Removes the file at `path`, if it is still `before`, and the directories that this leaves empty.
+    /// Removes the file at `path`, if it is still `before`, and the directories that are empty then.
+    ///
+    /// # Errors
+    /// The file cannot be removed.
     pub fn remove(&self, path: &ProjectPath, before: &Content) -> io::Result<Replaced> {
         if self.stamp(path.as_str())?.as_ref() != Some(&before.stamp) {
             return Ok(Replaced::ChangedMeanwhile);
@@ -212,7 +235,7 @@ impl Folder {
         self.root.remove_file(path.as_str())?;
         let mut above = path.parent();
         while let Some(directory) = above {
-            // Not empty is the ordinary end of this; an empty directory that stays harms nobody.
+            // Usually the directory is not empty. An empty directory that stays does no harm.
             if self.root.remove_dir(directory).is_err() {
                 break;
             }
@@ -239,7 +262,7 @@ impl Folder {
         }
     }
 
-    /// Of the path itself. A symbolic link on the way is an error: where it leads is not the project's.
+    /// The metadata of the path itself. A symbolic link on the way is an error: its target is not in the project.
     fn metadata(&self, path: &str) -> io::Result<Metadata> {
         for (end, _) in path.match_indices('/') {
             if self.root.symlink_metadata(&path[..end])?.is_symlink() {

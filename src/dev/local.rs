@@ -1,3 +1,5 @@
+//! The local backend and the mirror of the folder.
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,21 +10,21 @@ use tracing::{info, warn};
 
 use super::env_file::EnvFile;
 use super::folder::Folder;
-use super::mirror::{Mirror, Opened};
-use super::news::{News, Tell};
+use super::mirror::{Mirror, Opened, WriteBack};
+use super::mirror_event::{EventSink, MirrorEvent};
 use crate::cli::exit::Exit;
 use crate::telemetry::logs::Origin;
 
-/// How the backend is wanted.
-pub struct Wanted {
+/// How the backend is started.
+pub struct LocalOptions {
     /// The folder that it is seeded from and mirrors.
     pub folder: Option<Folder>,
     /// The PostgreSQL that holds the project; memory where there is none.
     pub database_url: Option<DatabaseUrl>,
     /// Where it listens.
     pub listen: SocketAddr,
-    /// Whether others' changes come into the folder.
-    pub write_back: bool,
+    /// Whether changes saved through the backend are written to the folder.
+    pub write_back: WriteBack,
     /// Where an editor finds what it needs.
     pub env_file: Option<PathBuf>,
 }
@@ -37,39 +39,39 @@ pub struct Local {
 
 impl Local {
     /// Reads the folder and starts both, for the project and session of `origin`. An error says which option would help.
-    pub async fn start(wanted: Wanted, origin: &Origin) -> Result<Local, Exit> {
-        let mut options = BackendOptions {
-            listen: wanted.listen,
-            database_url: wanted.database_url,
+    pub async fn start(options: LocalOptions, origin: &Origin) -> Result<Local, Exit> {
+        let mut backend_options = BackendOptions {
+            listen: options.listen,
+            database_url: options.database_url,
             project_id: origin.project_id.clone(),
             session_id: origin.session_id.clone(),
             ..BackendOptions::default()
         };
         let mut opened = None;
-        let tell: Tell = Arc::new(log);
-        if let Some(folder) = wanted.folder {
-            let (watched, files) = Opened::read(folder, &tell).map_err(Exit::unavailable)?;
-            options.files = files;
+        let report: EventSink = Arc::new(log);
+        if let Some(folder) = options.folder {
+            let (watched, files) = Opened::read(folder, &report).map_err(Exit::unavailable)?;
+            backend_options.files = files;
             opened = Some(watched);
         }
-        let files = options.files.len();
-        let backend = Backend::start(options).await.map_err(|error| match error.kind() {
+        let files = backend_options.files.len();
+        let backend = Backend::start(backend_options).await.map_err(|error| match error.kind() {
             std::io::ErrorKind::AddrInUse => {
-                let port = wanted.listen.port();
+                let port = options.listen.port();
                 Exit::unavailable(format!("port {port} is in use: choose another for the backend with --listen"))
             }
             _ => Exit::unavailable(format!("cannot start the local backend: {error}")),
         })?;
-        let mirror = opened.map(|opened| opened.mirror(backend.store(), wanted.write_back, tell)).transpose();
+        let mirror = opened.map(|opened| opened.mirror(backend.store(), options.write_back, report)).transpose();
         let mirror = mirror.map_err(|error| Exit::fault(format!("cannot start a thread: {error}")))?;
-        let env_file = wanted.env_file.map(|path| {
+        let env_file = options.env_file.map(|path| {
             EnvFile::write(&path, &backend)
                 .map_err(|error| Exit::disk(format!("cannot write --env-file {}: {error}", path.display())))
         });
         Ok(Local { env_file: env_file.transpose()?, backend, mirror, files })
     }
 
-    /// What an agent is given.
+    /// The settings of an agent.
     pub fn session(&self) -> AgentSettings {
         self.backend.agent_settings()
     }
@@ -89,12 +91,12 @@ impl Local {
         self.backend.router()
     }
 
-    /// The switchboard of faults.
+    /// The faults that can be switched on.
     pub fn faults(&self) -> Faults {
         self.backend.faults()
     }
 
-    /// What agents have told of themselves.
+    /// What agents have published on the status topic.
     pub fn agents(&self) -> AgentReports {
         self.backend.agent_reports()
     }
@@ -122,10 +124,20 @@ pub fn open_folder(dir: &Path) -> Result<Folder, Exit> {
         .map_err(|error| Exit::usage(format!("cannot open the project's folder {}: {error}", dir.display())))
 }
 
-/// Where the lines of a run on `folder` come from. The project's id is the same for each run on the same folder, so
-/// that what an editor remembers stays true; without a folder it is if the project is `kept`.
-pub fn origin(folder: Option<&Folder>, kept: bool) -> Origin {
-    let named = folder.map(|folder| folder.path().as_os_str().as_encoded_bytes()).or(kept.then_some(b"serve"));
+/// How long a project without a folder lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProjectLifetime {
+    /// In memory, until the program ends.
+    ThisRun,
+    /// In a PostgreSQL, until it is deleted there.
+    Stored,
+}
+
+/// The ids of a run. The project's id is the same for each run on the same folder, so that an editor can keep it. Without
+/// a folder it is the same for each stored project.
+pub fn origin(folder: Option<&Folder>, lifetime: ProjectLifetime) -> Origin {
+    let stored = (lifetime == ProjectLifetime::Stored).then_some(&b"serve"[..]);
+    let named = folder.map(|folder| folder.path().as_os_str().as_encoded_bytes()).or(stored);
     let project_id = named.map_or_else(uuid::Uuid::new_v4, |name| {
         let hash = ContentHash::of(name);
         let mut bytes = [0; 16];
@@ -136,10 +148,10 @@ pub fn origin(folder: Option<&Folder>, kept: bool) -> Origin {
     Origin { project_id: project_id.to_string(), session_id, container_id: None }
 }
 
-fn log(news: News) {
-    let event_type = news.code();
-    match news {
-        News::Sent { .. } | News::WrittenBack { .. } => info!(event_type, "{news}"),
-        _ => warn!(event_type, "{news}"),
+fn log(event: MirrorEvent) {
+    let event_type = event.event_type();
+    match event {
+        MirrorEvent::Sent { .. } | MirrorEvent::WrittenBack { .. } => info!(event_type, "{event}"),
+        _ => warn!(event_type, "{event}"),
     }
 }

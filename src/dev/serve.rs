@@ -1,3 +1,5 @@
+//! `preview-agent serve`: the local backend alone.
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -5,9 +7,10 @@ use std::time::Instant;
 use clap::Args;
 use tracing::info;
 
-use super::console::{Console, Feed, Key, Shown};
+use super::console::{Console, ConsoleOptions, Feed, Key};
 use super::database::DatabaseArgs;
-use super::local::{Local, Wanted, open_folder, origin};
+use super::local::{Local, LocalOptions, ProjectLifetime, open_folder, origin};
+use super::mirror::WriteBack;
 use super::watch_signals;
 use crate::cli::arguments::LogArgs;
 use crate::cli::config::{self, LogConfig};
@@ -50,27 +53,28 @@ pub async fn serve(args: ServeArgs, started: Instant) -> Exit {
 async fn serve_until_signal(args: ServeArgs, started: Instant) -> Result<Exit, Exit> {
     let database_url = args.database.url()?;
     let folder = args.dir.as_deref().map(open_folder).transpose()?;
-    let origin = origin(folder.as_ref(), database_url.is_some());
+    let lifetime = if database_url.is_some() { ProjectLifetime::Stored } else { ProjectLifetime::ThisRun };
+    let origin = origin(folder.as_ref(), lifetime);
     let feed = Feed::default();
     let _flush = run::start_logs(LogConfig::resolve(&args.log), origin.clone(), started, Some(feed.tap()))
         .map_err(Exit::usage)?;
     let mut signals = watch_signals()?.signals();
-    let shown = Shown {
+    let console_options = ConsoleOptions {
         folder: folder.as_ref().map(|folder| folder.path().to_owned()),
         preview_port: None,
-        board: None,
+        status: None,
         key: Key::of_user(&config::environment()),
     };
-    let wanted =
-        Wanted { folder, database_url, listen: args.listen, write_back: !args.no_write_back, env_file: args.env_file };
-    let local = Local::start(wanted, &origin).await?;
+    let write_back = if args.no_write_back { WriteBack::Off } else { WriteBack::On };
+    let options = LocalOptions { folder, database_url, listen: args.listen, write_back, env_file: args.env_file };
+    let local = Local::start(options, &origin).await?;
     for (name, value) in local.session().env() {
         println!("{name}={value}");
     }
     println!("EDITOR_TOKEN={}", local.editor_token());
     let (url, files) = (local.url(), local.files());
     info!(event_type = "serve_start", url, files, "the local backend is at {url} ({files} files)");
-    let console = Console::start(args.console_port, &local, feed, shown).await?;
+    let console = Console::start(args.console_port, &local, feed, console_options).await?;
     let signal = signals.next().await;
     drop(console);
     local.stop().await;

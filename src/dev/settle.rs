@@ -1,30 +1,39 @@
+//! Waits until an editor has finished a save.
+
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-/// Silence after which finished files are read: a save is several events within a millisecond or two.
+/// The time without an event after which finished files are read: a save is several events within 1 or 2 ms.
 const QUIET: Duration = Duration::from_millis(10);
-/// Silence that is waited for while something is unfinished: editors take a file away and put it back, and a file
-/// written in place is torn until it is closed.
-const PATIENT: Duration = Duration::from_millis(100);
-/// The longest that a path waits while others keep changing.
-const LONGEST: Duration = Duration::from_millis(500);
+/// The same while a file is unfinished: editors remove a file and create it again, and a file that is written in place is
+/// incomplete until it is closed.
+const QUIET_UNFINISHED: Duration = Duration::from_millis(100);
+/// The longest time that a path waits while others keep changing.
+const MAX_WAIT: Duration = Duration::from_millis(500);
 
 /// Whether a path can be read at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Touch {
-    /// What stands there is whole.
+    /// The file is complete.
     Finished,
-    /// It is still being written, or it has just gone and may come back.
+    /// The file is still being written, or was just removed and may come back.
     Unfinished,
 }
 
-/// The paths that changed, held until the dance around them is over.
+/// The paths that changed, collected until nothing more happens to them.
 #[derive(Debug, Default)]
 pub struct Settling {
     paths: BTreeSet<String>,
     unfinished: BTreeSet<String>,
-    /// When the first path was touched, and the last.
-    held: Option<(Instant, Instant)>,
+    /// None while no path is waiting.
+    touched: Option<TouchTimes>,
+}
+
+/// When paths were touched.
+#[derive(Debug, Clone, Copy)]
+struct TouchTimes {
+    first: Instant,
+    last: Instant,
 }
 
 impl Settling {
@@ -35,21 +44,21 @@ impl Settling {
             Touch::Unfinished => self.unfinished.insert(path.into()),
         };
         self.paths.insert(path.into());
-        let first = self.held.map_or(now, |(first, _)| first);
-        self.held = Some((first, now));
+        let first = self.touched.map_or(now, |times| times.first);
+        self.touched = Some(TouchTimes { first, last: now });
     }
 
     /// When [`Settling::take`] is due.
     pub fn due(&self) -> Option<Instant> {
-        let (first, last) = self.held?;
-        let quiet = if self.unfinished.is_empty() { QUIET } else { PATIENT };
-        Some((last + quiet).min(first + LONGEST))
+        let TouchTimes { first, last } = self.touched?;
+        let quiet = if self.unfinished.is_empty() { QUIET } else { QUIET_UNFINISHED };
+        Some((last + quiet).min(first + MAX_WAIT))
     }
 
-    /// The paths to look at now.
+    /// The paths to read now.
     pub fn take(&mut self) -> BTreeSet<String> {
         self.unfinished.clear();
-        self.held = None;
+        self.touched = None;
         std::mem::take(&mut self.paths)
     }
 }
@@ -64,7 +73,7 @@ mod tests {
         let mut settling = Settling::default();
         assert_eq!(settling.due(), None);
         settling.touch("a", Touch::Unfinished, start);
-        assert_eq!(settling.due(), Some(start + PATIENT));
+        assert_eq!(settling.due(), Some(start + QUIET_UNFINISHED));
         settling.touch("a", Touch::Finished, start + QUIET);
         assert_eq!(settling.due(), Some(start + QUIET + QUIET));
         assert_eq!(settling.take(), BTreeSet::from(["a".to_string()]));
@@ -72,12 +81,12 @@ mod tests {
     }
 
     #[test]
-    fn what_never_rests_is_looked_at_all_the_same() {
+    fn a_path_that_keeps_changing_is_read_after_the_longest_wait() {
         let start = Instant::now();
         let mut settling = Settling::default();
         for step in 0..100 {
             settling.touch("log", Touch::Unfinished, start + step * QUIET);
         }
-        assert_eq!(settling.due(), Some(start + LONGEST));
+        assert_eq!(settling.due(), Some(start + MAX_WAIT));
     }
 }

@@ -1,3 +1,5 @@
+//! Reports of the system about changed files.
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
@@ -5,21 +7,21 @@ use std::sync::mpsc::Sender;
 use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind, RenameMode};
 use notify::{ErrorKind, RecommendedWatcher, RecursiveMode, Watcher};
 
-/// Linux says when a writer closes a file; elsewhere only silence tells that it is whole.
-const TELLS_CLOSE: bool = cfg!(any(target_os = "linux", target_os = "android"));
+/// Linux reports when a writer closes a file. Elsewhere a file counts as complete after some time without events.
+const REPORTS_CLOSE: bool = cfg!(any(target_os = "linux", target_os = "android"));
 /// inotify watches single directories, so that `node_modules` costs nothing; elsewhere the system watches trees.
-const TREES: bool = !TELLS_CLOSE;
+const TREES: bool = !REPORTS_CLOSE;
 
 /// What the system reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Sighting {
-    /// Something stands at this absolute path and is whole, as far as one can tell.
+pub enum FileSignal {
+    /// This absolute path exists and is complete, as far as the system reports.
     Present(PathBuf),
     /// It is being written.
     Writing(PathBuf),
     /// It was removed or renamed.
     Gone(PathBuf),
-    /// Reports were lost: look at everything.
+    /// Reports were lost: everything must be compared.
     Lost(String),
 }
 
@@ -33,13 +35,13 @@ pub struct Watches {
 }
 
 impl Watches {
-    /// Watches `root` (absolute) itself; [`Watches::add`] the directories below it. Each sighting goes to `to`.
-    pub fn start<T: From<Sighting> + Send + 'static>(root: &Path, to: Sender<T>) -> notify::Result<Watches> {
+    /// Watches `root` (absolute) itself; [`Watches::add`] the directories below it. Each signal goes to `to`.
+    pub fn start<T: From<FileSignal> + Send + 'static>(root: &Path, to: Sender<T>) -> notify::Result<Watches> {
         let config = notify::Config::default().with_follow_symlinks(false);
         let report = move |event: notify::Result<notify::Event>| {
-            for sighting in sightings(event) {
-                // Nobody listens any more while everything is being stopped.
-                let _ = to.send(sighting.into());
+            for signal in signals(event) {
+                // The receiver is gone while everything is being stopped.
+                let _ = to.send(signal.into());
             }
         };
         let watcher = RecommendedWatcher::new(report, config)?;
@@ -87,29 +89,29 @@ impl Watches {
     }
 }
 
-fn sightings(event: notify::Result<notify::Event>) -> Vec<Sighting> {
+fn signals(event: notify::Result<notify::Event>) -> Vec<FileSignal> {
     let event = match event {
         Ok(event) => event,
-        Err(error) => return vec![Sighting::Lost(error.to_string())],
+        Err(error) => return vec![FileSignal::Lost(error.to_string())],
     };
     if event.need_rescan() {
-        return vec![Sighting::Lost("more changes at once than the system reports".into())];
+        return vec![FileSignal::Lost("more changes at once than the system reports".into())];
     }
-    let as_seen: fn(PathBuf) -> Sighting = match event.kind {
-        EventKind::Access(AccessKind::Close(AccessMode::Write)) => Sighting::Present,
+    let to_signal: fn(PathBuf) -> FileSignal = match event.kind {
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => FileSignal::Present,
         EventKind::Access(_) => return Vec::new(),
-        EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)) => Sighting::Gone,
-        EventKind::Create(CreateKind::File) | EventKind::Modify(ModifyKind::Data(_)) if TELLS_CLOSE => {
-            Sighting::Writing
+        EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)) => FileSignal::Gone,
+        EventKind::Create(CreateKind::File) | EventKind::Modify(ModifyKind::Data(_)) if REPORTS_CLOSE => {
+            FileSignal::Writing
         }
         // Both ends of a rename, which were reported one by one before.
-        EventKind::Modify(ModifyKind::Name(RenameMode::Both)) if TELLS_CLOSE => return Vec::new(),
-        _ => Sighting::Present,
+        EventKind::Modify(ModifyKind::Name(RenameMode::Both)) if REPORTS_CLOSE => return Vec::new(),
+        _ => FileSignal::Present,
     };
-    event.paths.into_iter().map(as_seen).collect()
+    event.paths.into_iter().map(to_signal).collect()
 }
 
-/// `error` in words that say what to do about it.
+/// The text of `error`, with what to do about it where that is known.
 pub fn explain(error: &notify::Error) -> String {
     match error.kind {
         ErrorKind::MaxFilesWatch => {

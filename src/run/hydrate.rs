@@ -1,3 +1,5 @@
+//! The first state of the project: the directory of an earlier run, a snapshot, or the database.
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,44 +14,56 @@ use crate::sync::files::ExtractedFile;
 use crate::sync::snapshot::{self, Extracted, Limits, SnapshotError, SnapshotSource};
 use crate::sync::state::StateFile;
 use crate::sync::workspace::Workspace;
-use crate::telemetry::progress;
+use crate::telemetry::progress::HydrationBar;
+use crate::telemetry::status::HydrationPart;
 use crate::telemetry::text::millis;
 
-/// New URLs and rebuilds asked for before the snapshot is given up.
+/// How often a new URL or a new snapshot is asked for.
 const RENEWALS: u32 = 3;
 /// Attempts at one renewal that fails for a passing reason.
 const RENEWAL_ATTEMPTS: u32 = 5;
 
-/// The first state of the project, on its way.
-pub(super) struct Hydrating {
+/// Fetches the first state of the project and puts it in place.
+pub(super) struct HydrationJob {
     pub(super) source: Option<SnapshotSource>,
     pub(super) project_id: String,
     pub(super) http: reqwest::Client,
     pub(super) workspace: Workspace,
     pub(super) renewer: Option<Arc<Renewer>>,
     pub(super) state: Option<StateFile>,
-    /// The database can be read where the snapshot cannot.
-    pub(super) live: bool,
+    pub(super) on_failure: SnapshotFailure,
 }
 
-/// What there is to go on with.
+/// What happens where the snapshot cannot be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SnapshotFailure {
+    /// Every file is read from the database.
+    ReadDatabase,
+    /// There is no database: the run ends.
+    EndRun,
+}
+
+/// The end of hydration.
 pub(super) struct Hydrated {
     pub(super) workspace: Workspace,
-    pub(super) first: First,
+    pub(super) first_state: FirstState,
 }
 
 /// Where the first state comes from.
-pub(super) enum First {
+pub(super) enum FirstState {
     /// A snapshot that is in place.
     Snapshot(Hydration),
-    /// A directory that was kept: only the difference is asked for.
+    /// A directory that an earlier run left: only the changes since then are read.
     Kept(Restored),
-    /// The database, file by file.
+    /// There is no snapshot: every file is read from the database.
     Database,
 }
 
-impl Hydrating {
-    /// The snapshot in place; or, where that cannot be had and the database can be read, an empty start at revision 0.
+impl HydrationJob {
+    /// Puts the snapshot in place; or, where it cannot be had and the database can be read, starts empty at revision 0.
+    ///
+    /// # Errors
+    /// The disk, or a snapshot that cannot be had without a database to read instead.
     pub(super) async fn run(mut self) -> Result<Hydrated, Exit> {
         let started = Instant::now();
         if let Some(restored) = self.kept() {
@@ -57,20 +71,20 @@ impl Hydrating {
             let duration_ms = millis(started.elapsed());
             info!(
                 event_type = "hydrate_kept",
-                duration_ms, files, revision, "{files} files were kept from revision {revision}"
+                duration_ms, files, revision, "using {files} files of an earlier run (revision {revision})"
             );
-            return Ok(Hydrated { workspace: self.workspace, first: First::Kept(restored) });
+            return Ok(Hydrated { workspace: self.workspace, first_state: FirstState::Kept(restored) });
         }
         let Some(source) = self.source.take() else { return Ok(self.without_snapshot()) };
-        info!(event_type = "hydrate_start", "hydrating from the snapshot");
+        info!(event_type = "hydrate_start", "loading the project from its snapshot");
         let extracted = match self.extract(source).await {
             Ok(extracted) => extracted,
             Err(error) if error.is_disk() => return Err(Exit::disk(error_chain(&error))),
-            Err(error) if self.live => {
+            Err(error) if self.on_failure == SnapshotFailure::ReadDatabase => {
                 let error = error_chain(&error);
                 warn!(
                     event_type = "hydrate_fallback",
-                    error, "no snapshot ({error}): reading every file from the database"
+                    error, "cannot use the snapshot: {error}; reading every file from the database"
                 );
                 return Ok(self.without_snapshot());
             }
@@ -82,13 +96,13 @@ impl Hydrating {
         let hydrated = self.take_over(extracted).await?;
         let total = started.elapsed();
         let parts = [
-            ("wait", waited),
-            ("extract", unpacked.saturating_sub(waited)),
-            ("place", total - unpacked),
-            ("total", total),
+            (HydrationPart::Wait, waited),
+            (HydrationPart::Extract, unpacked.saturating_sub(waited)),
+            (HydrationPart::Place, total.saturating_sub(unpacked)),
+            (HydrationPart::Total, total),
         ];
         for (phase, took) in parts {
-            metrics::histogram!("preview_agent_hydration_seconds", "phase" => phase).record(took);
+            metrics::histogram!("preview_agent_hydration_seconds", "phase" => phase.as_str()).record(took);
         }
         let [wait_ms, extract_ms, place_ms, duration_ms] = parts.map(|(_, took)| millis(took));
         info!(
@@ -101,25 +115,25 @@ impl Hydrating {
             bytes,
             revision,
             attempts,
-            "hydrated: {files} files, {bytes} bytes in {duration_ms} ms"
+            "project loaded: {files} files, {bytes} bytes in {duration_ms} ms"
         );
         Ok(hydrated)
     }
 
     fn without_snapshot(mut self) -> Hydrated {
         self.workspace.quarantine_replaced_files();
-        Hydrated { workspace: self.workspace, first: First::Database }
+        Hydrated { workspace: self.workspace, first_state: FirstState::Database }
     }
 
-    /// The directory of an earlier agent with its state, where the database can say what has changed since. Where most
-    /// of the files are gone, a snapshot is the shorter way.
+    /// The directory and state of an earlier run, where the database can be read for the changes since then. Where more
+    /// than half of the files are gone, the snapshot is faster.
     fn kept(&mut self) -> Option<Restored> {
-        let state = self.state.as_ref().filter(|_| self.live)?;
+        let state = self.state.as_ref().filter(|_| self.on_failure == SnapshotFailure::ReadDatabase)?;
         let saved = match state.load(&self.project_id) {
             Ok(saved) => saved?,
             Err(error) => {
                 let error = error_chain(&error);
-                warn!(event_type = "state_refused", error, "a fresh start: {error}");
+                warn!(event_type = "state_refused", error, "ignoring the saved state, starting clean: {error}");
                 return None;
             }
         };
@@ -128,13 +142,13 @@ impl Hydrating {
         (live > 0 && files.len() * 2 >= live).then_some(Restored { saved, files })
     }
 
-    /// A URL that is no longer good is renewed; a snapshot that keeps failing its checks is built anew.
+    /// Where the URL has expired, a new one is asked for; where the snapshot keeps failing its checks, a new snapshot.
     async fn extract(&mut self, mut source: SnapshotSource) -> Result<Extracted, SnapshotError> {
         let mut renewals = 0;
         loop {
             let stage = self.workspace.hydration_dir().map_err(SnapshotError::stage)?;
-            let shown = progress::Shown::start();
-            let progress = move |now: snapshot::Progress| shown.update(now.bytes, now.total, now.files);
+            let bar = HydrationBar::start();
+            let progress = move |now: snapshot::Progress| bar.update(now.bytes, now.total, now.files);
             let limits = Limits::default();
             let result = snapshot::hydrate(&source, &self.project_id, &self.http, stage, &limits, progress).await;
             let error = match result {
@@ -188,13 +202,13 @@ impl Hydrating {
         };
         let hydration =
             Hydration { revision: extracted.revision, files: extracted.files.into_iter().map(file).collect() };
-        Ok(Hydrated { workspace, first: First::Snapshot(hydration) })
+        Ok(Hydrated { workspace, first_state: FirstState::Snapshot(hydration) })
     }
 }
 
-/// Says that files were put aside, where some were.
+/// Logs that files were moved to quarantine, where there were some.
 pub(super) fn report_quarantined(files: usize) {
     if files > 0 {
-        warn!(event_type = "found", files, "{files} files that are not the database's were put aside in `found`");
+        warn!(event_type = "found", files, "moved {files} files that are not in the database to the directory `found`");
     }
 }

@@ -7,16 +7,19 @@ use sync_core::error_chain;
 
 use crate::cli::exit::Exit;
 use crate::sync::workspace::Workspace;
-use crate::telemetry::status::Board;
+use crate::telemetry::status::SharedStatus;
 use supervisor::init::Init;
 use supervisor::process::ProjectUser;
 
-/// Gives the project to another user, and has its code run as that, where the agent may.
+/// Gives the project to another user and runs its code as that user, where the agent has the rights.
+///
+/// # Errors
+/// The project cannot be given to the user.
 pub(super) fn isolate(
     config: &mut Config,
     init: &mut Init,
     workspace: &mut Workspace,
-    board: &Board,
+    status: &SharedStatus,
 ) -> Result<(), Exit> {
     let user = config.preview_user.clone().filter(|user| init.isolate(user));
     let Some(user) = user else {
@@ -33,7 +36,7 @@ pub(super) fn isolate(
     for name in ["USER", "LOGNAME"] {
         config.environment.remove(name);
     }
-    board.set_isolated();
+    status.set_isolated();
     let (uid, gid) = (user.uid().as_raw(), user.gid().as_raw());
     info!(event_type = "isolation", isolation = "user", uid, gid, "the project's code runs as user {uid}");
     Ok(())
@@ -45,19 +48,19 @@ fn user_home(state_dir: &Path, user: &ProjectUser) -> std::io::Result<PathBuf> {
     Ok(home)
 }
 
-/// Package managers want a home to keep their caches in, and npm does not start without one.
+/// Package managers keep their caches in the home directory, and npm does not start without one.
 fn made_home(state_dir: &Path) -> std::io::Result<PathBuf> {
     let home = state_dir.join("home");
     std::fs::create_dir_all(&home)?;
     Ok(home)
 }
 
-/// Where none can be made the preview comes all the same; only an install may then fail, and says so itself.
+/// Sets HOME. Where no directory can be made the run goes on: only an install may fail then, with its own message.
 fn set_home(config: &mut Config, home: std::io::Result<PathBuf>) {
     match home {
         Ok(home) => config.environment.insert("HOME".into(), home.to_string_lossy().into_owned()),
         Err(error) => {
-            warn!(event_type = "no_home", %error, "cannot make a home for the project's code: {error}");
+            warn!(event_type = "no_home", %error, "cannot make a home directory for the project's code: {error}");
             config.environment.remove("HOME")
         }
     };

@@ -1,3 +1,5 @@
+//! Makes Vite notice a file that changes twice in a short time.
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Duration;
@@ -8,44 +10,45 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::sync::workspace::Workspace;
 
-/// Vite's watcher takes a second change of a file within 50 ms for an echo of the first, and the page stays stale for
-/// good (seen with Vite 8: gaps up to 45 ms were lost, from 55 ms on none was).
-const DEAF: Duration = Duration::from_millis(60);
-/// The same for the files that Vite restarts for: what changes while it restarts is lost to it.
-const RESTARTS: Duration = Duration::from_secs(1);
+/// Vite's watcher ignores a second change of a file within 50 ms of the first one, and the page then stays stale (measured
+/// with Vite 8: changes up to 45 ms apart were lost, from 55 ms on none was).
+const WATCHER_DEBOUNCE: Duration = Duration::from_millis(60);
+/// The same for the files that Vite restarts for: it misses changes while it restarts.
+const RESTART_DEBOUNCE: Duration = Duration::from_secs(1);
 
-/// Files that changed twice within the time that a watcher is deaf, to be touched once it hears again.
+/// Files that changed twice within the watcher's debounce time. They are touched after it, so that the watcher sees them.
 #[derive(Debug, Default)]
 pub(super) struct Reminders {
-    /// When each path was last changed; only of the last moment.
+    /// When each path was last changed, within the debounce time.
     changed: BTreeMap<ProjectPath, Instant>,
+    /// When each path is to be touched.
     due: BTreeMap<ProjectPath, Instant>,
 }
 
 impl Reminders {
-    /// Takes in what was just written.
+    /// Notes what was just written.
     pub(super) fn note(&mut self, written: &[OpResult]) {
         let now = Instant::now();
-        self.changed.retain(|path, at| *at + deaf(path) > now);
+        self.changed.retain(|path, at| *at + debounce(path) > now);
         for written in written.iter().filter(|written| matches!(written.outcome, Outcome::Changed { .. })) {
             if self.changed.insert(written.path.clone(), now).is_some() {
-                self.due.insert(written.path.clone(), now + deaf(&written.path));
+                self.due.insert(written.path.clone(), now + debounce(&written.path));
             }
         }
     }
 
-    /// Touches what is due, for ever. Cancel safe.
-    pub(super) async fn remind<T>(&mut self, workspace: &Workspace) -> T {
-        match self.remind_all(workspace).await {}
+    /// Touches each file when it is due, and never returns. Cancel safe.
+    pub(super) async fn run<T>(&mut self, workspace: &Workspace) -> T {
+        match self.touch_all(workspace).await {}
     }
 
-    async fn remind_all(&mut self, workspace: &Workspace) -> Infallible {
+    async fn touch_all(&mut self, workspace: &Workspace) -> Infallible {
         while let Some(first) = self.due.values().min().copied() {
             sleep_until(first).await;
             let now = Instant::now();
             for path in self.due.extract_if(.., |_, at| *at <= now).map(|(path, _)| path) {
                 workspace.touch(&path);
-                // A change like any other to the watcher: it is deaf again.
+                // To the watcher this is a change too: its debounce time begins again.
                 self.changed.insert(path, now);
             }
         }
@@ -53,10 +56,10 @@ impl Reminders {
     }
 }
 
-fn deaf(path: &ProjectPath) -> Duration {
+fn debounce(path: &ProjectPath) -> Duration {
     match FileRole::of_name(path.file_name()) {
-        FileRole::ViteConfig | FileRole::Environment => RESTARTS,
-        _ => DEAF,
+        FileRole::ViteConfig | FileRole::Environment => RESTART_DEBOUNCE,
+        _ => WATCHER_DEBOUNCE,
     }
 }
 
@@ -70,7 +73,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_what_changed_twice_at_once_is_due() {
+    async fn a_file_changed_twice_within_the_debounce_is_due() {
         let mut reminders = Reminders::default();
         reminders.note(&changed("a"));
         tokio::time::advance(Duration::from_millis(30)).await;
@@ -80,7 +83,7 @@ mod tests {
         assert_eq!(reminders.due.keys().map(ProjectPath::as_str).collect::<Vec<_>>(), ["a"]);
         tokio::time::advance(Duration::from_millis(61)).await;
         reminders.note(&changed("b"));
-        assert_eq!(reminders.due.len(), 1, "b came late enough to be heard");
+        assert_eq!(reminders.due.len(), 1, "b changed late enough to be seen");
         reminders.note(&changed("vite.config.ts"));
         tokio::time::advance(Duration::from_millis(500)).await;
         reminders.note(&changed("vite.config.ts"));
@@ -88,13 +91,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_changes_right_after_a_reminder_is_due_again() {
+    async fn a_change_right_after_a_touch_is_due_again() {
         let temp = tempfile::tempdir().unwrap();
         let workspace = Workspace::open(&temp.path().join("p"), &temp.path().join("s"), "p").unwrap();
         let mut reminders = Reminders::default();
         reminders.note(&changed("a"));
         reminders.note(&changed("a"));
-        let reminded = tokio::time::timeout(DEAF + DEAF / 4, reminders.remind::<()>(&workspace));
+        let reminded = tokio::time::timeout(WATCHER_DEBOUNCE + WATCHER_DEBOUNCE / 4, reminders.run::<()>(&workspace));
         assert!(reminded.await.is_err() && reminders.due.is_empty());
         reminders.note(&changed("a"));
         assert_eq!(reminders.due.len(), 1);
@@ -111,8 +114,8 @@ mod tests {
         let mut reminders = Reminders::default();
         reminders.note(&changed("a"));
         reminders.note(&changed("a"));
-        let reminded = tokio::time::timeout(Duration::from_millis(500), reminders.remind::<()>(&workspace));
-        assert!(reminded.await.is_err(), "it goes on for ever");
+        let reminded = tokio::time::timeout(Duration::from_millis(500), reminders.run::<()>(&workspace));
+        assert!(reminded.await.is_err(), "it never returns");
         assert!(file.metadata().unwrap().modified().unwrap() > old);
     }
 }

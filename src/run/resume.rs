@@ -1,11 +1,14 @@
+//! Detects that the machine was suspended.
+
 use std::time::{Duration, Instant, SystemTime};
 
 /// How often the clocks are compared.
-const EVERY: Duration = Duration::from_secs(2);
-/// Wall time running so far ahead of monotonic time means sleep, or a corrected clock, which a rejoin does not harm.
-const AHEAD: Duration = Duration::from_secs(10);
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
+/// Wall time that is further ahead of monotonic time than this means that the machine slept. It can also be a corrected
+/// clock; a rejoin then does no harm.
+const MIN_SLEEP: Duration = Duration::from_secs(10);
 
-/// Notices that the machine was suspended: monotonic time stands still meanwhile, wall time (or boot time) does not.
+/// Detects that the machine was suspended: monotonic time stops meanwhile, wall time does not.
 #[derive(Debug)]
 pub(super) struct SleepWatch {
     last: (Instant, SystemTime),
@@ -14,7 +17,7 @@ pub(super) struct SleepWatch {
 
 impl SleepWatch {
     pub(super) fn start() -> SleepWatch {
-        let mut timer = tokio::time::interval(EVERY);
+        let mut timer = tokio::time::interval(CHECK_INTERVAL);
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         SleepWatch { last: (Instant::now(), SystemTime::now()), timer }
     }
@@ -34,9 +37,9 @@ impl SleepWatch {
 }
 
 fn ran_ahead(last: (Instant, SystemTime), now: (Instant, SystemTime)) -> bool {
-    // A wall clock set backwards is no sleep.
+    // A wall clock that was set back is not a sleep.
     let wall = now.1.duration_since(last.1).unwrap_or_default();
-    wall > now.0.duration_since(last.0) + AHEAD
+    wall > now.0.duration_since(last.0) + MIN_SLEEP
 }
 
 #[cfg(test)]
@@ -44,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tells_sleep_from_waiting_and_from_a_clock_set_back() {
+    fn detects_sleep_but_not_waiting_or_a_clock_set_back() {
         let start = (Instant::now(), SystemTime::now());
         let later = |monotonic: u64, wall: i64| {
             let wall = if wall >= 0 {

@@ -1,10 +1,9 @@
-//! Everything that a run begins with: opened, checked, and on its way.
+//! Opens everything that a run needs, and starts the first fetch.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use sync_core::{Agent, ChannelAccess, LiveOptions, LocalChangePolicy, Options, Time};
-use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::cli::config::Config;
@@ -18,31 +17,33 @@ use crate::sync::realtime::Realtime;
 use crate::sync::state::StateFile;
 use crate::sync::token::{TokenCell, TokenFormat};
 use crate::sync::workspace::Workspace;
-use crate::telemetry::status::{self, Board, Phase};
+use crate::telemetry::status::{self, Phase, SharedStatus};
 use supervisor::init::Init;
 use supervisor::process::Environment;
 
-use super::first::FirstState;
-use super::hydrate::Hydrating;
-use super::keeper::Keeper;
+use super::hydrate::{HydrationJob, SnapshotFailure};
+use super::live::Live;
+use super::reporting::StatusRefresh;
 use super::resume::SleepWatch;
+use super::startup::Startup;
+use super::state_writer::StateWriter;
 use super::writer::Writer;
-use super::{Running, isolation};
+use super::{RunLoop, isolation};
 
-impl Running {
+impl RunLoop {
     pub(super) async fn start(
         mut config: Config,
         mut init: Init,
-        board: Board,
+        status: SharedStatus,
         started: Instant,
-    ) -> Result<Running, Exit> {
+    ) -> Result<RunLoop, Exit> {
         info!(
             event_type = "agent_start",
             version = env!("CARGO_PKG_VERSION"),
-            "preview-agent {} starts",
+            "starting preview-agent {}",
             env!("CARGO_PKG_VERSION")
         );
-        let bound = status::serve(config.status_addr, config.status_token.clone(), board.clone())
+        let bound = status::serve(config.status_addr, config.status_token.clone(), status.clone())
             .await
             .map_err(|error| Exit::unavailable(format!("cannot serve status on {}: {error}", config.status_addr)))?;
         info!(event_type = "status_listening", addr = %bound, "status on http://{bound}/status");
@@ -50,75 +51,70 @@ impl Running {
             .map_err(|error| Exit::disk(error_chain(&error)))?;
         if !workspace.keeps_state() {
             let dir = config.state_dir.display();
-            warn!(event_type = "degraded", reason = "state_not_kept", "no state is kept: {dir} cannot be made");
+            warn!(
+                event_type = "degraded",
+                reason = "state_not_kept",
+                "cannot make the state directory {dir}: the next start will load the whole project again"
+            );
         }
-        isolation::isolate(&mut config, &mut init, &mut workspace, &board)?;
+        isolation::isolate(&mut config, &mut init, &mut workspace, &status)?;
         let state = workspace.keeps_state().then(|| StateFile::in_dir(&config.state_dir));
         let net = Net::new(config.extra_ca_file.as_deref()).map_err(Exit::unavailable)?;
         let http = net.http_client().map_err(Exit::fault)?;
         let api = net.api_client().map_err(Exit::fault)?;
         let (dev_server, dev_events) = dev_server::start(init, dev_server_config(&config));
-        board.set_dev_server(dev_server.clone());
+        status.set_dev_server(dev_server.clone());
 
         let options = options(&config, started);
         let stage = workspace.stage();
-        let mut realtime = None;
-        let mut token = None;
-        let mut database = None;
+        let mut live = None;
+        let mut renewer = None;
         if let Some(supabase) = config.supabase {
-            let cell = TokenCell::new(supabase.token);
-            realtime = Some(Realtime::new(net, supabase.url.clone(), supabase.anon_key.clone(), supabase.protocol));
-            let reads = Database::new(
+            let token = TokenCell::new(supabase.token);
+            let realtime = Realtime::new(net, supabase.url.clone(), supabase.anon_key.clone(), supabase.protocol);
+            renewer = config.session_url.map(|url| {
+                let (project_id, session_id) = (config.project_id.clone(), config.session_id.clone());
+                Arc::new(Renewer::new(api.clone(), url, token.clone(), project_id, session_id))
+            });
+            let database = Database::new(
                 api.clone(),
                 supabase.url,
                 supabase.anon_key,
-                cell.clone(),
+                token.clone(),
                 config.project_id.clone(),
                 stage.clone(),
             );
-            database = Some(Arc::new(reads));
-            token = Some(cell);
+            live = Some(Live::new(realtime, token, Arc::new(database), renewer.clone()));
         }
-        let renewer = config.session_url.zip(token.clone()).map(|(url, token)| {
-            Arc::new(Renewer::new(api.clone(), url, token, config.project_id.clone(), config.session_id.clone()))
-        });
-        board.set_phase(Phase::Hydrating);
-        let hydrating = Hydrating {
+        status.set_phase(Phase::Hydrating);
+        let hydration = HydrationJob {
             source: config.snapshot,
             project_id: config.project_id,
             http,
             workspace,
-            renewer: renewer.clone(),
+            renewer,
             state: state.clone(),
-            live: database.is_some(),
+            on_failure: if live.is_some() { SnapshotFailure::ReadDatabase } else { SnapshotFailure::EndRun },
         };
-        Ok(Running {
+        Ok(RunLoop {
             started,
             agent: Agent::new(options, Time(started.elapsed())),
-            board,
-            realtime,
-            token,
-            database,
-            renewer,
-            reads: JoinSet::new(),
-            renewal: None,
-            hydrating: Some(tokio::spawn(hydrating.run())),
+            startup: Startup::Hydrating(tokio::spawn(hydration.run())),
+            live,
             writer: Writer::default(),
-            keeper: Keeper::new(state),
             stage,
+            state_writer: StateWriter::new(state),
             dev_server,
-            install: Default::default(),
-            dev_events,
-            first_state: FirstState::Awaited,
-            files_ready: false,
-            sleep: SleepWatch::start(),
-            shown: None,
-            show_at: None,
+            dev_server_events: dev_events,
+            sleep_watch: SleepWatch::start(),
+            status,
+            status_refresh: StatusRefresh::default(),
+            install_spinner: Default::default(),
         })
     }
 }
 
-/// The core's part of the configuration.
+/// The part of the configuration that the core needs.
 fn options(config: &Config, started: Instant) -> Options {
     let live = config.supabase.as_ref().map(|supabase| LiveOptions {
         protocol: supabase.protocol,

@@ -1,3 +1,5 @@
+//! Runs the tasks of the workspace, one at a time.
+
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -7,25 +9,26 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::sync::workspace::{Workspace, WorkspaceError};
 
+use super::live::propagate_panic;
 use super::reminders::Reminders;
 
-/// A batch up to this size is written where it stands: handing it to a thread and back costs more than the writing.
+/// A batch up to this size is written in the loop: moving it to a thread and back costs more than the writing.
 const INLINE_OPS: usize = 8;
 /// As [`INLINE_OPS`], in bytes of content.
 const INLINE_BYTES: usize = 256 * 1024;
-/// Between two looks for local changes, of a few paths each.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Files that somebody else touched are read no faster than this, in bytes per second over all looks.
-const LOOK_RATE: u64 = 16 << 20;
+/// The time between two scans for local changes, of a few paths each.
+const SCAN_INTERVAL: Duration = Duration::from_millis(500);
+/// Files with a changed stamp are read at most at this rate, in bytes per second over all scans.
+const SCAN_RATE: u64 = 16 << 20;
 
-/// Carries out what is asked of the workspace in its order, one at a time, and looks for local changes in between.
+/// Runs the workspace's tasks in their order, one at a time, and scans for local changes in between.
 #[derive(Debug)]
 pub(super) struct Writer {
     state: State,
     queue: VecDeque<Task>,
     reminders: Reminders,
-    /// When to look next.
-    look: Instant,
+    /// When the next scan is due.
+    next_scan: Instant,
 }
 
 #[derive(Debug)]
@@ -34,14 +37,14 @@ enum Task {
     Quarantine(BTreeSet<ProjectPath>),
 }
 
-/// What was done.
+/// A task or a scan that has ended.
 #[derive(Debug)]
-pub(super) enum Done {
+pub(super) enum WriterEvent {
     Written(BatchId, Vec<OpResult>),
-    /// Files that hold something else than the agent put there.
-    Looked(Vec<LocalChange>),
-    /// So many files were put aside.
-    Quarantine(Result<usize, WorkspaceError>),
+    /// Files whose content is no longer what the agent wrote.
+    LocalChanges(Vec<LocalChange>),
+    /// The number of files that were moved to quarantine.
+    Quarantined(Result<usize, WorkspaceError>),
 }
 
 #[derive(Debug, Default)]
@@ -50,9 +53,9 @@ enum State {
     #[default]
     Waiting,
     Idle(Workspace),
-    Busy(JoinHandle<(Workspace, Done)>),
-    /// As `Busy`, with files to read.
-    Looking(JoinHandle<(Workspace, Vec<LocalChange>, u64)>),
+    Busy(JoinHandle<(Workspace, WriterEvent)>),
+    /// Reads files with a changed stamp: the workspace, the changes, and the bytes that were read.
+    Scanning(JoinHandle<(Workspace, Vec<LocalChange>, u64)>),
 }
 
 impl Default for Writer {
@@ -61,7 +64,7 @@ impl Default for Writer {
             state: State::Waiting,
             queue: VecDeque::new(),
             reminders: Reminders::default(),
-            look: Instant::now() + LOOK_EVERY,
+            next_scan: Instant::now() + SCAN_INTERVAL,
         }
     }
 }
@@ -80,98 +83,94 @@ impl Writer {
         self.queue.push_back(Task::Quarantine(wanted));
     }
 
-    pub(super) fn busy(&self) -> bool {
+    pub(super) fn is_busy(&self) -> bool {
         !self.queue.is_empty() || matches!(self.state, State::Busy(_))
     }
 
-    /// The next thing that is done. Pending while there is none; cancel safe: what is under way stays in `state`.
-    pub(super) async fn next(&mut self) -> Done {
+    /// The end of the next task or scan. Cancel safe: what is running stays in `state`.
+    pub(super) async fn next(&mut self) -> WriterEvent {
         loop {
-            if let Some(done) = self.begin() {
-                return done;
+            if let Some(event) = self.begin() {
+                return event;
             }
             match &mut self.state {
                 State::Waiting => return std::future::pending().await,
                 State::Idle(workspace) => {
                     tokio::select! {
-                        never = self.reminders.remind(workspace) => return never,
-                        () = sleep_until(self.look) => self.look(),
+                        never = self.reminders.run(workspace) => return never,
+                        () = sleep_until(self.next_scan) => self.scan(),
                     }
                 }
                 State::Busy(task) => {
-                    let (workspace, done) = ended(task.await);
+                    let (workspace, event) = propagate_panic(task.await);
                     self.state = State::Idle(workspace);
-                    if let Done::Written(_, written) = &done {
+                    if let WriterEvent::Written(_, written) = &event {
                         self.reminders.note(written);
                     }
-                    return done;
+                    return event;
                 }
-                State::Looking(task) => {
-                    let (workspace, changes, bytes) = ended(task.await);
+                State::Scanning(task) => {
+                    let (workspace, changes, bytes) = propagate_panic(task.await);
                     self.state = State::Idle(workspace);
-                    let pause = Duration::from_millis(bytes * 1_000 / LOOK_RATE);
-                    self.look = Instant::now() + LOOK_EVERY.max(pause);
+                    let pause = Duration::from_millis(bytes * 1_000 / SCAN_RATE);
+                    self.next_scan = Instant::now() + SCAN_INTERVAL.max(pause);
                     if !changes.is_empty() {
-                        return Done::Looked(changes);
+                        return WriterEvent::LocalChanges(changes);
                     }
                 }
             }
         }
     }
 
-    /// Begins the next task, if the workspace is free; answers what is done already.
-    fn begin(&mut self) -> Option<Done> {
+    /// Begins the next task, if the workspace is free. Returns the result of one that was small enough to run here.
+    fn begin(&mut self) -> Option<WriterEvent> {
         let State::Idle(workspace) = &mut self.state else { return None };
         let task = match self.queue.pop_front()? {
             Task::Write(batch, ops) if is_small(&ops) => {
                 let written = workspace.apply(ops);
                 self.reminders.note(&written);
-                return Some(Done::Written(batch, written));
+                return Some(WriterEvent::Written(batch, written));
             }
             task => task,
         };
         let State::Idle(mut workspace) = std::mem::take(&mut self.state) else { unreachable!("it was idle") };
         self.state = State::Busy(tokio::task::spawn_blocking(move || {
-            let done = match task {
-                Task::Write(batch, ops) => Done::Written(batch, workspace.apply(ops)),
-                Task::Quarantine(wanted) => Done::Quarantine(workspace.quarantine_all_except(&wanted)),
+            let event = match task {
+                Task::Write(batch, ops) => WriterEvent::Written(batch, workspace.apply(ops)),
+                Task::Quarantine(wanted) => WriterEvent::Quarantined(workspace.quarantine_all_except(&wanted)),
             };
-            (workspace, done)
+            (workspace, event)
         }));
         None
     }
 
-    /// Looks at a few paths here; what has to be read is read by a thread.
-    fn look(&mut self) {
-        self.look = Instant::now() + LOOK_EVERY;
+    /// Compares the stamps of a few paths; a thread reads the files where they differ.
+    fn scan(&mut self) {
+        self.next_scan = Instant::now() + SCAN_INTERVAL;
         let State::Idle(workspace) = &mut self.state else { return };
-        let suspects = workspace.changed_stamps();
-        if suspects.is_empty() {
+        let changed = workspace.changed_stamps();
+        if changed.is_empty() {
             return;
         }
         let State::Idle(mut workspace) = std::mem::take(&mut self.state) else { unreachable!("it was idle") };
-        self.state = State::Looking(tokio::task::spawn_blocking(move || {
-            let (changes, bytes) = workspace.read_changed(suspects);
+        self.state = State::Scanning(tokio::task::spawn_blocking(move || {
+            let (changes, bytes) = workspace.read_changed(changed);
             (workspace, changes, bytes)
         }));
     }
 }
 
-fn ended<T>(joined: Result<T, tokio::task::JoinError>) -> T {
-    joined.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
-}
-
 fn is_small(ops: &[Op]) -> bool {
     let bytes = |op: &Op| match op {
         Op::Write { content: Content::Bytes(bytes), .. } => bytes.len(),
-        // Comparing with what stands there may read any amount.
+        // Comparing with the file on disk may read any amount.
         Op::Write { content: Content::Staged(_), .. } => INLINE_BYTES,
         Op::Delete { .. } => 0,
     };
     ops.len() <= INLINE_OPS && ops.iter().map(bytes).sum::<usize>() < INLINE_BYTES
 }
 
-/// The paths that are not what they were.
+/// The paths whose content has changed.
 pub(super) fn changed(written: &[OpResult]) -> Vec<ProjectPath> {
     let changed = |written: &&OpResult| matches!(written.outcome, Outcome::Changed { .. });
     written.iter().filter(changed).map(|written| written.path.clone()).collect()

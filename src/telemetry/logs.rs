@@ -1,6 +1,6 @@
-//! Log lines, as JSON for machines and calm ones for people.
+//! Log lines: JSON for machines, short lines for people.
 //!
-//! Lines are written by a thread of their own from a bounded queue: a reader that stops reading never stops the agent.
+//! A separate thread writes the lines from a bounded queue: a reader that stops reading does not stop the agent.
 
 mod json;
 mod pretty;
@@ -15,7 +15,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 pub use writer::{Flush, dropped};
 
-/// What every line says of where it comes from.
+/// The ids in every JSON line.
 #[derive(Debug, Clone)]
 pub struct Origin {
     /// The project's UUID.
@@ -53,7 +53,7 @@ pub struct LogOptions {
     pub format: LineFormat,
 }
 
-/// Is handed each line as JSON, from info on, whatever `LOG_LEVEL` lets through to standard output. Called from any thread.
+/// Gets each line of level info and above as JSON, whatever `LOG_LEVEL` is. Called from any thread.
 pub type Tap = Arc<dyn Fn(String) + Send + Sync>;
 
 /// Starts logging to standard output, and passes each line to `tap` as well, where there is one. Keep the answer until
@@ -86,6 +86,6 @@ pub fn start(options: &LogOptions, origin: Origin, started: Instant, tap: Option
     Ok(flush)
 }
 
-fn dropped_words(lines: u64) -> String {
-    format!("{lines} log lines were dropped: nobody read them fast enough")
+fn dropped_message(lines: u64) -> String {
+    format!("{lines} log lines were dropped: standard output was not read fast enough")
 }

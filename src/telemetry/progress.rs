@@ -1,4 +1,4 @@
-//! How far hydration and install are: a bar and a spinner on a terminal, log events for machines.
+//! The progress of loading and installing: a bar and a spinner on a terminal, log events elsewhere.
 
 use std::io::IsTerminal;
 use std::sync::{LazyLock, Mutex, OnceLock};
@@ -10,41 +10,41 @@ use tracing::info;
 use crate::telemetry::text::printable;
 use supervisor::dev_server::DevServerEvent;
 
-/// Log events come at most this often.
-const LOGGED_EVERY: Duration = Duration::from_secs(1);
-/// What is over sooner needs no bar.
-const WORTH_A_BAR: Duration = Duration::from_millis(300);
-/// Between two pictures of a spinner.
-const TURN: Duration = Duration::from_millis(120);
+/// The shortest time between two log events.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
+/// The bar appears after this time.
+const BAR_DELAY: Duration = Duration::from_millis(300);
+/// The time between two frames of the spinner.
+const SPINNER_INTERVAL: Duration = Duration::from_millis(120);
 
-/// What stands below the log lines of a terminal. Nothing is drawn where standard error is none.
+/// The bars below the log lines of a terminal. Nothing is drawn where standard error is not a terminal.
 static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
-/// Lets `write` have the terminal to itself: bars are put aside, and drawn again below what it wrote.
-pub fn aside(write: impl FnOnce()) {
+/// Runs `write` while no bar is on the terminal; the bars are drawn again below what it wrote.
+pub fn without_bars(write: impl FnOnce()) {
     BARS.suspend(write);
 }
 
-/// Shows a hydration's progress until it is dropped.
+/// Shows the progress of loading the project until it is dropped.
 #[derive(Debug)]
-pub struct Shown {
+pub struct HydrationBar {
     terminal: bool,
     bar: OnceLock<ProgressBar>,
     started: Instant,
     logged: Mutex<Instant>,
 }
 
-impl Shown {
-    /// A bar where standard error is a terminal, else log events.
-    pub fn start() -> Shown {
+impl HydrationBar {
+    /// Shows a bar where standard error is a terminal, else log events.
+    pub fn start() -> HydrationBar {
         let (terminal, now) = (std::io::stderr().is_terminal(), Instant::now());
-        Shown { terminal, bar: OnceLock::new(), started: now, logged: Mutex::new(now) }
+        HydrationBar { terminal, bar: OnceLock::new(), started: now, logged: Mutex::new(now) }
     }
 
     /// Shows that `bytes` of `total` (where known) were received, which hold `files` files.
     pub fn update(&self, bytes: u64, total: Option<u64>, files: u64) {
         if self.terminal {
-            if self.started.elapsed() >= WORTH_A_BAR {
+            if self.started.elapsed() >= BAR_DELAY {
                 let bar = self.bar.get_or_init(|| {
                     let template = "downloading and unpacking: {msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec}";
                     styled(ProgressBar::no_length(), template)
@@ -56,17 +56,17 @@ impl Shown {
             return;
         }
         let mut logged = self.logged.lock().expect("no panic while held");
-        if logged.elapsed() >= LOGGED_EVERY {
+        if logged.elapsed() >= LOG_INTERVAL {
             *logged = Instant::now();
             info!(
                 event_type = "hydrate_progress",
-                bytes, total, files, "hydrating: {files} files, {bytes} bytes so far"
+                bytes, total, files, "loading the project: {files} files, {bytes} bytes so far"
             );
         }
     }
 }
 
-impl Drop for Shown {
+impl Drop for HydrationBar {
     fn drop(&mut self) {
         self.bar.get().into_iter().for_each(ProgressBar::finish_and_clear);
     }
@@ -74,17 +74,17 @@ impl Drop for Shown {
 
 /// Shows an install on a terminal: how long it takes, and the package manager's last line.
 #[derive(Debug, Default)]
-pub struct Install(Option<ProgressBar>);
+pub struct InstallSpinner(Option<ProgressBar>);
 
-impl Install {
-    /// Takes in what the dev server's supervisor tells of it.
+impl InstallSpinner {
+    /// Handles an event of the supervisor.
     pub fn update(&mut self, event: &DevServerEvent) {
         match event {
             DevServerEvent::InstallStarted { manager } if std::io::stderr().is_terminal() => {
                 self.end();
                 let template = "{spinner} installing dependencies ({prefix}), {elapsed} {wide_msg}";
                 let bar = styled(ProgressBar::new_spinner().with_prefix(manager.to_string()), template);
-                bar.enable_steady_tick(TURN);
+                bar.enable_steady_tick(SPINNER_INTERVAL);
                 self.0 = Some(bar);
             }
             DevServerEvent::InstallProgress { line } => {
@@ -95,7 +95,7 @@ impl Install {
         }
     }
 
-    /// Takes it off the terminal.
+    /// Removes the spinner from the terminal.
     pub fn end(&mut self) {
         self.0.take().iter().for_each(ProgressBar::finish_and_clear);
     }

@@ -2,8 +2,8 @@
 
 pub mod codes;
 
-mod board;
 mod metrics;
+mod shared;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -19,34 +19,36 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 
-pub use board::Board;
+pub use codes::{BootStep, HydrationPart, Limit};
 pub use metrics::count;
+pub use shared::SharedStatus;
 pub use sync_core::Phase;
 
-/// Lines of `/logs` where the request names no number.
-const LOG_TAIL: usize = 200;
+/// The lines of `/logs` where the request gives no number.
+const DEFAULT_LOG_LINES: usize = 200;
 
-struct Shown {
-    board: Board,
+/// What the handlers share.
+struct ServerState {
+    status: SharedStatus,
     metrics: Option<PrometheusHandle>,
     token: Option<SecretString>,
 }
 
-/// Serves the board at `addr` until the runtime ends; answers the address bound.
+/// Serves `status` at `addr` until the runtime ends. Returns the address that it is bound to.
 ///
 /// # Errors
 /// The address is taken or cannot be bound.
-pub async fn serve(addr: SocketAddr, token: Option<SecretString>, board: Board) -> std::io::Result<SocketAddr> {
+pub async fn serve(addr: SocketAddr, token: Option<SecretString>, status: SharedStatus) -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind(addr).await?;
     let bound = listener.local_addr()?;
-    let shown = Arc::new(Shown { board, metrics: metrics::start(), token });
+    let state = Arc::new(ServerState { status, metrics: metrics::start(), token });
     let app = Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_text))
-        .route("/status", get(status))
+        .route("/status", get(status_json))
         .route("/logs", get(logs))
-        .with_state(shown)
+        .with_state(state)
         .into_make_service_with_connect_info::<SocketAddr>();
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, app).await {
@@ -56,58 +58,58 @@ pub async fn serve(addr: SocketAddr, token: Option<SecretString>, board: Board) 
     Ok(bound)
 }
 
-async fn readyz(State(shown): State<Arc<Shown>>) -> Response {
-    let (ready, body) = shown.board.readiness();
+async fn readyz(State(server): State<Arc<ServerState>>) -> Response {
+    let (ready, body) = server.status.readiness();
     (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(body)).into_response()
 }
 
-async fn metrics_text(State(shown): State<Arc<Shown>>) -> Response {
-    shown.board.set_gauges();
-    let text = shown.metrics.as_ref().map(PrometheusHandle::render);
+async fn metrics_text(State(server): State<Arc<ServerState>>) -> Response {
+    server.status.update_gauges();
+    let text = server.metrics.as_ref().map(PrometheusHandle::render);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text.unwrap_or_default()).into_response()
 }
 
-async fn status(
-    State(shown): State<Arc<Shown>>,
+async fn status_json(
+    State(server): State<Arc<ServerState>>,
     ConnectInfo(from): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
 ) -> Response {
-    if !shown.lets_in(from.ip(), &headers) {
-        return refused();
+    if !server.allows(from.ip(), &headers) {
+        return unauthorized();
     }
-    Json(shown.board.status()).into_response()
+    Json(server.status.to_json()).into_response()
 }
 
 #[derive(Deserialize)]
-struct Tail {
+struct LogsQuery {
     tail: Option<usize>,
 }
 
 async fn logs(
-    State(shown): State<Arc<Shown>>,
+    State(server): State<Arc<ServerState>>,
     ConnectInfo(from): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
-    Query(query): Query<Tail>,
+    Query(query): Query<LogsQuery>,
 ) -> Response {
-    if !shown.lets_in(from.ip(), &headers) {
-        return refused();
+    if !server.allows(from.ip(), &headers) {
+        return unauthorized();
     }
-    let lines = shown.board.log_tail(query.tail.unwrap_or(LOG_TAIL));
+    let lines = server.status.log_tail(query.tail.unwrap_or(DEFAULT_LOG_LINES));
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], lines).into_response()
 }
 
-fn refused() -> Response {
-    (StatusCode::UNAUTHORIZED, "only from loopback, or with STATUS_TOKEN as a bearer token\n").into_response()
+fn unauthorized() -> Response {
+    (StatusCode::UNAUTHORIZED, "allowed only from loopback, or with STATUS_TOKEN as a bearer token\n").into_response()
 }
 
-impl Shown {
-    fn lets_in(&self, from: IpAddr, headers: &HeaderMap) -> bool {
+impl ServerState {
+    fn allows(&self, from: IpAddr, headers: &HeaderMap) -> bool {
         if from.to_canonical().is_loopback() {
             return true;
         }
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         match (&self.token, given.and_then(|value| value.strip_prefix("Bearer "))) {
-            // Digests are compared, so that the time taken says nothing about the token.
+            // Digests are compared, so that the time it takes reveals nothing about the token.
             (Some(token), Some(given)) => Sha256::digest(token.expose_secret()) == Sha256::digest(given),
             _ => false,
         }

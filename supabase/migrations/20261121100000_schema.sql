@@ -35,15 +35,16 @@ declare
   part text;
   depth integer := 0;
 begin
-  -- Fast path: almost every path is short and has no special part.
-  if octet_length(path) <= 255 and path !~ '[\u0001-\u001f\u007f-\u009f\\]|(^|/)\.{0,2}(/|$)|(^|/)([Nn][Oo][Dd][Ee]_|\.[Gg][Ii][Tt]|\.[Pp])' then
+  -- Fast path: almost every path is short and has no special part. 127 bytes have at most 64 parts.
+  if octet_length(path) <= 127 and path !~ '[\u0001-\u001f\u007f-\u009f\\]|(^|/)\.{0,2}(/|$)|(^|/)([Nn][Oo][Dd][Ee]_|\.[Gg][Ii][Tt]|\.[Pp])' then
     return null;
   end if;
   if path is null or path = '' then return 'the path is empty'; end if;
-  if octet_length(path) > 4096 then return 'the path is longer than 4096 bytes'; end if;
+  if octet_length(path) > 1024 then return 'the path is longer than 1024 bytes'; end if;
   if path ~ '[\u0001-\u001f\u007f-\u009f]' then return 'the path holds a control character'; end if;
   if strpos(path, '\') > 0 then return 'the path holds a backslash'; end if;
   if left(path, 1) = '/' then return 'the path is absolute'; end if;
+  if cardinality(string_to_array(path, '/')) > 64 then return 'the path has more than 64 parts'; end if;
   foreach part in array string_to_array(path, '/') loop
     if part = '..' then return 'the path leaves the project'; end if;
     if part in ('', '.') then return 'the path has an empty or `.` part'; end if;
@@ -64,6 +65,16 @@ declare
 begin
   if refusal is not null then
     raise exception using errcode = '22023', message = format('invalid path: %s', refusal),
+      detail = jsonb_build_object('file_path', left(path, 200));
+  end if;
+end $$;
+
+-- A file type is free text, but bounded.
+create or replace function project_sync.check_file_type(file_type text, path text) returns void
+language plpgsql immutable parallel safe as $$
+begin
+  if octet_length(file_type) > 255 then
+    raise exception using errcode = '22023', message = 'file_type is longer than 255 bytes',
       detail = jsonb_build_object('file_path', left(path, 200));
   end if;
 end $$;

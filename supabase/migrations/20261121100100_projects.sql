@@ -5,7 +5,7 @@ begin
   if to_regclass('public.user_profiles') is null then
     create table public.user_profiles (
       id uuid primary key,
-      display_name text,
+      display_name text check (octet_length(display_name) <= 1000),
       created_at timestamptz not null default now()
     );
     comment on table public.user_profiles is 'project_sync: made here';
@@ -13,7 +13,7 @@ begin
   if to_regclass('public.projects') is null then
     create table public.projects (
       id uuid primary key default gen_random_uuid(),
-      name text not null default '',
+      name text not null default '' check (octet_length(name) <= 1000),
       -- May read and write the project and manages its members.
       owner_id uuid references public.user_profiles(id) on delete cascade,
       created_at timestamptz not null default now()

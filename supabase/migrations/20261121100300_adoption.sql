@@ -1,201 +1,190 @@
--- Adopts a legacy `project_files` table. No row is lost, and a second run changes nothing. A row is adopted when it has a
--- revision. The definitions of replaced objects are kept here so that they can be restored.
-create table if not exists project_sync.replaced (
-  kind text not null check (kind in ('policy', 'function', 'constraint', 'index')),
-  name text not null,
-  definition text not null,
-  replaced_at timestamptz not null default now(),
-  primary key (kind, name)
+-- Adoption gives the rows of a legacy `project_files` what the new columns need: hash and size of the content, consistent
+-- versions, revisions, and a counter for each project. No row is lost. It runs in three steps:
+--  1. project_sync.backfill(), optional, for large tables: in batches, each in its own transaction (README.md);
+--  2. the next migration: all remaining projects, without a lock on the table, so that readers and writers continue;
+--  3. the migration after it: under an exclusive lock, the projects that were written to meanwhile.
+
+-- The transactions that adopted rows. A row with another xmin was written by someone else since.
+create table if not exists project_sync.adoptions (
+  transaction_id text primary key
 );
 
--- Legacy functions have other signatures, which `create or replace` cannot change.
-do $$
-declare
-  old record;
+-- The projects with rows that are not adopted. None after the triggers are installed.
+create or replace function project_sync.projects_to_adopt() returns uuid[]
+language plpgsql stable set search_path = '' as $$
 begin
-  for old in
-    select p.oid::regprocedure as signature, pg_get_functiondef(p.oid) as definition,
-      coalesce((select string_agg(format(';grant execute on function %s to %s', p.oid::regprocedure,
-          case a.grantee when 0 then 'public' else quote_ident(a.grantee::regrole::text) end), '' order by a.grantee)
-        from aclexplode(p.proacl) a where a.grantee <> p.proowner and a.privilege_type = 'EXECUTE'), '') as grants
-    from pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.prokind = 'f'
-      and p.proname in ('upsert_project_file', 'delete_project_file', 'list_current_files', 'bulk_upsert_project_files',
-        'bulk_delete_project_files', 'is_feature_enabled', 'list_project_changes', 'project_head', 'get_project_file',
-        'register_project_asset', 'prune_project_files')
-      and coalesce(obj_description(p.oid, 'pg_proc'), '') not like 'project_sync:%'
-  loop
-    insert into project_sync.replaced (kind, name, definition)
-      values ('function', old.signature::text, old.definition || old.grants) on conflict do nothing;
-    execute format('drop function %s', old.signature);
-  end loop;
-end $$;
-
--- Legacy policies are removed: permissive policies are combined with OR, so an open one would stay effective.
-do $$
-declare
-  old record;
-begin
-  for old in select * from pg_policies where schemaname = 'public' and tablename = 'project_files'
-      and policyname not like 'project_sync: %'
-  loop
-    insert into project_sync.replaced (kind, name, definition) values ('policy', old.policyname,
-      format('create policy %I on public.project_files as %s for %s to %s', old.policyname, old.permissive, old.cmd,
-        (select string_agg(case role when 'public' then 'public' else quote_ident(role) end, ', ') from unnest(old.roles) role))
-      || coalesce(format(' using (%s)', old.qual), '') || coalesce(format(' with check (%s)', old.with_check), ''))
-      on conflict do nothing;
-    execute format('drop policy %I on public.project_files', old.policyname);
-  end loop;
-end $$;
-
--- A legacy view would prevent changes of column types. The view is created again in the next migration.
-do $$
-begin
-  if coalesce(obj_description(to_regclass('public.project_files_current'), 'pg_class'), '') not like 'project_sync:%' then
-    drop view if exists public.project_files_current;
+  if exists (select from pg_catalog.pg_trigger t
+      where t.tgrelid = 'public.project_files'::regclass and t.tgname = 'zz_project_sync_insert') then
+    return '{}';
   end if;
+  return array(select distinct f.project_id from public.project_files f
+    where f.revision is null or not exists (select from project_sync.adoptions a where a.transaction_id = f.xmin::text));
 end $$;
 
--- Remove unique constraints that allow only one row per path (there would be no history) and foreign keys that would
--- delete a project's files together with their author.
-do $$
+-- Files without a project: if `projects` was created by these migrations, create the projects that the files name.
+create or replace function project_sync.adopt_projects() returns void
+language plpgsql set search_path = '' as $$
 declare
-  old record;
-begin
-  for old in
-    select c.conname, c.contype, pg_get_constraintdef(c.oid) as definition from pg_constraint c
-    where c.conrelid = 'public.project_files'::regclass and c.conname not like 'project_files_sync_%'
-      and (c.contype, (select string_agg(a.attname, ' ' order by a.attname) from pg_attribute a
-          where a.attrelid = c.conrelid and a.attnum = any(c.conkey)))
-        in (('f', 'project_id'), ('f', 'parent_version_id'), ('f', 'created_by'), ('f', 'last_modified_by'),
-          ('u', 'file_path project_id'), ('u', 'path project_id'), ('u', 'file_path project_id version'))
-  loop
-    insert into project_sync.replaced (kind, name, definition) values ('constraint', old.conname,
-      format('alter table public.project_files add constraint %I %s', old.conname, old.definition)) on conflict do nothing;
-    execute format('alter table public.project_files drop constraint %I', old.conname);
-  end loop;
-  for old in
-    select i.indexrelid::regclass as index, c.relname, pg_get_indexdef(i.indexrelid) as definition
-    from pg_index i join pg_class c on c.oid = i.indexrelid
-    where i.indrelid = 'public.project_files'::regclass and i.indisunique and not i.indisprimary
-      and c.relname not like 'project_files_sync_%'
-      and not exists (select from pg_attribute a where a.attrelid = i.indrelid and a.attnum = any(i.indkey)
-        and a.attname not in ('project_id', 'file_path', 'path', 'is_current_version'))
-  loop
-    insert into project_sync.replaced (kind, name, definition) values ('index', old.relname, old.definition) on conflict do nothing;
-    execute format('drop index %s', old.index);
-  end loop;
-end $$;
-
-alter table public.project_files alter column created_by drop not null;
-do $$
-declare
-  short text;
-begin
-  for short in select a.attname from pg_attribute a where a.attrelid = 'public.project_files'::regclass
-      and a.attname in ('file_path', 'file_type', 'content_hash', 'encoding') and a.atttypid <> 'text'::regtype
-  loop
-    execute format('alter table public.project_files alter column %I type text', short);
-  end loop;
-end $$;
-
--- The backfill. Triggers are disabled meanwhile, because no project's files change.
-do $$
-declare
-  has_column jsonb := (select coalesce(jsonb_object_agg(a.attname, true), '{}') from pg_attribute a
-    where a.attrelid = 'public.project_files'::regclass and a.attnum > 0 and not a.attisdropped);
-  older_size text := case when has_column ? 'size_bytes' then 'f.size_bytes' when has_column ? 'file_size' then 'f.file_size'
-    else 'null' end;
-  older_hash text := case when has_column ? 'checksum' then 'f.checksum' else 'null' end;
-  fresh_projects boolean := not exists (select from public.projects);
-  -- Projects that have rows without a revision or no counter.
-  adopted uuid[] := array(select distinct f.project_id from public.project_files f where f.revision is null
-    or not exists (select from project_sync.counters c where c.project_id = f.project_id));
   orphans bigint;
 begin
-  if adopted = '{}' then return; end if;
-  alter table public.project_files disable trigger user;
-
-  -- Some legacy clients use the columns `path` and `type`.
-  if has_column ? 'path' then
-    update public.project_files f set file_path = f.path where f.revision is null and f.file_path is null;
-  end if;
-  if has_column ? 'type' then
-    update public.project_files f set file_type = f.type where f.revision is null and f.file_type is null;
-  end if;
-  update public.project_files f set file_path = 'unnamed/' || f.id where f.revision is null and f.file_path is null;
-  update public.project_files f set file_type = 'text' where f.revision is null and f.file_type is null;
-
-  -- Files without a project: if `projects` is new, create the projects that the files name. Otherwise stop.
   select count(*) into orphans from public.project_files f
-    where f.revision is null and not exists (select from public.projects p where p.id = f.project_id);
-  if orphans > 0 and fresh_projects then
-    insert into public.user_profiles (id)
-      select distinct f.created_by from public.project_files f where f.created_by is not null on conflict do nothing;
-    insert into public.projects (id, owner_id)
-      select f.project_id, mode() within group (order by f.created_by) from public.project_files f
-      where f.project_id is not null group by f.project_id on conflict do nothing;
-  elsif orphans > 0 then
+    where not exists (select from public.projects p where p.id = f.project_id);
+  if orphans = 0 then return; end if;
+  if pg_catalog.obj_description('public.projects'::regclass, 'pg_class') is distinct from 'project_sync: made here'
+      or exists (select from public.project_files f where f.project_id is null) then
     raise exception '% rows of project_files belong to no project; set their project_id or delete them', orphans;
   end if;
-  update public.project_files f set created_by = null where f.revision is null and f.created_by is not null
-    and not exists (select from public.user_profiles u where u.id = f.created_by);
-  update public.project_files f set last_modified_by = null where f.revision is null and f.last_modified_by is not null
-    and not exists (select from public.user_profiles u where u.id = f.last_modified_by);
-  update public.project_files f set created_by = u.id from public.user_profiles u
-    where f.revision is null and f.created_by is null and u.id = project_sync.project_owner(f.project_id);
-  update public.project_files f set parent_version_id = null where f.revision is null and f.parent_version_id is not null
-    and not exists (select from public.project_files p where p.id = f.parent_version_id);
-
-  -- Hashes are computed again from the bytes. A row without content and without a sha256 is not a file: it is a directory
-  -- or a tombstone of the legacy functions.
-  update public.project_files f
-    set encoding = case when lower(f.encoding) = 'base64' and project_sync.content_bytes(f.content, 'base64') is not null
-      then 'base64' else 'utf-8' end
-    where f.revision is null and f.content is not null;
-  update public.project_files f
-    set content_hash = encode(sha256(project_sync.content_bytes(f.content, f.encoding)), 'hex'),
-      size = octet_length(project_sync.content_bytes(f.content, f.encoding)), is_deleted = false
-    where f.revision is null and f.content is not null;
-  execute format($f$
-    update public.project_files f set content_hash = lower(coalesce(f.content_hash, %1$s)), size = coalesce(f.size, %2$s),
-      encoding = 'base64', is_deleted = coalesce(lower(coalesce(f.content_hash, %1$s)), '') !~ '^[0-9a-f]{64}$'
-    where f.revision is null and f.content is null
-  $f$, older_hash, older_size);
-  update public.project_files f set content_hash = null, size = 0, encoding = 'utf-8' where f.revision is null and f.is_deleted;
-
-  -- For each path exactly one row is current, and it has the highest version. Paths that violate this are renumbered, and
-  -- the row that was current gets the highest version.
-  with malformed as (
-    select f.project_id, f.file_path from public.project_files f where f.project_id = any(adopted)
-    group by f.project_id, f.file_path
-    having count(f.version) < count(*) or min(f.version) < 1 or count(distinct f.version) < count(*)
-      or max(f.version) filter (where f.is_current_version) is distinct from max(f.version)
-  ), numbered as (
-    select f.id, row_number() over (partition by f.project_id, f.file_path order by coalesce(f.is_current_version, false),
-      f.version nulls first, f.updated_at nulls first, f.created_at nulls first, f.id) as version
-    from public.project_files f join malformed using (project_id, file_path)
-  )
-  update public.project_files f set version = n.version from numbered n where f.id = n.id and f.version is distinct from n.version;
-  update public.project_files f set is_current_version = (f.version = newest.version)
-    from (select project_id, file_path, max(version) as version from public.project_files group by project_id, file_path) newest
-    where f.project_id = any(adopted) and newest.project_id = f.project_id and newest.file_path = f.file_path
-      and f.is_current_version is distinct from (f.version = newest.version);
-
-  -- Adopted rows get revision 1. If there were revisions already (the migrations were removed and run again), they get the
-  -- next revision, and readers with an older revision get a reset.
-  insert into project_sync.counters (project_id, revision, tombstone_floor)
-    select f.project_id, coalesce(max(f.revision), 0) + 1, case when max(f.revision) > 0 then max(f.revision) + 1 else 0 end
-    from public.project_files f where f.project_id = any(adopted) group by f.project_id
-    on conflict (project_id) do update set revision = greatest(project_sync.counters.revision + 1, excluded.revision),
-      tombstone_floor = greatest(project_sync.counters.revision + 1, excluded.revision);
-  update public.project_files f set revision = coalesce(f.revision, c.revision),
-      superseded_revision = case when not f.is_current_version then coalesce(f.superseded_revision, c.revision) end
-    from project_sync.counters c where c.project_id = f.project_id and f.project_id = any(adopted)
-      and (f.revision is null or f.is_current_version <> (f.superseded_revision is null));
-  update project_sync.counters c set digest = (select coalesce(
-      bit_xor(project_sync.file_digest(f.file_path, f.version, f.content_hash)), repeat('0', 256)::bit(256))
-      from public.project_files f where f.project_id = c.project_id and f.is_current_version and not f.is_deleted)
-    where c.project_id = any(adopted);
-  alter table public.project_files enable trigger user;
+  insert into public.user_profiles (id)
+    select distinct f.created_by from public.project_files f where f.created_by is not null on conflict do nothing;
+  insert into public.projects (id, owner_id)
+    select f.project_id, mode() within group (order by f.created_by) from public.project_files f
+    group by f.project_id on conflict do nothing;
 end $$;
+
+-- Adopts the rows of these projects in one pass and returns the number of changed rows. A second call changes nothing.
+create or replace function project_sync.adopt_rows(of_projects uuid[]) returns bigint
+language plpgsql set search_path = '' as $$
+declare
+  has_column jsonb := (select coalesce(jsonb_object_agg(a.attname, true), '{}') from pg_catalog.pg_attribute a
+    where a.attrelid = 'public.project_files'::regclass and a.attnum > 0 and not a.attisdropped);
+  -- Columns of legacy tables.
+  legacy_path text := case when has_column ? 'path' then 'f.path' else 'null' end;
+  legacy_type text := case when has_column ? 'type' then 'f.type' else 'null' end;
+  legacy_size text := case when has_column ? 'size_bytes' then 'f.size_bytes' when has_column ? 'file_size' then 'f.file_size'
+    else 'null' end;
+  legacy_hash text := case when has_column ? 'checksum' then 'f.checksum' else 'null' end;
+  user_triggers text[] := array(select t.tgname from pg_catalog.pg_trigger t
+    where t.tgrelid = 'public.project_files'::regclass and not t.tgisinternal and t.tgenabled = 'O');
+  trigger_name text;
+  triggers_disabled boolean := false;
+  changed bigint;
+  touched uuid[];
+begin
+  if of_projects = '{}' then return 0; end if;
+  insert into project_sync.adoptions (transaction_id) values (pg_catalog.pg_current_xact_id()::xid::text) on conflict do nothing;
+  -- A legacy trigger must not see this as a change of the files.
+  if user_triggers <> '{}' then
+    begin
+      perform set_config('session_replication_role', 'replica', true);
+    exception when insufficient_privilege then
+      triggers_disabled := true;
+      foreach trigger_name in array user_triggers loop
+        execute format('alter table public.project_files disable trigger %I', trigger_name);
+      end loop;
+    end;
+  end if;
+
+  execute format($f$
+    with bytes as materialized (
+      -- Hashes are computed again from the content. Malformed base64 is text.
+      select f.id, f.ctid as row_ctid, f.content is not null as has_content,
+        case when f.content is not null and lower(f.encoding) = 'base64' then project_sync.content_bytes(f.content, 'base64') end as decoded
+      from public.project_files f where f.project_id = any($1) and f.content is not null and lower(f.encoding) = 'base64'
+    ), hashed as materialized (
+      select f.id, f.ctid as row_ctid, f.project_id, f.version, coalesce(f.is_current_version, false) as was_current,
+        f.created_at, f.updated_at, f.revision, f.content is not null as has_content,
+        -- Paths above 1,024 bytes are invalid, and an index entry of such a path may be too large.
+        case when octet_length(coalesce(f.file_path, %1$s)) > 1024 then 'too-long/' || md5(coalesce(f.file_path, %1$s))
+          else coalesce(f.file_path, %1$s, 'unnamed/' || f.id) end as file_path,
+        case when octet_length(coalesce(f.file_type, %2$s)) > 255 then left(coalesce(f.file_type, %2$s), 60)
+          else coalesce(f.file_type, %2$s, 'text') end as file_type,
+        case when f.content is null or b.decoded is not null then 'base64' else 'utf-8' end as encoding,
+        case when f.content is null then lower(coalesce(f.content_hash, %4$s))
+          else encode(sha256(coalesce(b.decoded, convert_to(f.content, 'UTF8'))), 'hex') end as content_hash,
+        case when f.content is null then coalesce(f.size, %3$s) else octet_length(coalesce(b.decoded, convert_to(f.content, 'UTF8'))) end as size
+      from public.project_files f left join bytes b on b.id = f.id
+      where f.project_id = any($1)
+    ), described as (
+      -- A row without content and without a sha256 is not a file: it is a directory or a tombstone of the legacy functions.
+      select h.*, not h.has_content and coalesce(h.content_hash, '') !~ '^[0-9a-f]{64}$' as is_deleted,
+        count(*) over path as rows_of_path, count(h.version) over path as versions_of_path,
+        min(h.version) over path as lowest, greatest(max(h.version) over path, 0) as highest,
+        max(h.version) filter (where h.was_current) over path as highest_current,
+        row_number() over (partition by h.project_id, h.file_path, h.version) as duplicate,
+        row_number() over (partition by h.project_id, h.file_path order by h.was_current,
+          h.version nulls first, h.updated_at nulls first, h.created_at nulls first, h.id) as position,
+        max(h.revision) over (partition by h.project_id) as known_revision
+      from hashed h
+      window path as (partition by h.project_id, h.file_path)
+    ), checked as (
+      -- Exactly one row of a path is current, and it has the highest version. The rows of other paths get new versions above
+      -- all existing ones, the row that was current the highest.
+      select d.*, d.versions_of_path < d.rows_of_path or d.lowest < 1 or d.highest_current is distinct from d.highest
+        or max(d.duplicate) over (partition by d.project_id, d.file_path) > 1 as is_malformed
+      from described d
+    ), adopted as (
+      select c.id, c.row_ctid, c.file_path, c.file_type, c.is_deleted, c.encoding, c.position = c.rows_of_path and c.is_malformed
+          or c.version = c.highest and not c.is_malformed as is_current,
+        case when c.is_malformed then c.highest + c.position else c.version end as version,
+        case when not c.is_deleted then c.content_hash end as content_hash, case when c.is_deleted then 0 else c.size end as size,
+        -- Adopted rows get revision 1. If there were revisions already (the migrations were removed and run again, or a row was
+        -- written after the backfill), they get the next one, and readers with an older revision get a reset.
+        greatest(coalesce(c.known_revision, 0), coalesce(counter.revision, 0)) + 1 as next_revision
+      from checked c left join project_sync.counters counter on counter.project_id = c.project_id
+    ), updated as (
+      update public.project_files f set file_path = n.file_path, file_type = n.file_type, is_deleted = n.is_deleted,
+        encoding = case when n.is_deleted then 'utf-8' else n.encoding end,
+        version = n.version, content_hash = n.content_hash, size = n.size, is_current_version = n.is_current,
+        created_by = coalesce(f.created_by, project_sync.project_owner(f.project_id)),
+        revision = case when f.revision is null or (n.is_current and not f.is_current_version)
+          or (f.file_path, f.version, f.content_hash, f.is_deleted) is distinct from (n.file_path, n.version, n.content_hash, n.is_deleted)
+          then n.next_revision else f.revision end,
+        superseded_revision = case when not n.is_current then coalesce(f.superseded_revision, n.next_revision) end
+      from adopted n
+      -- A row that was written meanwhile has another ctid: it is left to the next step.
+      where f.id = n.id and f.ctid = n.row_ctid and (f.revision is null
+        or (f.file_path, f.file_type, f.version, f.content_hash, f.size, f.is_deleted, f.is_current_version, f.superseded_revision is null)
+          is distinct from (n.file_path, n.file_type, n.version, n.content_hash, n.size, n.is_deleted, n.is_current, n.is_current))
+      returning f.project_id
+    )
+    select count(*), coalesce(array_agg(distinct project_id), '{}') from updated
+  $f$, legacy_path, legacy_type, legacy_size, legacy_hash) using of_projects into changed, touched;
+
+  insert into project_sync.counters as c (project_id, revision, tombstone_floor, digest)
+    select f.project_id, max(greatest(f.revision, f.superseded_revision)) + case when f.project_id = any(touched) then 0 else 1 end,
+      case when count(*) filter (where f.revision > 1 or f.superseded_revision > 1) > 0 or not f.project_id = any(touched)
+        then max(greatest(f.revision, f.superseded_revision)) + case when f.project_id = any(touched) then 0 else 1 end else 0 end,
+      coalesce(bit_xor(project_sync.file_digest(f.file_path, f.version, f.content_hash))
+        filter (where f.is_current_version and not f.is_deleted), repeat('0', 256)::bit(256))
+    from public.project_files f
+    where f.project_id = any(touched) or f.project_id = any(of_projects)
+      and not exists (select from project_sync.counters known where known.project_id = f.project_id)
+    group by f.project_id
+    on conflict (project_id) do update set revision = excluded.revision, tombstone_floor = excluded.tombstone_floor,
+      digest = excluded.digest, taken_by = null, taken_at = null;
+
+  perform set_config('session_replication_role', 'origin', true) where user_triggers <> '{}' and not triggers_disabled;
+  if triggers_disabled then
+    foreach trigger_name in array user_triggers loop
+      execute format('alter table public.project_files enable trigger %I', trigger_name);
+    end loop;
+  end if;
+  return changed;
+end $$;
+
+-- For large tables, before the migrations run: adopts project after project, with a commit after about `batch_rows` rows. It can
+-- be stopped at any time; the next call continues.
+create or replace procedure project_sync.backfill(batch_rows integer default 5000)
+language plpgsql as $$
+declare
+  project record;
+  batch uuid[] := '{}';
+  rows_in_batch bigint := 0;
+begin
+  perform project_sync.adopt_projects();
+  commit;
+  for project in select f.project_id, count(*) as rows from public.project_files f
+      where f.project_id = any(project_sync.projects_to_adopt()) group by f.project_id loop
+    batch := batch || project.project_id;
+    rows_in_batch := rows_in_batch + project.rows;
+    if rows_in_batch >= batch_rows then
+      perform project_sync.adopt_rows(batch);
+      commit;
+      batch := '{}';
+      rows_in_batch := 0;
+    end if;
+  end loop;
+  perform project_sync.adopt_rows(batch);
+  commit;
+end $$;
+revoke all on procedure project_sync.backfill(integer) from public;

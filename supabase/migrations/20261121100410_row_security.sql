@@ -1,26 +1,4 @@
 -- Row-level security of the tables that the API exposes.
-alter table public.project_files enable row level security;
-revoke all on public.project_files, public.project_files_current from public, anon, authenticated, preview_agent;
-grant select, insert, update, delete on public.project_files to authenticated, service_role;
-grant select on public.project_files_current to authenticated, service_role, preview_agent;
--- postgres_changes needs this grant and the policy; without the grant, a joined channel gets an error.
-grant select on public.project_files to preview_agent;
-
-drop policy if exists "project_sync: read" on public.project_files;
-create policy "project_sync: read" on public.project_files for select to authenticated, preview_agent
-  using (project_id in (select project_sync.readable_projects()));
--- Legacy clients write rows directly; the triggers enforce the rules for them.
-drop policy if exists "project_sync: insert" on public.project_files;
-create policy "project_sync: insert" on public.project_files for insert to authenticated
-  with check (project_id in (select project_sync.writable_projects()));
-drop policy if exists "project_sync: update" on public.project_files;
-create policy "project_sync: update" on public.project_files for update to authenticated
-  using (project_id in (select project_sync.writable_projects()))
-  with check (project_id in (select project_sync.writable_projects()));
-drop policy if exists "project_sync: delete" on public.project_files;
-create policy "project_sync: delete" on public.project_files for delete to authenticated
-  using (project_id in (select project_sync.writable_projects()));
-
 alter table public.project_members enable row level security;
 revoke all on public.project_members from public, anon, authenticated;
 grant select, insert, update, delete on public.project_members to authenticated, service_role;

@@ -1,6 +1,8 @@
 -- The read functions of the contract, section 5. Each is STABLE: a VOLATILE function could return the head of one snapshot
 -- with the rows of another.
 
+select project_sync.drop_legacy_functions('list_current_files', 'list_project_changes', 'project_head', 'get_project_file');
+
 -- One entry of a listing.
 create or replace function project_sync.listing_entry(file public.project_files, with_content boolean) returns jsonb
 language sql stable as $$
@@ -112,3 +114,5 @@ begin
     where f.project_id = project_uuid and f.is_current_version and not f.is_deleted order by f.file_path;
 end $$;
 comment on function public.list_current_files(uuid) is 'project_sync: the legacy listing of live files';
+
+select project_sync.grant_functions();

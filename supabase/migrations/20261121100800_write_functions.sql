@@ -1,6 +1,8 @@
 -- The write functions of the contract, section 5, for single files. Each checks the access right, takes the locks in order,
 -- compares content and version, and writes. Every rejection comes before the first write.
 
+select project_sync.drop_legacy_functions('upsert_project_file', 'delete_project_file', 'register_project_asset');
+
 -- 0 means that the file must not exist. For a tombstone its own version is accepted too.
 create or replace function project_sync.version_matches(expected integer, current_version integer, is_deleted boolean) returns boolean
 language sql immutable as $$
@@ -23,25 +25,13 @@ begin
   end if;
 end $$;
 
--- Whether storage has an object with this hash and size. True if there is no storage schema.
-create or replace function project_sync.is_stored(project uuid, content_hash text, size bigint) returns boolean
-language plpgsql stable as $$
-declare
-  stored boolean := true;
-begin
-  if to_regclass('storage.objects') is not null then
-    execute 'select exists (select from storage.objects o where o.bucket_id = ''project-assets'' and o.name = $1
-      and coalesce((o.metadata->>''size'')::bigint, $2) = $2)' into stored using project || '/' || content_hash, size;
-  end if;
-  return stored;
-end $$;
-
 create or replace function project_sync.save(project uuid, saved public.project_files, expected integer) returns public.project_files
 language plpgsql as $$
 declare
   newest public.project_files;
 begin
   perform project_sync.check_path(saved.file_path);
+  perform project_sync.check_file_type(saved.file_type, saved.file_path);
   perform project_sync.check_expected(expected);
   perform project_sync.begin_write(project);
   select f.* into newest from public.project_files f
@@ -94,8 +84,8 @@ begin
   saved.content_hash := lower(p_content_hash);
   saved.size := p_size;
   if coalesce(saved.content_hash, '') !~ '^[0-9a-f]{64}$' or p_size is null or p_size < 0
-      or not project_sync.is_stored(project_uuid, saved.content_hash, p_size) then
-    raise exception using errcode = '22023', message = 'no object of that sha256 and size in project-assets',
+      or not project_sync.object_exists(project_uuid, saved.content_hash, p_size) then
+    raise exception using errcode = '22023', message = 'no object with this sha256 and size in the bucket project-assets',
       detail = jsonb_build_object('file_path', left(p_file_path, 200), 'content_hash', p_content_hash, 'size', p_size);
   end if;
   return project_sync.save(project_uuid, saved, expected_version);
@@ -126,3 +116,5 @@ begin
   return newest;
 end $$;
 comment on function public.delete_project_file(uuid, text, integer) is 'project_sync: deletes one file and returns its tombstone';
+
+select project_sync.grant_functions();

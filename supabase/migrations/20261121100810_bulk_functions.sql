@@ -1,6 +1,8 @@
 -- Bulk writes: up to 10,000 entries in one transaction and one revision, all or nothing. Set-based statements are about five
 -- times faster than a loop.
 
+select project_sync.drop_legacy_functions('bulk_upsert_project_files', 'bulk_delete_project_files');
+
 -- The reason why an entry is malformed, or null.
 create or replace function project_sync.entry_refusal(entry jsonb) returns text
 language plpgsql immutable parallel safe as $$
@@ -17,6 +19,7 @@ begin
     return 'expected_version is not a version number';
   end if;
   if entry->>'file_type' is not null and jsonb_typeof(entry->'file_type') <> 'string' then return 'file_type is not a string'; end if;
+  if octet_length(entry->>'file_type') > 255 then return 'file_type is longer than 255 bytes'; end if;
   if entry->>'action' = 'delete' then return null; end if;
   if entry->>'content' is not null then
     if jsonb_typeof(entry->'content') <> 'string' then return 'content is not a string'; end if;
@@ -88,7 +91,7 @@ begin
   select e.* into bad from project_sync.entries(project, files) e
     where e.is_delete and e.current_version is null
       or e.changes and not project_sync.version_matches(e.expected, e.current_version, e.current_deleted)
-      or e.changes and not e.is_delete and e.content is null and not project_sync.is_stored(project, e.content_hash, e.size)
+      or e.changes and not e.is_delete and e.content is null and not project_sync.object_exists(project, e.content_hash, e.size)
     order by e.index limit 1;
   if found and bad.is_delete and bad.current_version is null then
     perform project_sync.raise_entry_error(bad.index, bad.path, 'PT404', 'no such file');
@@ -96,7 +99,7 @@ begin
     perform project_sync.raise_entry_error(bad.index, bad.path, 'PT409', 'another version is current', jsonb_build_object(
       'expected_version', bad.expected, 'current_version', coalesce(bad.current_version, 0)));
   elsif found then
-    perform project_sync.raise_entry_error(bad.index, bad.path, '22023', 'no object of that sha256 and size in project-assets');
+    perform project_sync.raise_entry_error(bad.index, bad.path, '22023', 'no object with this sha256 and size in the bucket project-assets');
   end if;
 
   -- The event of a bulk is always bulk:apply, also for a single file.
@@ -127,3 +130,5 @@ language sql security definer set search_path = '' as $$
 $$;
 comment on function public.bulk_delete_project_files(uuid, text[]) is
   'project_sync: deletes up to 10,000 files in one revision, all or nothing';
+
+select project_sync.grant_functions();

@@ -1,5 +1,7 @@
 -- Retention: removes old history. Called from time to time for each project, by the service or by pg_cron.
 
+select project_sync.drop_legacy_functions('prune_project_files');
+
 -- Removes old versions beyond those that are kept, and old tombstones with all their older versions. No file changes, so there
 -- is no revision and no event. The floors rise first: a reader below the tombstone floor gets a reset, and no path restarts
 -- at a version that it already had.
@@ -47,3 +49,5 @@ begin
   return project_sync.prune(project_uuid);
 end $$;
 comment on function public.prune_project_files(uuid) is 'project_sync: retention of one project''s history, for the service';
+
+select project_sync.grant_functions();

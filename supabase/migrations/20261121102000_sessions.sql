@@ -75,8 +75,8 @@ begin
     raise exception using errcode = 'PT403', message = 'previews are not enabled for this user',
       detail = jsonb_build_object('flag', 'FSYNC_SNAPSHOT_HYDRATION');
   end if;
-  -- Serialize the callers of one person, so that two calls create one session.
-  perform pg_advisory_xact_lock(hashtextextended('preview session ' || project_uuid || ' ' || person, 0));
+  -- Serialize the calls of one person: two calls for one project create one session, and the limit counts all projects.
+  perform pg_advisory_xact_lock(hashtextextended('preview sessions of ' || person, 0));
   select * into session from public.preview_sessions s
     where s.project_id = project_uuid and s.owner_id = person and s.ended_at is null
       and case when another then s.claim = mine else not s.additional end for update;
@@ -121,11 +121,12 @@ language plpgsql security definer set search_path = '' as $$
 declare
   session public.preview_sessions;
 begin
-  select * into session from public.preview_sessions s where s.id = session_uuid for update;
+  select * into session from public.preview_sessions s where s.id = session_uuid;
   if not found or (session.owner_id is distinct from project_sync.caller_id()
       and project_sync.access_to(session.project_id) is distinct from 'write') then
     raise exception using errcode = 'PT404', message = 'no such session';
   end if;
+  select * into session from public.preview_sessions s where s.id = session_uuid for update;
   if session.ended_at is null and session.claim = coalesce(end_preview_session.claim, session.claim) then
     update public.preview_sessions s set state = 'ending', ended_at = now(), reason = left(why, 300)
       where s.id = session_uuid returning * into session;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use local_backend::{Backend, BackendOptions, BulkEntry, Change, FileContent, PathRule, Store};
-use preview_agent::dev::{Folder, Mirror, News, Opened, SENDER};
+use preview_agent::dev::{Folder, Mirror, MirrorEvent, Opened, SENDER, WriteBack};
 use tempfile::TempDir;
 use tokio::sync::broadcast::Receiver;
 
@@ -18,29 +18,29 @@ struct Bench {
     dir: TempDir,
     store: Store,
     changes: Receiver<Change>,
-    news: Arc<Mutex<Vec<News>>>,
+    news: Arc<Mutex<Vec<MirrorEvent>>>,
     mirror: Mirror,
     backend: Backend,
 }
 
 impl Bench {
     async fn start(files: &[(&str, &str)]) -> Bench {
-        Bench::with(files, true).await
+        Bench::with(files, WriteBack::On).await
     }
 
-    async fn with(files: &[(&str, &str)], write_back: bool) -> Bench {
+    async fn with(files: &[(&str, &str)], write_back: WriteBack) -> Bench {
         let dir = TempDir::new().unwrap();
         for (path, text) in files {
             put(dir.path(), path, text);
         }
         let news = Arc::new(Mutex::new(Vec::new()));
         let told = news.clone();
-        let tell: preview_agent::dev::Tell = Arc::new(move |item| told.lock().unwrap().push(item));
-        let (opened, seeds) = Opened::read(Folder::open(dir.path()).unwrap(), &tell).unwrap();
+        let report: preview_agent::dev::EventSink = Arc::new(move |item| told.lock().unwrap().push(item));
+        let (opened, seeds) = Opened::read(Folder::open(dir.path()).unwrap(), &report).unwrap();
         let backend = Backend::start(BackendOptions { files: seeds, ..BackendOptions::default() }).await.unwrap();
         let store = backend.store();
         let changes = store.subscribe();
-        let mirror = opened.mirror(store.clone(), write_back, tell).unwrap();
+        let mirror = opened.mirror(store.clone(), write_back, report).unwrap();
         Bench { dir, store, changes, news, mirror, backend }
     }
 
@@ -96,7 +96,7 @@ impl Bench {
     }
 
     fn conflicts(&self) -> usize {
-        self.news.lock().unwrap().iter().filter(|news| matches!(news, News::Conflict { .. })).count()
+        self.news.lock().unwrap().iter().filter(|news| matches!(news, MirrorEvent::Conflict { .. })).count()
     }
 
     async fn stop(self) {
@@ -269,7 +269,7 @@ async fn bytes_stay_bytes_and_large_files_stay_out() {
 
 impl Bench {
     fn refused(&self, wanted: &str) -> bool {
-        self.news.lock().unwrap().iter().any(|news| matches!(news, News::Refused { path, .. } if path == wanted))
+        self.news.lock().unwrap().iter().any(|news| matches!(news, MirrorEvent::Refused { path, .. } if path == wanted))
     }
 }
 
@@ -312,7 +312,7 @@ async fn a_script_stays_executable() {
 
 #[tokio::test]
 async fn without_write_back_the_folder_stays_as_it_is() {
-    let mut bench = Bench::with(&[("a.txt", "one")], false).await;
+    let mut bench = Bench::with(&[("a.txt", "one")], WriteBack::Off).await;
     bench.store.upsert("a.txt", text("two"), None, "editor").unwrap();
     assert_eq!(bench.settled_paths().await, ["a.txt"]);
     assert_eq!(fs::read(bench.path("a.txt")).unwrap(), b"one");
@@ -332,7 +332,7 @@ async fn a_file_changed_on_both_sides_is_a_conflict_and_the_folders_stays() {
     bench.settle().await;
     assert_eq!(fs::read(bench.path("a.txt")).unwrap(), b"the folder's");
     let news = bench.news.lock().unwrap().clone();
-    let conflict = News::Conflict { path: "a.txt".into(), version: 2, sender: "editor".into() };
+    let conflict = MirrorEvent::Conflict { path: "a.txt".into(), version: 2, sender: "editor".into() };
     assert_eq!(news.iter().filter(|item| **item == conflict).count(), 1, "{news:?}");
     assert_eq!(bench.store.newest("a.txt").unwrap().version, 3);
     bench.stop().await;

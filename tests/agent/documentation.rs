@@ -78,7 +78,10 @@ const COMMANDS: &[(&str, Tried)] = &[
         "psql -1 -f take_back.sql",
         Not("`supabase/tests/run legacy` does it on a real server", &["supabase/take_back.sql"]),
     ),
-    ("supabase/tests/run database legacy load", Not("minutes: `tests/run suites` does it", &["supabase/tests/run"])),
+    (
+        "supabase/tests/run database legacy push load",
+        Not("minutes: `tests/run suites` does it", &["supabase/tests/run"]),
+    ),
 ];
 
 /// Fenced shell commands, lines that go on joined, and the README's table of commands.

@@ -10,7 +10,7 @@ use preview_agent::cli::exit::Exit;
 use preview_agent::command_line::Cli;
 use preview_agent::sync::snapshot::Limits;
 use preview_agent::telemetry::logs::Origin;
-use preview_agent::telemetry::status::{Board, Phase};
+use preview_agent::telemetry::status::{Phase, SharedStatus};
 use sync_core::wire::{ProjectEvent, StatusEvent};
 
 type Names = BTreeSet<String>;
@@ -125,7 +125,12 @@ fn events_are_those_that_are_read_and_sent() {
 fn functions_are_those_of_the_database_with_their_arguments() {
     let migrations: String =
         sources(&root().join("supabase/migrations")).iter().map(|path| fs::read_to_string(path).unwrap()).collect();
-    let client = read("src/sync/database.rs");
+    let files = sources(&root().join("src/sync"));
+    let texts: Vec<String> = files.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    // The line's quotes are in pairs; those of a whole file need not be.
+    let called = texts.iter().flat_map(|text| text.lines()).flat_map(|line| line.split('"').skip(1).step_by(2));
+    let called: Names =
+        called.filter(|text| migrations.contains(&format!("function public.{text}("))).map(str::to_owned).collect();
     for (heading, agents) in [("Reads", true), ("Writes", false)] {
         for row in table(&section(heading), "function") {
             let name = row[0].trim_matches('`');
@@ -139,19 +144,12 @@ fn functions_are_those_of_the_database_with_their_arguments() {
                 .filter_map(|argument| Some(argument.split_whitespace().next()?.to_owned()))
                 .collect();
             assert_eq!(quoted(&row[1]), arguments, "{name}");
-            assert_eq!(client.contains(&format!("\"{name}\"")), agents, "{name}");
+            assert_eq!(called.contains(name), agents, "{name}");
         }
     }
     // And no read is left out.
     let reads = first_cells(&table(&section("Reads"), "function"));
-    let asked: Names = client
-        .split('"')
-        .skip(1)
-        .step_by(2)
-        .filter(|text| migrations.contains(&format!("function public.{text}(")))
-        .map(str::to_owned)
-        .collect();
-    assert_eq!(reads, asked);
+    assert_eq!(reads, called);
     for code in first_cells(&table(&section("Writes"), "code")) {
         assert!(migrations.contains(&format!("'{code}'")), "{code} is never raised");
     }
@@ -168,15 +166,15 @@ fn the_digest_of_the_example_is_right() {
 #[test]
 fn status_holds_what_is_said() {
     let origin = Origin { project_id: "p".into(), session_id: "s".into(), container_id: None };
-    let board = Board::new(origin, Instant::now());
+    let status = SharedStatus::new(origin, Instant::now());
     let text = section("Status");
     let keys = |value: serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Names>();
     let paragraph = |begins: &str| quoted(text.split("\n\n").find(|part| part.starts_with(begins)).unwrap());
     let mut said = paragraph("`/status` holds");
     said.remove("/status");
-    assert_eq!(said, keys(board.status()));
+    assert_eq!(said, keys(status.to_json()));
     let readyz = rows(&text).into_iter().find(|row| row[0] == "`/readyz`").unwrap();
-    assert_eq!(quoted(&readyz[2]), keys(board.readiness().1));
+    assert_eq!(quoted(&readyz[2]), keys(status.readiness().1));
     let source = read("src/telemetry/status.rs");
     let routes: Names =
         source.split(".route(\"").skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned).collect();

@@ -21,13 +21,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
 
 /// As [`ALLOWED`], between the modules of `sync`.
 const ALLOWED_IN_SYNC: &[(&str, &[&str])] = &[
-    ("sync::database", &["sync::net", "sync::scrub", "sync::token", "sync::workspace"]),
+    ("sync::database", &["sync::http", "sync::net", "sync::scrub", "sync::token", "sync::workspace"]),
     ("sync::files", &[]),
     ("sync::folder", &[]),
+    ("sync::http", &["sync::net"]),
     ("sync::net", &[]),
-    ("sync::realtime", &["sync::net", "sync::scrub"]),
+    ("sync::realtime", &["sync::http", "sync::net", "sync::scrub"]),
     ("sync::scrub", &[]),
-    ("sync::snapshot", &["sync::files"]),
+    ("sync::snapshot", &["sync::files", "sync::http", "sync::net", "sync::scrub"]),
     ("sync::state", &[]),
     ("sync::token", &[]),
     ("sync::workspace", &["sync::files", "sync::folder", "sync::state"]),
@@ -49,11 +50,11 @@ const CRATES: [&str; 3] = ["local_backend", "supervisor", "zip_stream"];
 /// An import: the module that has it, and what it names.
 type Arrow = (String, String);
 
-/// A source file by its module path, without comments and tests.
+/// The text of each source file by its module path.
 type Sources = BTreeMap<String, String>;
 
 fn sources(src: &Path) -> Sources {
-    let mut found = Sources::new();
+    let mut texts = Sources::new();
     let mut open = vec![src.to_owned()];
     while let Some(dir) = open.pop() {
         for entry in std::fs::read_dir(&dir).expect("a source directory") {
@@ -62,12 +63,21 @@ fn sources(src: &Path) -> Sources {
                 open.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = std::fs::read_to_string(&path).expect("UTF-8");
-                found.insert(module_of(src, &path), production_code(&text));
+                texts.insert(module_of(src, &path), text);
             }
         }
     }
-    found.retain(|module, _| module != "lib" && !module.ends_with("::tests"));
-    found
+    let test_only: BTreeSet<String> = texts.iter().flat_map(|(module, text)| test_modules(module, text)).collect();
+    texts.retain(|module, _| module != "lib" && !test_only.contains(module));
+    texts.into_iter().map(|(module, text)| (module, production_code(&text))).collect()
+}
+
+/// The modules in files of their own that exist only in tests.
+fn test_modules(module: &str, text: &str) -> Vec<String> {
+    let after = text.split("#[cfg(test)]\nmod ").skip(1);
+    let names = after.filter_map(|rest| rest.lines().next()?.strip_suffix(';'));
+    let parent = if module == "lib" { String::new() } else { format!("{module}::") };
+    names.map(|name| format!("{parent}{name}")).collect()
 }
 
 fn module_of(src: &Path, file: &Path) -> String {
@@ -76,9 +86,9 @@ fn module_of(src: &Path, file: &Path) -> String {
     parts.join("::").trim_end_matches("::mod").to_owned()
 }
 
-/// Without comments, and without the tests, which stand at the end of a file.
+/// `text` without comments and without its tests, which are the end of a file.
 fn production_code(text: &str) -> String {
-    let code = text.split("\n#[cfg(test)]\nmod ").next().unwrap_or_default();
+    let code = text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or_default();
     let line = |line: &str| line.split("//").next().unwrap_or_default().trim().to_owned();
     code.lines().map(line).collect::<Vec<_>>().join(" ")
 }

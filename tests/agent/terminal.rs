@@ -107,7 +107,7 @@ fn a_terminal_shows_progress_of_download_and_install_and_colours() {
 #[test]
 fn no_color_is_obeyed() {
     let text = shown(&World::new(), true, &[("NO_COLOR", "1")]);
-    assert!(text.contains("hydrated: "), "{text}");
+    assert!(text.contains("project loaded: "), "{text}");
     for code in ["\x1b[2m", "\x1b[31m", "\x1b[33m", "\x1b[36m"] {
         assert!(!text.contains(code), "{code:?} in {text}");
     }
@@ -122,5 +122,5 @@ fn a_pipe_gets_json_and_neither_bars_nor_colours() {
     assert!(text.lines().all(|line| line.starts_with('{') && line.ends_with('}')), "{text}");
     assert!(text.contains("\"event_type\":\"hydrate_progress\""), "{text}");
     let pretty = shown(&World::new(), false, &[("LOG_FORMAT", "pretty")]);
-    assert!(pretty.contains("hydrated: ") && !pretty.contains('\x1b'), "{pretty}");
+    assert!(pretty.contains("project loaded: ") && !pretty.contains('\x1b'), "{pretty}");
 }

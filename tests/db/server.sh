@@ -1,10 +1,10 @@
-# A PostgreSQL of the tests' own: its data and socket lie in a directory that goes when the run ends.
+# A PostgreSQL server for the tests; its data and socket are in a temporary directory that is removed at the end.
 
 # The newest server's programs.
 bin=$(ls -d /usr/lib/postgresql/*/bin /opt/homebrew/opt/postgresql@*/bin 2>/dev/null | sort -V | tail -1)
 [ -n "$bin" ] || bin=$(dirname "$(command -v postgres || true)")
 
-# Everything that is needed and not there, each with the package that has it.
+# Reports every missing tool with the package that contains it.
 check_tools() {
   local missing=0 tool
   for tool in initdb pg_ctl psql pgbench createdb; do
@@ -27,12 +27,12 @@ as_server_user() {
 start_server() {
   home=$(mktemp -d "${TMPDIR:-/tmp}/project-sync-tests.XXXXXX")
   chown "$server_user" "$home"
-  export PGHOST=$home PGPORT=5432 PGUSER=supabase_admin PGOPTIONS='-c client_min_messages=warning'
+  export PGHOST=$home PGPORT=$((20000 + RANDOM % 20000)) PGUSER=supabase_admin PGOPTIONS='-c client_min_messages=warning'
   unset PGDATABASE PGPASSWORD PGSERVICE
   as_server_user "$bin/initdb" -D "$home/data" -U supabase_admin -A trust -E UTF8 --locale=C.UTF-8 >"$home/initdb.log" 2>&1 ||
     { cat "$home/initdb.log"; return 1; }
-  # Logical decoding, for the order in which commits reach the log.
-  as_server_user "$bin/pg_ctl" -D "$home/data" -w -l "$home/server.log" start -o "-c listen_addresses='' \
+  # Logical decoding shows the order of commits. The Supabase CLI needs TCP.
+  as_server_user "$bin/pg_ctl" -D "$home/data" -w -l "$home/server.log" start -o "-c listen_addresses=127.0.0.1 -c port=$PGPORT \
     -c unix_socket_directories='$home' -c wal_level=logical -c max_connections=120 -c shared_buffers=256MB \
     -c max_wal_size=4GB -c log_min_messages=error -c deadlock_timeout=200ms" >/dev/null || { cat "$home/server.log"; return 1; }
 }
@@ -56,6 +56,6 @@ migrate() {
   local file user
   for file in "$migrations"/*.sql; do
     case $file in *_realtime_policies.sql | *_storage_policies.sql) user=${2:-supabase_admin} ;; *) user=postgres ;; esac
-    sql -d "$1" -U "$user" -1 -f "$file" || { echo "migration failed: $(basename "$file")"; return 1; }
+    sql -d "$1" -U "$user" -1 -f "$file" >/dev/null || { echo "migration failed: $(basename "$file")"; return 1; }
   done
 }

@@ -12,9 +12,9 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Interval, interval};
 
-use super::Desk;
+use super::ConsoleState;
 use crate::telemetry::logs::Tap;
-use crate::telemetry::status::Board;
+use crate::telemetry::status::SharedStatus;
 
 /// Log lines kept for a page that comes later, or again.
 const KEPT: usize = 1000;
@@ -91,15 +91,15 @@ impl Feed {
 
 /// `GET /console/feed`: `hello` with the run's id, then each log line as `log`, and twice a second the state as `status`.
 pub async fn follow(
-    State(desk): State<Arc<Desk>>,
+    State(console): State<Arc<ConsoleState>>,
     headers: HeaderMap,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let id = headers.get("last-event-id").and_then(|id| id.to_str().ok());
-    let last = id.and_then(|id| desk.feed.number_of(id)).unwrap_or_default();
-    let (kept, lines) = desk.feed.since(last);
-    let hello = Event::default().event("hello").data(desk.feed.run());
-    let replay: Vec<Event> = kept.iter().map(|line| desk.log(line)).collect();
-    let live = stream::unfold(Following { desk, lines, every: interval(STATUS_EVERY) }, async |mut following| {
+    let last = id.and_then(|id| console.feed.number_of(id)).unwrap_or_default();
+    let (kept, lines) = console.feed.since(last);
+    let hello = Event::default().event("hello").data(console.feed.run());
+    let replay: Vec<Event> = kept.iter().map(|line| console.log(line)).collect();
+    let live = stream::unfold(Following { console, lines, every: interval(STATUS_EVERY) }, async |mut following| {
         following.next().await.map(|event| (event, following))
     });
     let events = stream::iter([hello]).chain(stream::iter(replay)).chain(live);
@@ -107,7 +107,7 @@ pub async fn follow(
 }
 
 struct Following {
-    desk: Arc<Desk>,
+    console: Arc<ConsoleState>,
     lines: broadcast::Receiver<Line>,
     every: Interval,
 }
@@ -117,24 +117,24 @@ impl Following {
         loop {
             tokio::select! {
                 line = self.lines.recv() => match line {
-                    Ok(line) => return Some(self.desk.log(&line)),
+                    Ok(line) => return Some(self.console.log(&line)),
                     // A page too slow for its log goes on with what is new.
                     Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return None,
                 },
-                _ = self.every.tick() => return Some(self.desk.status()),
+                _ = self.every.tick() => return Some(self.console.status()),
             }
         }
     }
 }
 
-impl Desk {
+impl ConsoleState {
     fn log(&self, (number, line): &Line) -> Event {
         Event::default().event("log").id(format!("{}/{number}", self.feed.run())).data(line)
     }
 
     fn status(&self) -> Event {
-        let agent = self.board.as_ref().map(Board::status);
+        let agent = self.status.as_ref().map(SharedStatus::to_json);
         let status = json!({"agent": agent, "agents": self.agents.latest(), "faults": self.faults.settings()});
         Event::default().event("status").data(status.to_string())
     }

@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use local_backend::{Backend, BackendOptions};
+use local_backend::{Backend, BackendOptions, FileContent};
 
 use super::*;
 
@@ -22,21 +22,21 @@ struct Bench {
     dir: tempfile::TempDir,
     store: Store,
     mirror: Mirror,
-    told: Arc<Mutex<Vec<News>>>,
+    told: Arc<Mutex<Vec<MirrorEvent>>>,
     _backend: Backend,
 }
 
 async fn start(spoil: impl Fn(&mut Opened)) -> Bench {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("a.txt"), "one").unwrap();
-    let told: Arc<Mutex<Vec<News>>> = Arc::default();
+    let told: Arc<Mutex<Vec<MirrorEvent>>> = Arc::default();
     let to = told.clone();
-    let tell: Tell = Arc::new(move |news| to.lock().unwrap().push(news));
-    let (mut opened, files) = Opened::read(Folder::open(dir.path()).unwrap(), &tell).unwrap();
+    let report: EventSink = Arc::new(move |news| to.lock().unwrap().push(news));
+    let (mut opened, files) = Opened::read(Folder::open(dir.path()).unwrap(), &report).unwrap();
     spoil(&mut opened);
     let backend = Backend::start(BackendOptions { files, ..BackendOptions::default() }).await.unwrap();
     let store = backend.store();
-    let mirror = opened.mirror(store.clone(), true, tell).unwrap();
+    let mirror = opened.mirror(store.clone(), WriteBack::On, report).unwrap();
     Bench { dir, store, mirror, told, _backend: backend }
 }
 
@@ -49,9 +49,9 @@ async fn lost_reports_end_in_a_comparison_and_the_folder_is_watched_again() {
     let Bench { dir, store, mirror, told, _backend } = start(|opened| opened.watches.forget("")).await;
     fs::write(dir.path().join("a.txt"), "two").unwrap();
     fs::write(dir.path().join("b.txt"), "new").unwrap();
-    mirror.sender.send(Notice::Seen(Sighting::Lost("the queue is full".into()))).unwrap();
+    mirror.sender.send(Notice::Signal(FileSignal::Lost("the queue is full".into()))).unwrap();
     until("compared", || holds(&store, "a.txt", "two") && holds(&store, "b.txt", "new")).await;
-    assert!(matches!(told.lock().unwrap()[0], News::LookingAgain { .. }));
+    assert!(matches!(told.lock().unwrap()[0], MirrorEvent::ComparingAll { .. }));
     fs::write(dir.path().join("a.txt"), "three").unwrap();
     until("watched again", || holds(&store, "a.txt", "three")).await;
     mirror.stop();
@@ -81,7 +81,7 @@ async fn a_folder_that_is_taken_away_empties_no_project() {
     let Bench { dir, store, mirror, told, .. } = start(|_| {}).await;
     let elsewhere = dir.path().with_extension("moved");
     fs::rename(dir.path(), &elsewhere).unwrap();
-    until("told", || told.lock().unwrap().iter().any(|news| matches!(news, News::FolderGone { .. }))).await;
+    until("told", || told.lock().unwrap().iter().any(|news| matches!(news, MirrorEvent::FolderGone { .. }))).await;
     assert!(holds(&store, "a.txt", "one"));
     mirror.stop();
     fs::remove_dir_all(elsewhere).unwrap();

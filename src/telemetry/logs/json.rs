@@ -1,3 +1,5 @@
+//! Log lines for machines.
+
 use std::time::Instant;
 
 use serde_json::{Map, Value};
@@ -13,7 +15,7 @@ pub(super) struct JsonLines<W> {
     form: Form,
 }
 
-/// How a line looks: the contract's fields first, then the event's own.
+/// The layout of a line: the fields of the contract first, then those of the event.
 #[derive(Debug, Clone)]
 pub(super) struct Form {
     origin: Origin,
@@ -40,9 +42,9 @@ impl Form {
         Form { origin, started }
     }
 
-    /// Makes the line that says how many were lost.
+    /// The line that tells how many lines were dropped.
     pub(super) fn dropped(&self, lines: u64) -> String {
-        let message = super::dropped_words(lines);
+        let message = super::dropped_message(lines);
         let fields = [("message", message.into()), ("event_type", "logs_dropped".into()), ("lines", lines.into())];
         self.line(Level::WARN, fields.map(|(name, value)| (name.to_owned(), value)).into_iter().collect())
     }
@@ -64,7 +66,7 @@ impl Form {
     }
 }
 
-/// The first fields in their order, which a map would not keep; people read these lines too.
+/// Keeps the order of the first fields, which a map would not keep: people read these lines too.
 fn object(first: &[(&str, Value)], rest: &Map<String, Value>) -> String {
     let rest = rest.iter().map(|(name, value)| (name.as_str(), value));
     let fields = first.iter().map(|(name, value)| (*name, value)).chain(rest);

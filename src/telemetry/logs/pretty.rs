@@ -1,3 +1,5 @@
+//! Log lines for people.
+
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
@@ -6,16 +8,23 @@ use super::json::Fields;
 use super::writer::Lines;
 use crate::telemetry::text::printable;
 
-/// One calm line for people: the time, the message, and nothing that the message says already.
+/// One short line for people: the time and the message.
 pub(super) struct PrettyLines {
     lines: Lines,
     form: Form,
 }
 
-/// How a line looks.
+/// The layout of a line.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Form {
     colours: Colours,
+}
+
+/// Who wrote a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LineOrigin {
+    Agent,
+    DevServer,
 }
 
 impl PrettyLines {
@@ -30,8 +39,8 @@ impl<S: Subscriber> Layer<S> for PrettyLines {
         event.record(&mut fields);
         let text = |name: &str| fields.0.get(name).and_then(|value| value.as_str()).map(printable);
         let message = text("message").unwrap_or_default();
-        let of_the_dev_server = text("stream").is_some();
-        self.lines.write(self.form.line(*event.metadata().level(), of_the_dev_server, &message));
+        let origin = if text("stream").is_some() { LineOrigin::DevServer } else { LineOrigin::Agent };
+        self.lines.write(self.form.line(*event.metadata().level(), origin, &message));
     }
 }
 
@@ -40,19 +49,19 @@ impl Form {
         Form { colours }
     }
 
-    /// Makes the line that says how many were lost.
+    /// The line that tells how many lines were dropped.
     pub(super) fn dropped(self, lines: u64) -> String {
-        self.line(Level::WARN, false, &super::dropped_words(lines))
+        self.line(Level::WARN, LineOrigin::Agent, &super::dropped_message(lines))
     }
 
-    fn line(self, level: Level, of_the_dev_server: bool, message: &str) -> String {
+    fn line(self, level: Level, origin: LineOrigin, message: &str) -> String {
         let time = jiff::Zoned::now().strftime("%H:%M:%S").to_string();
         let time = self.paint("2", &time);
-        match (of_the_dev_server, level) {
-            (true, _) => format!("{time} {} {message}", self.paint("36", "|")),
-            (false, Level::ERROR) => format!("{time} {} {message}", self.paint("31", "error:")),
-            (false, Level::WARN) => format!("{time} {} {message}", self.paint("33", "warning:")),
-            (false, _) => format!("{time} {message}"),
+        match (origin, level) {
+            (LineOrigin::DevServer, _) => format!("{time} {} {message}", self.paint("36", "|")),
+            (LineOrigin::Agent, Level::ERROR) => format!("{time} {} {message}", self.paint("31", "error:")),
+            (LineOrigin::Agent, Level::WARN) => format!("{time} {} {message}", self.paint("33", "warning:")),
+            (LineOrigin::Agent, _) => format!("{time} {message}"),
         }
     }
 

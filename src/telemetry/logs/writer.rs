@@ -1,3 +1,5 @@
+//! The thread that writes log lines.
+
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -5,13 +7,13 @@ use std::thread::JoinHandle;
 
 use crate::telemetry::progress;
 
-/// Lines waiting for a slow reader; what comes beyond is dropped and counted.
+/// The most lines that wait for a slow reader. Further lines are dropped and counted.
 const QUEUE: usize = 4096;
 
-/// Lines dropped in the life of this process.
+/// The lines that this process has dropped.
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
-/// Lines that were dropped until now, since nobody read them.
+/// The number of lines dropped until now, because the reader was too slow.
 pub fn dropped() -> u64 {
     DROPPED.load(Ordering::Relaxed)
 }
@@ -33,10 +35,10 @@ pub struct Flush {
     thread: Option<JoinHandle<()>>,
 }
 
-/// `say_dropped` makes the line that says how many were lost before it.
-pub(super) fn start(say_dropped: impl Fn(u64) -> String + Send + 'static) -> (Lines, Flush) {
+/// Starts the writing thread. `dropped_line` makes the line that tells how many lines were dropped before it.
+pub(super) fn start(dropped_line: impl Fn(u64) -> String + Send + 'static) -> (Lines, Flush) {
     let (queue, waiting) = sync_channel(QUEUE);
-    let thread = std::thread::Builder::new().name("logs".into()).spawn(move || write_all(waiting, say_dropped)).ok();
+    let thread = std::thread::Builder::new().name("logs".into()).spawn(move || write_all(waiting, dropped_line)).ok();
     (Lines(queue.clone()), Flush { queue, thread })
 }
 
@@ -51,7 +53,7 @@ impl Lines {
 
 impl Drop for Flush {
     fn drop(&mut self) {
-        // Fails only where the thread is gone, and then there is nothing to wait for.
+        // Fails only where the thread has ended; then there is nothing to wait for.
         let _ = self.queue.send(Message::End);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -59,19 +61,19 @@ impl Drop for Flush {
     }
 }
 
-/// A line that cannot be written (standard output closed) is lost: there is nowhere left to say so.
-fn write_all(waiting: Receiver<Message>, say_dropped: impl Fn(u64) -> String) {
+/// A line that cannot be written (standard output is closed) is lost.
+fn write_all(waiting: Receiver<Message>, dropped_line: impl Fn(u64) -> String) {
     let mut out = std::io::stdout();
-    let mut said = 0;
+    let mut reported = 0;
     while let Ok(Message::Line(line)) = waiting.recv() {
         let lost = dropped();
-        progress::aside(|| {
+        progress::without_bars(|| {
             let _ = writeln!(out, "{line}");
-            if lost > said {
-                let _ = writeln!(out, "{}", say_dropped(lost - said));
+            if lost > reported {
+                let _ = writeln!(out, "{}", dropped_line(lost - reported));
             }
         });
-        said = lost;
+        reported = lost;
     }
     let _ = out.flush();
 }

@@ -1,7 +1,7 @@
 //! The short codes of the agent's own parts, as they appear in `/status`, in labels of `/metrics` and in log lines.
 //! `docs/operations.md` explains each. The other codes are enums beside what they are codes of: in `sync_core`
 //! (`DegradedReason`, `DisconnectReason`, `PendingReason`, `CatchUpCause`, `RejectReason`, `SkipReason`, `FileAction`)
-//! and in `supervisor::dev_server` (`Reason`).
+//! and in `supervisor::dev_server` (`FaultReason`, `InstallFailure`).
 
 sync_core::code_enum! {
     /// A bound that was reached. Each has a defined behaviour beyond it.
@@ -30,5 +30,27 @@ sync_core::code_enum! {
         Place = "place",
         /// All of it.
         Total = "total",
+    }
+}
+
+sync_core::code_enum! {
+    /// A step of the start, with its time in `boot_ms` of `/status`.
+    pub enum BootStep {
+        /// The settings are checked.
+        Config = "config",
+        /// The project's files are in place.
+        Hydrated = "hydrated",
+        /// The package manager was started.
+        InstallStart = "install_start",
+        /// The dependencies are installed.
+        InstallDone = "install_done",
+        /// The dev server was started.
+        DevServerStart = "dev_server_start",
+        /// The dev server has answered.
+        DevServerReady = "dev_server_ready",
+        /// The project's channel is joined.
+        ChannelJoined = "channel_joined",
+        /// The directory equals the database.
+        InSync = "in_sync",
     }
 }

@@ -1,18 +1,20 @@
-//! What `/metrics` exposes: every name with its help, there from the start, so that an alert never waits for a first
-//! time to compare with.
+//! What `/metrics` exposes: every name with its help. Each series exists from the start, so that an alert can compare the
+//! first event with the zero before it.
 
 use std::time::Duration;
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use sync_core::{CatchUpCause, DegradedReason, DisconnectReason, FileAction, PendingReason, RejectReason, SkipReason};
+use sync_core::{
+    CatchUpCause, DegradedReason, DisconnectReason, FileAction, PendingReason, Phase, RejectReason, SkipReason,
+};
 
 use super::codes::{HydrationPart, Limit};
 use supervisor::dev_server;
 
-/// Bounds of the buckets that durations are counted in, in seconds: from a local write to a slow download.
+/// Upper bounds of the histograms' buckets in seconds, from a local write to a slow download.
 const SECONDS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
-/// Histograms keep each sample until it is put into its bucket, be it looked at or not.
+/// How often samples are moved into their buckets. Until then each sample takes memory, even where nothing scrapes.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// A label, and every value that it can have.
@@ -28,7 +30,7 @@ macro_rules! codes_of {
     };
 }
 
-const DEV_SERVER_REASONS: Values = |take| dev_server::Reason::ALL.iter().for_each(|reason| take(reason.code()));
+const DEV_SERVER_REASONS: Values = |take| dev_server::FaultReason::ALL.iter().for_each(|reason| take(reason.as_str()));
 
 struct Metric {
     name: &'static str,
@@ -56,78 +58,83 @@ const COUNTERS: &[Metric] = &[
         "reason",
         codes_of!(DisconnectReason),
         "preview_agent_reconnects_total",
-        "Attempts to connect or join again, by what they mend.",
+        "Attempts to connect or join again, by their reason.",
     ),
-    by("action", codes_of!(FileAction), "preview_agent_files_applied_total", "Files of the database brought to disk."),
-    plain("preview_agent_bulks_applied_total", "Changes of several files brought to disk."),
+    by(
+        "action",
+        codes_of!(FileAction),
+        "preview_agent_files_applied_total",
+        "Files of the database written or removed.",
+    ),
+    plain("preview_agent_bulks_applied_total", "Changes of several files at once that were written."),
     by(
         "cause",
         codes_of!(CatchUpCause),
         "preview_agent_catch_ups_total",
-        "Reads of what was missed, by what led to them.",
+        "Reads of changes from the database (catch-ups), by their cause.",
     ),
     by(
         "cause",
         codes_of!(CatchUpCause),
         "preview_agent_catch_up_failures_total",
-        "Reads of what was missed that failed and are tried again.",
+        "Catch-ups that failed and are tried again.",
     ),
     by(
         "reason",
         codes_of!(RejectReason),
         "preview_agent_rejected_total",
-        "Frames, events, rows and answers that were refused.",
+        "Frames, events, rows and answers that were rejected.",
     ),
     by("reason", codes_of!(SkipReason), "preview_agent_skipped_total", "Events that changed nothing."),
     by(
         "reason",
         codes_of!(PendingReason),
         "preview_agent_debts_total",
-        "Files that were accepted and could not be written at once.",
+        "Files that could not be written at once (pending files), by their reason.",
     ),
     plain(
         "preview_agent_local_changes_found_total",
-        "Files of the database found changed or removed by somebody else.",
+        "Files of the database found changed or removed outside the agent.",
     ),
-    plain("preview_agent_local_changes_restored_total", "Such files that were put back."),
+    plain("preview_agent_local_changes_restored_total", "Such files that were restored."),
     plain("preview_agent_renewals_total", "Tokens renewed."),
     by(
         "reason",
         codes_of!(DegradedReason),
         "preview_agent_degradations_total",
-        "Times that a reason for being degraded began.",
+        "How often each degraded reason began.",
     ),
     plain(
         "preview_agent_clock_skew_total",
-        "Events whose timestamp lies in the future or over 5 minutes back: no lag is taken of them.",
+        "Events with a timestamp in the future or more than 5 minutes in the past: they are left out of the lag.",
     ),
-    by("limit", codes_of!(Limit), "preview_agent_limits_hit_total", "Bounds that were reached."),
+    by("limit", codes_of!(Limit), "preview_agent_limits_hit_total", "Limits that were reached."),
     plain("preview_agent_install_failures_total", "Installs of dependencies that failed."),
-    by("reason", DEV_SERVER_REASONS, "preview_agent_dev_server_exits_total", "Ends of the dev server."),
+    by("reason", DEV_SERVER_REASONS, "preview_agent_dev_server_exits_total", "Exits of the dev server."),
     by(
         "reason",
         DEV_SERVER_REASONS,
         "preview_agent_dev_server_restarts_total",
-        "Restarts of the dev server, by what they were for.",
+        "Restarts of the dev server, by their reason.",
     ),
 ];
 
 const GAUGES: &[Metric] = &[
     plain("preview_agent_build_info", "1, with the version as a label."),
-    plain("preview_agent_uptime_seconds", "Since the agent's start."),
-    plain("preview_agent_phase", "1 for the phase that the agent is in, 0 for the others."),
-    plain("preview_agent_ready", "1 where /readyz says 200."),
-    by("reason", codes_of!(DegradedReason), "preview_agent_degraded", "1 for each reason for being degraded now."),
+    plain("preview_agent_uptime_seconds", "Time since the agent's start."),
+    by("phase", codes_of!(Phase), "preview_agent_phase", "1 for the phase that the agent is in, 0 for the others."),
+    plain("preview_agent_ready", "1 while /readyz answers 200."),
+    by("reason", codes_of!(DegradedReason), "preview_agent_degraded", "1 for each degraded reason that holds now."),
     plain("preview_agent_channel_joined", "1 while the project's channel is joined."),
-    plain("preview_agent_revision", "Everything up to this revision is accepted."),
-    plain("preview_agent_head_revision", "The newest revision heard of."),
-    plain("preview_agent_in_sync", "1 at the head, with no debt."),
-    plain("preview_agent_debts", "Files accepted and not on disk now."),
-    plain("preview_agent_local_changes", "Files of the database that somebody else changed or removed here."),
-    plain("preview_agent_held_events", "Events held while hydrating or catching up."),
-    plain("preview_agent_files", "Live files of the project."),
-    plain("preview_agent_token_left_seconds", "Until the token in use is no longer valid."),
-    plain("preview_agent_resident_memory_bytes", "Memory of the agent alone, without its children."),
+    plain("preview_agent_revision", "The known revision: every change up to it is accepted."),
+    plain("preview_agent_head_revision", "The newest revision that the agent knows to exist."),
+    plain("preview_agent_in_sync", "1 while every change is accepted and on disk."),
+    plain("preview_agent_debts", "Pending files: accepted, not on disk yet."),
+    plain("preview_agent_local_changes", "Files of the database that were changed or removed outside the agent."),
+    plain("preview_agent_held_events", "Events held while the project is loaded or changes are read."),
+    plain("preview_agent_files", "Files of the project."),
+    plain("preview_agent_token_left_seconds", "Time until the token expires."),
+    plain("preview_agent_resident_memory_bytes", "Resident memory of the agent, without its children."),
     plain("preview_agent_dev_server_up", "1 while the dev server answers."),
 ];
 
@@ -136,19 +143,19 @@ const HISTOGRAMS: &[Metric] = &[
         "phase",
         codes_of!(HydrationPart),
         "preview_agent_hydration_seconds",
-        "Hydration: the wait for the first byte, extraction while downloading, placing, and all of it.",
+        "Loading the project from its snapshot: the wait for the first byte, extraction, placing, and the total.",
     ),
-    plain("preview_agent_apply_seconds", "From an event's receipt to its file on disk."),
+    plain("preview_agent_apply_seconds", "Time from an event's receipt to its file on disk."),
     plain(
         "preview_agent_event_lag_seconds",
-        "From an event's own timestamp to its file on disk, where the clocks agree.",
+        "Time from an event's timestamp to its file on disk, where the clocks agree.",
     ),
-    plain("preview_agent_install_seconds", "Installs of dependencies that went well."),
-    plain("preview_agent_dev_server_start_seconds", "From the dev server's spawn to its first answer."),
+    plain("preview_agent_install_seconds", "Duration of installs that succeeded."),
+    plain("preview_agent_dev_server_start_seconds", "Time from the dev server's start to its first answer."),
 ];
 
-/// Starts recording, and the upkeep that keeps it bounded. None where a recorder stands already: the second agent of one
-/// process (a test).
+/// Starts recording, and the upkeep that bounds its memory. None where this process has a recorder already: a second agent
+/// in one process (a test).
 pub(super) fn start() -> Option<PrometheusHandle> {
     let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS).ok()?;
     let handle = builder.install_recorder().ok()?;
@@ -199,7 +206,7 @@ fn has(values: Values, value: &str) -> bool {
     found
 }
 
-/// Counts one of `name`, whose label has this `value`.
+/// Increments the counter `name` for this value of its label.
 pub fn count(name: &'static str, value: &'static str) {
     let metric = COUNTERS.iter().find(|metric| metric.name == name);
     let label = metric.and_then(|metric| metric.label);
@@ -209,7 +216,7 @@ pub fn count(name: &'static str, value: &'static str) {
     }
 }
 
-/// Resident memory of this process, in bytes. None where the system does not say (only Linux does).
+/// Resident memory of this process, in bytes. None where the system does not tell (only Linux does).
 pub(super) fn resident_memory() -> Option<u64> {
     let pages = std::fs::read_to_string("/proc/self/statm").ok()?.split_whitespace().nth(1)?.parse::<u64>().ok()?;
     Some(pages * rustix::param::page_size() as u64)

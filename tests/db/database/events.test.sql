@@ -25,6 +25,7 @@ select is(tests.event(3), jsonb_build_object('event', 'bulk:apply', 'revision', 
 insert into project_files (project_id, file_path, content) values (tests.project('one'), 'raw', 'r');
 select is(tests.event(4)->>'sender', tests.person('owner')::text, 'the sender is of the transaction''s claims') where current_setting('request.jwt.claims', true) <> '';
 select is(tests.event(4)->>'sender', 'database', 'a transaction without claims') where coalesce(current_setting('request.jwt.claims', true), '') = '';
+insert into storage.objects (bucket_id, name) values ('project-assets', tests.project('one') || '/' || repeat('a', 64));
 insert into project_files (project_id, file_path, content_hash, size) values (tests.project('one'), 'logo.png', repeat('a', 64), 10);
 select is(tests.event(5) - 'sender', jsonb_build_object('event', 'file:update', 'file_path', 'logo.png', 'content', null, 'content_omitted', true, 'version', 1, 'revision', 5,
   'size', 10, 'encoding', 'base64', 'content_hash', repeat('a', 64), 'file_type', 'text'), 'content in storage is left out');

@@ -2,8 +2,8 @@
 select no_plan();
 create view tests.called as
   select p.oid, p.proname, p.pronamespace::regnamespace::text as schema, p.oid::regprocedure::text as signature, p.prosecdef, p.provolatile, p.proconfig
-  from pg_proc p where p.pronamespace = 'public'::regnamespace and obj_description(p.oid, 'pg_proc') ~ '^project_sync(_sessions|_service)?:'
-    or p.pronamespace = 'project_sync'::regnamespace;
+  from pg_proc p where p.prokind = 'f' and (p.pronamespace = 'public'::regnamespace and obj_description(p.oid, 'pg_proc') ~ '^project_sync(_sessions|_service)?:'
+    or p.pronamespace = 'project_sync'::regnamespace);
 select set_eq('select proname::text from tests.called where schema = ''public''', array['list_project_changes', 'project_head', 'get_project_file',
   'list_current_files', 'upsert_project_file', 'delete_project_file', 'bulk_upsert_project_files', 'bulk_delete_project_files',
   'register_project_asset', 'is_feature_enabled', 'prune_project_files', 'open_preview_session', 'preview_session', 'end_preview_session',
@@ -50,8 +50,8 @@ select set_eq($$select policyname::text from pg_policies where schemaname = 'pub
 select has_view('public', 'project_files_current', 'the view');
 select ok((select reloptions @> '{security_invoker=true}' from pg_class where relname = 'project_files_current'), 'reads with its caller''s rights');
 select col_is_unique('public', 'project_files', array['project_id', 'file_path', 'version'], 'one row a version');
-select has_index('public', 'project_files', i, i) from unnest(array['project_files_sync_current', 'project_files_sync_revision', 'project_files_sync_parent_version']) i;
-select has_trigger('public', 'project_files', t, t) from unnest(array['zz_project_sync_insert', 'zz_project_sync_inserted', 'zz_project_sync_update',
+select has_index('public', 'project_files', i, i) from unnest(array['project_files_sync_current', 'project_files_sync_revision']) i;
+select has_trigger('public', 'project_files', t, t) from unnest(array['zz_project_sync_check_insert', 'zz_project_sync_check_update', 'zz_project_sync_check_delete', 'zz_project_sync_insert', 'zz_project_sync_inserted', 'zz_project_sync_update',
   'zz_project_sync_history', 'zz_project_sync_updated', 'zz_project_sync_delete', 'zz_project_sync_truncate']) t;
 select has_trigger('project_sync', 'counters', 'send_revision_event', 'trigger that sends the event');
 select ok(tgdeferrable and tginitdeferred, 'is deferred to the commit') from pg_trigger where tgname = 'send_revision_event';

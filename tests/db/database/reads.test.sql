@@ -84,6 +84,7 @@ select is(tests.run_as('agent', format('select public.get_project_file(%L, ''src
 select is(tests.run_as('agent', format('select public.get_project_file(%L, ''huge'', 1)', tests.project('one')))::jsonb->>'content', repeat('h', 6000), 'whatever its size');
 select is(tests.code('agent', format('select public.get_project_file(%L, %s)', tests.project('one'), args)), 'PT404', 'gone: ' || args)
   from unnest(array['''src/App.tsx'', 9', '''src/App.tsx'', 0', '''never'', 1', '''b'', 2', '''../x'', 1', 'null, null']) args;
+insert into storage.objects (bucket_id, name) values ('project-assets', tests.project('one') || '/' || repeat('a', 64));
 insert into project_files (project_id, file_path, content_hash, size) values (tests.project('one'), 'logo.png', repeat('a', 64), 10);
 select is(tests.run_as('agent', format('select public.get_project_file(%L, ''logo.png'', 1)', tests.project('one')))::jsonb,
   jsonb_build_object('file_path', 'logo.png', 'version', 1, 'content', null, 'encoding', 'base64', 'content_hash', repeat('a', 64), 'size', 10), 'in storage: no content');

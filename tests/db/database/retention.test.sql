@@ -28,7 +28,6 @@ select is((select string_agg(file_path || version, ' ' order by file_path, versi
 select is(tests.head('one'), 13::bigint, 'no file changed: no revision');
 select ok(tests.events_are_dense('one'), 'and no event');
 select ok(tests.table_is_consistent(), 'the digest holds');
-select ok((select parent_version_id is null from project_files where file_path = 'a' and version = 3), 'a parent that is gone is named no more');
 select is(tests.prune(), '{"tombstones": 0, "versions": 0, "tombstone_floor": 8}', 'a second run finds nothing');
 select is(tests.code('owner', format('select public.delete_project_file(%L, ''b'')', tests.project('one'))), 'PT404', 'forgotten');
 call tests.put('b', 'again');

@@ -138,6 +138,7 @@ select is((select string_agg(event, ' ' order by revision) from tests.events('on
 delete from projects where id = tests.project('one');
 select is((select count(*) from project_files where project_id = tests.project('one')) + (select count(*) from project_sync.counters where project_id = tests.project('one')), 0::bigint, 'nothing left of a project');
 begin;
+delete from project_sync.retired_projects;
 call tests.create_people_and_projects(); call tests.insert_raw('a', 'a'); delete from projects where id = tests.project('one');
 commit;
 select ok(true, 'made, written and deleted in one transaction');

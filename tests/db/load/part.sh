@@ -63,7 +63,15 @@ done
 ok "$([ $waited = 0 ] && echo true)" '50 projects: none waits for another'
 refused=$(ask "set lock_timeout = '100ms'; $as_writer select upsert_project_file(tests.project('load 10'), 'b', 'waits', 'text'); commit" 2>&1)
 ok "$([[ $refused == *'lock timeout'* ]] && echo true)" '50 projects: the same project does wait'
+# A person without the right waits for nothing.
+refused=$(ask "set lock_timeout = '2s'; begin; select set_config('role', 'authenticated', true), set_config('request.jwt.claims', tests.claims('stranger')::text, true);
+  insert into public.project_files (project_id, file_path, is_deleted) values (tests.project('load 10'), 'missing.txt', true); commit" 2>&1)
+ok "$([[ $refused == *'no right to this project'* ]] && echo true)" "a stranger's insert is rejected while the project is locked: $refused"
 let_go
+
+# Parallel calls do not pass the limit of sessions.
+bench -t 1 -c 20 -f "$tests/load/open_sessions.pgbench" >/dev/null
+ok "$(ask "select count(*) = 5 from preview_sessions where owner_id = tests.person('writer 63') and ended_at is null")" 'twenty parallel calls open five sessions'
 
 # The event's table is locked: the save stands, the event is lost with a warning, and no timeout is hit.
 hold 'lock table realtime.messages in access exclusive mode'

@@ -38,6 +38,8 @@ end $$;
 create procedure tests.delete_and_make(n integer) language plpgsql as $$
 begin
   delete from public.projects where id = tests.project('doomed ' || n);
+  -- The id of a deleted project is retired.
+  delete from project_sync.retired_projects where project_id = tests.project('doomed ' || n);
   insert into public.projects (id, owner_id) values (tests.project('doomed ' || n), tests.person('writer 0')) on conflict do nothing;
   insert into public.project_members (project_id, user_id, role)
     select p.id, tests.person('writer ' || w), 'editor' from public.projects p, generate_series(0, 31) w where p.id = tests.project('doomed ' || n) on conflict do nothing;

@@ -11,7 +11,8 @@ use serde_json::json;
 #[tokio::test]
 async fn the_official_client_works_unchanged() {
     let secret = "a secret of this test, 32 bytes and more";
-    let options = BackendOptions { jwt_secret: Some(secret.into()), channel_rights: ChannelRights::EditorSends, ..options() };
+    let options =
+        BackendOptions { jwt_secret: Some(secret.into()), channel_rights: ChannelRights::EditorSends, ..options() };
     let backend = Backend::start(options).await.expect("the backend starts");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/supabase-js");
     install(&folder);

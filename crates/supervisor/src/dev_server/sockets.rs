@@ -101,8 +101,9 @@ fn relations(pid: u32) -> Option<Relations> {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
     // The name is in brackets and may contain anything; state, parent and group follow the last bracket.
     let end = stat.iter().rposition(|byte| *byte == b')')?;
-    let rest = std::str::from_utf8(&stat[end + 1..]).ok()?;
-    let mut fields = rest.split_ascii_whitespace().skip(1).map(str::parse);
+    let rest = std::str::from_utf8(stat.get(end..)?).ok()?;
+    // The bracket itself is the first field, the state the second.
+    let mut fields = rest.split_ascii_whitespace().skip(2).map(str::parse);
     Some(Relations { parent: fields.next()?.ok()?, group: fields.next()?.ok()? })
 }
 
@@ -164,6 +165,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         assert!(listening(std::process::id()).contains(&address));
+        #[allow(clippy::disallowed_methods, reason = "a test needs a process of its own")]
         let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("a process");
         let found = listening(child.id());
         child.kill().expect("killed");
