@@ -102,7 +102,7 @@ impl Console {
                 "editor_token": local.editor_token(),
                 "folder": options.folder.map(|folder| folder.display().to_string()),
                 "preview_url": options.preview_port.map(|port| format!("http://localhost:{port}/")),
-                "window_url": preview_frame.as_ref().map(PreviewFrame::url),
+                "frame_url": preview_frame.as_ref().map(PreviewFrame::url),
             }),
             feed,
             status: options.status,

@@ -111,6 +111,20 @@ impl Keys {
         Ok(claims)
     }
 
+    /// Verifies a token like [`Keys::verify`], but only with the backend's own secret: not with the keys of the JWKs.
+    ///
+    /// # Errors
+    ///
+    /// As [`Keys::verify`]; [`TokenError::Signer`] for a token that another key signs.
+    pub fn verify_own(&self, token: &str) -> Result<Claims, TokenError> {
+        let claims = self.verify(token)?;
+        let head = token.split('.').next().map(object).transpose()?;
+        match head.as_ref().and_then(|head| head.get("alg")).and_then(Value::as_str) {
+            Some("HS256") => Ok(claims),
+            _ => Err(TokenError::Signer),
+        }
+    }
+
     /// As [`Keys::verify`], and refuses an expired token.
     ///
     /// # Errors
@@ -134,6 +148,11 @@ impl Claims {
     /// The claim `name`, if it is text.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name).and_then(Value::as_str)
+    }
+
+    /// When the token begins to be valid (`nbf`), in Unix seconds; 0 without `nbf`, and never where it is not a number.
+    pub fn valid_from(&self) -> u64 {
+        self.0.get("nbf").map_or(0, |nbf| nbf.as_f64().map_or(u64::MAX, |seconds| seconds.ceil() as u64))
     }
 
     /// All claims as JSON.

@@ -70,7 +70,11 @@ fn fault(api: &Api) -> Option<Response> {
 /// The claims of an agent's token, which may have expired up to 24 hours ago.
 fn agent(headers: &HeaderMap, keys: &Keys) -> Result<Claims, Refusal> {
     let token = bearer(headers).ok_or_else(|| Refusal::unauthenticated("no token"))?;
-    let claims = keys.verify(token).map_err(|error| Refusal::unauthenticated(&error.to_string()))?;
+    let claims = keys.verify_own(token).map_err(|error| Refusal::unauthenticated(&error.to_string()))?;
+    // The tolerance is for the expiry only.
+    if claims.valid_from() > now() {
+        return Err(Refusal::unauthenticated("the token is not valid yet"));
+    }
     match now() > claims.expires_at().saturating_add(GRACE_SECONDS) {
         true => Err(Refusal::unauthenticated("the token expired more than 24 hours ago")),
         false => Ok(claims),

@@ -1,14 +1,16 @@
-import { aborted } from './retry.js'
+import { abortedError } from './retry.js'
 
-/** Lets the writes of one path go one after the other, in the order of their calls; a bulk waits for all of its paths. */
-export class Queue {
+/** Runs the writes of one path one after the other, in the order of their calls; a bulk waits for all of its paths. */
+export class WriteQueue {
   private readonly tails = new Map<string, Promise<void>>()
 
   async run<T>(paths: Iterable<string>, write: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     const own = [...new Set(paths)]
     const before = Promise.all(own.map((path) => this.tails.get(path)))
     let finish = () => {}
-    const tail = new Promise<void>((resolve) => (finish = resolve))
+    const tail = new Promise<void>((resolve) => {
+      finish = resolve
+    })
     for (const path of own) this.tails.set(path, tail)
     const release = () => {
       finish()
@@ -18,7 +20,7 @@ export class Queue {
       await unlessAborted(before, signal)
       return await write()
     } finally {
-      // One that is given up while it waits keeps its place: those behind it wait for those before it.
+      // A write that is aborted while it waits keeps its place, so that later writes still wait for the earlier ones.
       void before.then(release)
     }
   }
@@ -27,9 +29,9 @@ export class Queue {
 function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (!signal) return promise
   return new Promise<T>((resolve, reject) => {
-    const end = () => reject(aborted(signal))
-    if (signal.aborted) return end()
-    signal.addEventListener('abort', end, { once: true })
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', end))
+    const onAbort = () => reject(abortedError(signal))
+    if (signal.aborted) return onAbort()
+    signal.addEventListener('abort', onAbort, { once: true })
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
   })
 }

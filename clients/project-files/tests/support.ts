@@ -3,7 +3,7 @@ import { type Options, ProjectFiles } from '@preview-agent/project-files'
 import { createClient } from '@supabase/supabase-js'
 import WebSocket from 'ws'
 
-/** What the test's process was given by whoever started it. */
+/** A setting from the environment; `cargo test --test agent editors` sets them all. */
 export function setting(name: string): string {
   const value = process.env[name]
   if (!value) throw new Error(`${name} is not set: run by cargo test --test agent editors`)
@@ -15,26 +15,26 @@ export const URL_OF_BACKEND = setting('SUPABASE_URL')
 
 const open: { close(): Promise<void> }[] = []
 
-/** Whether the network is there for a client: its fetch, as a page's browser has it. */
+/** Controls the `fetch` of a client. */
 export interface Network {
-  /** Fails before the request leaves. */
-  away: boolean
-  /** So many answers to calls of these functions are lost: the database has done what was asked. */
+  /** Requests fail before they are sent. */
+  down: boolean
+  /** Function to the number of its answers that are lost; the database has executed the call. */
   lose: Map<string, number>
-  /** Run before a lost answer is told of, once. */
-  meanwhile: (() => Promise<unknown>) | null
-  /** The calls, by function or place. */
+  /** Run once, between the execution of a call and the loss of its answer. */
+  beforeLoss: (() => Promise<unknown>) | null
+  /** The last path segments of all requests. */
   calls: string[]
 }
 
-/** The official client of one editor, and the module on it. */
+/** The official client of one editor, and `ProjectFiles` over it. */
 export function editor(options: Options & { token?: string; project?: string } = {}) {
   const { token = setting('EDITOR_TOKEN'), project = PROJECT, ...rest } = options
-  const network: Network = { away: false, lose: new Map(), meanwhile: null, calls: [] }
+  const network: Network = { down: false, lose: new Map(), beforeLoss: null, calls: [] }
   const client = createClient(URL_OF_BACKEND, setting('SUPABASE_ANON_KEY'), {
     accessToken: async () => token,
     realtime: { transport: WebSocket as never, reconnectAfterMs: () => 100 },
-    global: { fetch: (input, init) => through(network, input, init) },
+    global: { fetch: (input, init) => controlledFetch(network, input, init) },
   })
   const files = new ProjectFiles(client, project, { retry: { baseMs: 20, capMs: 200 }, headCheckMs: 500, ...rest })
   open.push({
@@ -47,18 +47,18 @@ export function editor(options: Options & { token?: string; project?: string } =
   return { files, client, network }
 }
 
-async function through(network: Network, input: RequestInfo | URL, init?: RequestInit): Promise<Response> {
+async function controlledFetch(network: Network, input: RequestInfo | URL, init?: RequestInit): Promise<Response> {
   const name = new URL(input instanceof Request ? input.url : input).pathname.split('/').at(-1) ?? ''
   network.calls.push(name)
-  if (network.away) throw new TypeError('fetch failed')
+  if (network.down) throw new TypeError('fetch failed')
   const answer = await fetch(input, init)
   const left = network.lose.get(name) ?? 0
   if (left === 0) return answer
   network.lose.set(name, left - 1)
   await answer.arrayBuffer()
-  const meanwhile = network.meanwhile
-  network.meanwhile = null
-  await meanwhile?.()
+  const beforeLoss = network.beforeLoss
+  network.beforeLoss = null
+  await beforeLoss?.()
   throw new TypeError('fetch failed')
 }
 
@@ -67,7 +67,7 @@ export async function closeAll(): Promise<void> {
   await Promise.all(open.splice(0).map((one) => one.close()))
 }
 
-/** The backend's switchboard. */
+/** Changes the backend's fault switches. */
 export async function faults(change: Record<string, unknown>): Promise<void> {
   const headers = { 'content-type': 'application/json' }
   const answer = await fetch(`${URL_OF_BACKEND}/_local/faults`, {
@@ -78,19 +78,19 @@ export async function faults(change: Record<string, unknown>): Promise<void> {
   if (!answer.ok) throw new Error(await answer.text())
 }
 
-/** Subscribes, and is live when it resolves. */
+/** Subscribes, and resolves when the channel is live. */
 export async function following(files: ProjectFiles): Promise<Notice[]> {
   const notices: Notice[] = []
   files.subscribe((notice) => notices.push(notice))
-  await until('live', () => notices.some((notice) => notice.kind === 'live' && notice.state === 'live'))
+  await until('live', () => notices.some((notice) => notice.kind === 'channel' && notice.state === 'live'))
   return notices
 }
 
-/** Waits for what may take a while on a busy machine. */
-export async function until(what: string, holds: () => boolean, ms = 30_000): Promise<void> {
+/** Waits until `condition` is true; the deadline allows for a busy machine. */
+export async function until(what: string, condition: () => boolean, ms = 30_000): Promise<void> {
   const end = Date.now() + ms
-  while (!holds()) {
-    if (Date.now() > end) throw new Error(`after ${ms} ms still not: ${what}`)
+  while (!condition()) {
+    if (Date.now() > end) throw new Error(`not within ${ms} ms: ${what}`)
     await new Promise((resolve) => setTimeout(resolve, 10))
   }
 }

@@ -1,12 +1,16 @@
 import { h, icon } from './dom'
 
-export interface TreeWatcher {
-  open(path: string): void
-  rename(path: string): void
-  remove(path: string): void
+export interface TreeListener {
+  onOpen(path: string): void
+  onRename(path: string): void
+  onRemove(path: string): void
 }
 
-type Mark = 'dirty' | 'conflict' | undefined
+/** What is shown beside a file's name. */
+export const FILE_MARKS = ['dirty', 'conflict'] as const
+export type FileMark = (typeof FILE_MARKS)[number]
+
+const MARK_TEXTS: Record<FileMark, string> = { dirty: 'not saved yet', conflict: 'conflict' }
 
 /** The files as a tree, for mouse and keyboard. */
 export class Tree {
@@ -14,25 +18,24 @@ export class Tree {
     class: 'tree',
     role: 'tree',
     'aria-label': 'Files',
-    onkeydown: (event: KeyboardEvent) => this.key(event),
+    onkeydown: (event: KeyboardEvent) => this.onKey(event),
   })
   private paths: string[] = []
   private readonly closed = new Set<string>()
   private selected = ''
-  private marks: (path: string) => Mark = () => undefined
+  private markOf: (path: string) => FileMark | undefined = () => undefined
 
-  constructor(private readonly watcher: TreeWatcher) {}
+  constructor(private readonly listener: TreeListener) {}
 
-  /** Shows these files; `marks` says which of them are not saved. */
-  show(paths: string[], selected: string, marks: (path: string) => Mark): void {
+  show(paths: string[], selected: string, markOf: (path: string) => FileMark | undefined): void {
     this.paths = paths
-    if (selected !== this.selected) this.reveal(selected)
+    if (selected !== this.selected) this.openParents(selected)
     this.selected = selected
-    this.marks = marks
+    this.markOf = markOf
     this.draw()
   }
 
-  private reveal(path: string): void {
+  private openParents(path: string): void {
     for (const match of path.matchAll(/\//g)) this.closed.delete(path.slice(0, match.index))
   }
 
@@ -48,19 +51,19 @@ export class Tree {
       let hidden = false
       for (let depth = 1; depth < parts.length && !hidden; depth++) {
         const directory = parts.slice(0, depth).join('/')
-        if (!seen.has(directory)) rows.push(this.directory(directory, parts[depth - 1] ?? '', depth))
+        if (!seen.has(directory)) rows.push(this.directoryRow(directory, parts[depth - 1] ?? '', depth))
         seen.add(directory)
         hidden = this.closed.has(directory)
       }
-      if (!hidden) rows.push(this.file(path, parts.at(-1) ?? '', parts.length))
+      if (!hidden) rows.push(this.fileRow(path, parts.at(-1) ?? '', parts.length))
     }
     this.element.replaceChildren(...rows)
-    const stop = rows.find((row) => row.dataset.path === (focused ?? this.selected)) ?? rows[0]
-    if (stop) stop.tabIndex = 0
-    if (focused !== undefined) stop?.focus()
+    const tabStop = rows.find((row) => row.dataset.path === (focused ?? this.selected)) ?? rows[0]
+    if (tabStop) tabStop.tabIndex = 0
+    if (focused !== undefined) tabStop?.focus()
   }
 
-  private directory(path: string, name: string, level: number): HTMLElement {
+  private directoryRow(path: string, name: string, level: number): HTMLElement {
     const open = !this.closed.has(path)
     const onclick = () => {
       if (open) this.closed.add(path)
@@ -85,10 +88,9 @@ export class Tree {
     return row
   }
 
-  private file(path: string, name: string, level: number): HTMLElement {
-    const selected = path === this.selected
-    const mark = this.marks(path)
-    const words = mark === 'conflict' ? 'conflict' : mark === 'dirty' ? 'not saved yet' : ''
+  private fileRow(path: string, name: string, level: number): HTMLElement {
+    const mark = this.markOf(path)
+    const text = mark && MARK_TEXTS[mark]
     const row = h(
       'div',
       {
@@ -96,19 +98,19 @@ export class Tree {
         role: 'treeitem',
         tabIndex: -1,
         title: path,
-        onclick: () => this.watcher.open(path),
+        onclick: () => this.listener.onOpen(path),
         style: `--level:${level}`,
         'aria-level': level,
-        'aria-selected': selected,
+        'aria-selected': path === this.selected,
       },
       h('span', { class: 'name' }, name),
-      words && h('span', { class: 'mark', role: 'img', 'aria-label': words, title: words }),
+      text && h('span', { class: 'mark', role: 'img', 'aria-label': text, title: text }),
     )
     row.dataset.path = path
     return row
   }
 
-  private key(event: KeyboardEvent): void {
+  private onKey(event: KeyboardEvent): void {
     const rows = [...this.element.children] as HTMLElement[]
     const index = rows.indexOf(event.target as HTMLElement)
     const row = rows[index]
@@ -116,24 +118,24 @@ export class Tree {
     const path = row.dataset.path ?? ''
     const isFile = row.classList.contains('file')
     const open = row.ariaExpanded === 'true'
-    const go = (to: HTMLElement | undefined) => {
-      if (!to) return
+    const focus = (target: HTMLElement | undefined) => {
+      if (!target) return
       row.tabIndex = -1
-      to.tabIndex = 0
-      to.focus()
+      target.tabIndex = 0
+      target.focus()
     }
     const parent = () => rows.find((other) => other.dataset.path === path.slice(0, path.lastIndexOf('/')))
     const actions: Record<string, () => void> = {
-      ArrowDown: () => go(rows[index + 1]),
-      ArrowUp: () => go(rows[index - 1]),
-      Home: () => go(rows[0]),
-      End: () => go(rows.at(-1)),
-      ArrowRight: () => (isFile ? undefined : open ? go(rows[index + 1]) : row.click()),
-      ArrowLeft: () => (!isFile && open ? row.click() : go(parent())),
+      ArrowDown: () => focus(rows[index + 1]),
+      ArrowUp: () => focus(rows[index - 1]),
+      Home: () => focus(rows[0]),
+      End: () => focus(rows.at(-1)),
+      ArrowRight: () => (isFile ? undefined : open ? focus(rows[index + 1]) : row.click()),
+      ArrowLeft: () => (!isFile && open ? row.click() : focus(parent())),
       Enter: () => row.click(),
       ' ': () => row.click(),
-      F2: () => isFile && this.watcher.rename(path),
-      Delete: () => isFile && this.watcher.remove(path),
+      F2: () => isFile && this.listener.onRename(path),
+      Delete: () => isFile && this.listener.onRemove(path),
     }
     const action = actions[event.key]
     if (!action) return
@@ -142,12 +144,13 @@ export class Tree {
   }
 }
 
+/** The paths with directories before files at every depth, each by name without regard to case. */
 function sorted(paths: string[]): string[] {
-  const key = (path: string) => {
+  const sortKey = (path: string) => {
     const parts = path.split('/')
     return parts.map((part, index) => `${index < parts.length - 1 ? '0' : '1'}${part.toLowerCase()}`)
   }
-  const keyed = paths.map((path) => ({ path, key: key(path) }))
+  const keyed = paths.map((path) => ({ path, key: sortKey(path) }))
   keyed.sort((a, b) => {
     for (let index = 0; index < Math.min(a.key.length, b.key.length); index++) {
       const order = (a.key[index] ?? '').localeCompare(b.key[index] ?? '')
