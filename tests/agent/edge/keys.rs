@@ -65,7 +65,8 @@ async fn es256_from_opening_to_renewal() {
     assert_eq!(renew(&hs256).await.status, 401, "HS256");
     let by_auth = signed(&agent(project, session, now() + 60));
     assert_eq!(renew(&by_auth).await.status, 401, "agent claims signed with the key of the project's auth");
-    let at_backend = json!({"session_id": backend.agent_settings().session_id, "project_id": project, "want": ["token"]});
+    let at_backend =
+        json!({"session_id": backend.agent_settings().session_id, "project_id": project, "want": ["token"]});
     let by_auth = signed(&agent(project, &backend.agent_settings().session_id, now() + 60));
     let answer = Place::of(&backend, format!("{}/functions/v1", backend.url()))
         .edge(Method::POST, "/preview-session/renew", Some(&by_auth), at_backend)
