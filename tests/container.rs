@@ -142,7 +142,7 @@ fn a_hostile_project_gets_nothing_and_stops_nothing() {
         assert!(report[name].as_str().unwrap().starts_with("refused"), "{name}: {}", report[name]);
     }
     let secrets = ["REALTIME_TOKEN", "SNAPSHOT_URL", "SUPABASE_ANON_KEY", "STATUS_TOKEN"];
-    for (name, value) in world.backend().session().env().into_iter().filter(|(name, _)| secrets.contains(name)) {
+    for (name, value) in world.backend().agent_settings().env().into_iter().filter(|(name, _)| secrets.contains(name)) {
         assert!(!report.to_string().contains(&value), "{name} came out");
     }
     let outside = machine.exec(&["sh", "-c", "ls /tmp/outside; cat /tmp/outside/App.tsx"]);
