@@ -4,7 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::support::world::World;
-use crate::support::{eventually, open_dir};
+use crate::support::{eventually, open_dir, port};
 use local_backend::{Chance, SeedFile, SnapshotFaults};
 
 /// Its install takes a moment, and prints a line.
@@ -44,7 +44,8 @@ fn shown(world: &World, terminal: bool, env: &[(&str, &str)]) -> String {
     let agent = env!("CARGO_BIN_EXE_preview-agent");
     let project = dir.path().join("project");
     let line = format!(
-        "stty cols 100 2>/dev/null; exec {agent} run --status-addr 127.0.0.1:0 --project-dir {} -- sh -c 'touch started; exec sleep 600'",
+        "stty cols 100 2>/dev/null; exec {agent} run --preview-port {} --status-addr 127.0.0.1:0 --project-dir {} -- sh -c 'touch started; exec sleep 600'",
+        port(),
         project.display()
     );
     let mut command = if terminal { Command::new("script") } else { Command::new("sh") };

@@ -189,6 +189,18 @@ impl SharedStatus {
         })
     }
 
+    /// The codes of what is degraded.
+    pub fn degraded(&self) -> Vec<String> {
+        self.lock().reasons()
+    }
+
+    /// The last lines of the dev server and the package manager, at most `count`, oldest first.
+    pub fn last_lines(&self, count: usize) -> Vec<String> {
+        let dev_server = self.lock().dev_server.clone();
+        let lines = dev_server.map(|server| server.logs(count)).unwrap_or_default();
+        lines.into_iter().map(|line| line.line).collect()
+    }
+
     /// The dev server's last lines, one a line.
     pub fn log_tail(&self, lines: usize) -> String {
         let dev_server = self.lock().dev_server.clone();
@@ -248,8 +260,9 @@ impl StatusData {
     }
 }
 
+/// Behind the proxy an answer to `/` that reports a failure of the server does not count.
 fn answers(dev_server: &DevServerStatus) -> bool {
-    dev_server.state == DevServerState::Serving
+    dev_server.state == DevServerState::Serving && dev_server.upstream.is_none_or(|upstream| upstream.answer.is_good())
 }
 
 fn as_gauge(holds: bool) -> f64 {

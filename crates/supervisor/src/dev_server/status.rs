@@ -61,7 +61,7 @@ pub struct DevServerStatus {
     pub state: DevServerState,
     /// Process id of the running dev server.
     pub pid: Option<u32>,
-    /// Where it answers, once it has answered.
+    /// Where it answers, once it has answered. None where it is the preview port itself.
     pub upstream: Option<Upstream>,
     /// Starts after the first.
     pub restarts: u64,

@@ -189,9 +189,10 @@ impl Supervisor {
         let before = self.shared.status.borrow().clone();
         let unchanged = before.state == state && before.since_unix_ms != 0;
         let since_unix_ms = if unchanged { before.since_unix_ms } else { unix_ms() };
+        let behind_proxy = matches!(self.config.placement, super::Placement::BehindProxy { .. });
         let status = DevServerStatus {
             state,
-            upstream: running.and_then(|running| running.upstream),
+            upstream: running.and_then(|running| running.upstream).filter(|_| behind_proxy),
             pid: running.map(|running| running.id()),
             restarts: self.starts.saturating_sub(1),
             installing: self.install.is_some(),
