@@ -1,4 +1,4 @@
-// Every bad thing at once for ten seconds; then it cleans up and says what it got, in /tmp/hostile.json.
+// All attacks at the same time for ten seconds; then it cleans up and writes what it could read to /tmp/hostile.json.
 import { spawn } from 'node:child_process'
 import * as fs from 'node:fs'
 
@@ -32,7 +32,7 @@ const quietly = (act) => {
   try {
     act()
   } catch {
-    // Somebody was faster, or the disk is full: on with it.
+    // Another loop was faster, or the disk is full: the next round tries again.
   }
 }
 

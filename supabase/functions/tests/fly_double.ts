@@ -136,7 +136,7 @@ export class FlyDouble {
       const lease = this.#leases.get(machine.id)
       const held = lease && lease.until > Date.now() && lease.nonce !== request.headers.get('fly-machine-lease-nonce')
       if (held && ['start', 'stop', 'suspend', 'destroy'].includes(operation)) {
-        return refuse(409, `machine ID ${machine.id} lease currently held by somebody@else, expires later`)
+        return refuse(409, `machine ID ${machine.id} lease currently held by other@example.com, expires later`)
       }
       switch (operation) {
         case 'get':

@@ -11,7 +11,7 @@ interface Router {
   stop(): Promise<void>
 }
 
-/** The router in a process of its own, as it is deployed. */
+/** Starts the router as a process, as it is deployed. */
 async function startRouter(target: string): Promise<Router> {
   const process = new Deno.Command('node', {
     args: [ROUTER],
