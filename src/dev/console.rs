@@ -20,7 +20,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use axum::{Router, middleware};
-use local_backend::{Agents, Faults};
+use local_backend::{AgentReports, Faults};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -75,7 +75,7 @@ struct ConsoleState {
     status: Option<SharedStatus>,
     faults: Faults,
     /// What other agents have published on the project's status topic.
-    agents: Agents,
+    agents: AgentReports,
     key: Key,
     /// What the page needs at its start, with the editor's token.
     session: Value,

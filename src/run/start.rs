@@ -4,19 +4,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use sync_core::{Agent, ChannelAccess, LiveOptions, LocalChangePolicy, Options, Time};
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::cli::config::{Config, PreviewPort};
 use crate::sync::database::{Database, Renewer};
 use supervisor::dev_server::{self, Placement};
-use sync_core::error_chain;
 
 use crate::cli::exit::Exit;
 use crate::sync::net::Net;
 use crate::sync::realtime::Realtime;
 use crate::sync::state::StateFile;
 use crate::sync::token::{TokenCell, TokenFormat};
-use crate::sync::workspace::Workspace;
 use crate::telemetry::status::{self, Phase, SharedStatus};
 use supervisor::init::Init;
 use supervisor::process::Environment;
@@ -48,18 +46,8 @@ impl RunLoop {
             .map_err(|error| Exit::unavailable(format!("cannot serve status on {}: {error}", config.status_addr)))?;
         info!(event_type = "status_listening", addr = %bound, "status on http://{bound}/status");
         let mut preview = preview::Preview::start(&mut config, &status)?;
-        let mut workspace = Workspace::open(&config.project_dir, &config.state_dir, &config.project_id)
-            .map_err(|error| Exit::disk(error_chain(&error)))?;
-        if !workspace.keeps_state() {
-            let dir = config.state_dir.display();
-            warn!(
-                event_type = "degraded",
-                reason = "state_not_kept",
-                "cannot make the state directory {dir}: the next start will load the whole project again"
-            );
-        }
-        isolation::isolate(&mut config, &mut init, &mut workspace, &status)?;
-        let state = workspace.keeps_state().then(|| StateFile::in_dir(&config.state_dir));
+        let workspace = isolation::open_workspace(&mut config, &mut init, &status)?;
+        let state = workspace.state_dir().cloned().map(StateFile::in_dir);
         let net = Net::new(config.extra_ca_file.as_deref()).map_err(Exit::unavailable)?;
         let http = net.http_client().map_err(Exit::fault)?;
         let api = net.api_client().map_err(Exit::fault)?;

@@ -146,7 +146,7 @@ impl Desk {
         command.env("STATUS_TOKEN", "a stand-in").env("STATUS_ADDR", "127.0.0.1:0").env("LOG_FORMAT", "json");
         command.env("XDG_CACHE_HOME", self.temp.path().join("cache")).env("PREVIEW_PORT", port().to_string());
         command.env("PROJECT_DIR", self.temp.path().join("run/project")).env_remove("LOG_LEVEL");
-        command.envs(self.world.backend().session().env()).stdin(Stdio::null());
+        command.envs(self.world.backend().agent_settings().env()).stdin(Stdio::null());
         command
     }
 }

@@ -182,7 +182,7 @@ test('dropped, doubled and reordered events, and a channel whose stream has stop
   })
   for (let turn = 0; turn < 20; turn += 1) await other.save('faults/a.txt', `turn ${turn}`, { expectedVersion: null })
   await until('the last is there', () => one.get('faults/a.txt')?.content === 'turn 19')
-  await faults({ clear: true, deafen_joined: true })
+  await faults({ clear: true, stall_joined: true })
   await other.save('faults/a.txt', 'not announced', { expectedVersion: null })
   await until('found by the head', () => one.get('faults/a.txt')?.content === 'not announced')
   await until('both are at the head', () => one.revision >= (other.get('faults/a.txt')?.saved?.revision ?? Infinity))

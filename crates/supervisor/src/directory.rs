@@ -28,7 +28,7 @@ pub struct Directory {
 
 /// Why a file could not be read.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages say it")]
+#[allow(missing_docs, reason = "the messages describe them")]
 pub enum ReadError {
     #[error("cannot read {}", .path.display())]
     Io { path: PathBuf, source: io::Error },

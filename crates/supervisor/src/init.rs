@@ -70,7 +70,7 @@ impl Init {
         self.user.as_ref()
     }
 
-    /// Starts `command` in a session of its own. On Linux it has no capability, cannot gain any, and is killed when the
+    /// Starts `command` in its own session. On Linux it has no capability, cannot gain any, and is killed when the
     /// agent ends.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Child processes, each in a session of its own: an explicit environment, bounded output, a stop that leaves no process.
+//! Child processes, each in its own session: an explicit environment, bounded output, a stop that leaves no process.
 
 mod command;
 #[cfg(target_os = "linux")]

@@ -165,7 +165,7 @@ async fn statuses_and_orphans_are_handled_as_pid_1() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-#[ignore = "run in a namespace of its own by statuses_and_orphans_are_handled_as_pid_1"]
+#[ignore = "run in its own namespace by statuses_and_orphans_are_handled_as_pid_1"]
 async fn as_pid_1() {
     assert_eq!(std::process::id(), 1);
     statuses_are_kept(200).await;

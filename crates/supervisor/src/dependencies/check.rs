@@ -27,7 +27,7 @@ pub enum Dependencies {
 
 /// Why the dependencies could not be checked.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages say it")]
+#[allow(missing_docs, reason = "the messages describe them")]
 pub enum CheckError {
     #[error(transparent)]
     Read(#[from] ReadError),

@@ -162,7 +162,7 @@ impl InstallJob {
         let existed = self.has_tree();
         let aside = set_aside(&self.root, state);
         if existed && aside.is_none() {
-            // From here on the tree is not what its key says.
+            // From here on the tree does not match its key.
             place::remove_key(&self.root)?;
         }
         let result = program.install(&self.root, line).await;

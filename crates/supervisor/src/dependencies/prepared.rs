@@ -76,7 +76,7 @@ impl PreparedTree {
     }
 }
 
-/// Without another user there is nobody to protect the tree from.
+/// Without another user, all code has the agent's rights anyway.
 fn check_owner(dir: &Directory, user: Option<&ProjectUser>) -> Result<(), PreparedError> {
     let Some(user) = user else { return Ok(()) };
     let stat = fstat(dir).map_err(|error| PreparedError::Open(error.into()))?;

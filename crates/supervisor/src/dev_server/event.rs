@@ -6,7 +6,7 @@ pub use crate::process::Stream;
 
 /// What happened to the dev server, for logs and metrics. [`super::DevServer::status`] is the state now.
 #[derive(Debug, Clone)]
-#[allow(missing_docs, reason = "the fields' names say it; the variants are described")]
+#[allow(missing_docs, reason = "the fields' names describe them")]
 pub enum DevServerEvent {
     /// An install begins, with this package manager.
     InstallStarted { manager: &'static str },

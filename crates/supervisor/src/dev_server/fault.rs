@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-/// Why the dev server does not run, or what is wrong although it runs. The code stands in the status, in metrics and in
+/// Why the dev server does not run, or what is wrong although it runs. The code is used in the status, in metrics and in
 /// log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FaultReason {

@@ -1,5 +1,5 @@
 /// How often the kernel has killed a process of our control group because memory ran out. None where the system does not
-/// say. Reads cgroup v2 (`memory.events`) and v1 (`memory.oom_control`).
+/// count them. Reads cgroup v2 (`memory.events`) and v1 (`memory.oom_control`).
 pub(super) fn oom_kills() -> Option<u64> {
     let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     candidates(&groups).iter().find_map(|path| count(&std::fs::read_to_string(path).ok()?))

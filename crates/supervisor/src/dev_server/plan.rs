@@ -32,7 +32,7 @@ pub(super) enum ServerKind {
 
 /// Why the dev server's command could not be found.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages say it")]
+#[allow(missing_docs, reason = "the messages describe them")]
 pub enum PlanError {
     #[error("cannot open the project's directory {}", .dir.display())]
     Project { dir: PathBuf, source: std::io::Error },

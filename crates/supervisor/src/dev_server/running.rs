@@ -66,7 +66,7 @@ pub(super) enum ProcessEvent {
     /// It answers on another address now, or its answer to `GET /` is of another kind.
     Moved,
     Exit(ExitStatus),
-    /// Too many probes had no answer, or the first answer did not come in time. The text says which.
+    /// Too many probes had no answer, or the first answer did not come in time; the text tells which of the two.
     Hang(String),
 }
 

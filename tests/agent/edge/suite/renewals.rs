@@ -1,6 +1,7 @@
 //! Renewal, the contract's section 6.
 
 use jiff::Timestamp;
+use local_backend::Ownership;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -67,9 +68,9 @@ pub async fn ask(record: &mut Record<'_>, session: &str) {
     }
     refusals(record, session, &live).await;
 
-    target.take(true).await;
+    target.take(Ownership::Lost).await;
     record.expect("the owner lost the project", &renew(&live, wish(target, session, &["token"])).await, "403 no_right");
-    target.take(false).await;
+    target.take(Ownership::Kept).await;
     record.expect("and has it again", &renew(&live, wish(target, session, &["token"])).await, TOKEN);
 }
 

@@ -80,7 +80,7 @@ impl InstallFailure {
 
 /// Why dependencies are not installed.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages say it")]
+#[allow(missing_docs, reason = "the messages describe them")]
 pub enum InstallError {
     #[error("{manager} is not installed ({lock} asks for it); install {manager} or remove {lock}")]
     ManagerMissing { manager: &'static str, lock: &'static str },

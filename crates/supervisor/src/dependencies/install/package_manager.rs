@@ -130,7 +130,7 @@ impl<'a> PackageManager<'a> {
     }
 }
 
-/// Also returns when the sender is gone: then nobody waits for the install.
+/// Also returns when the sender is gone: then no caller waits for the install.
 async fn cancelled(cancel: &mut watch::Receiver<bool>) {
     let _ = cancel.wait_for(|cancel| *cancel).await;
 }

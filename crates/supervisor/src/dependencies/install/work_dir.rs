@@ -38,7 +38,7 @@ pub(super) fn remove_leftovers(state: &Directory) {
     });
 }
 
-/// Removes a tree on a thread of its own: it may have tens of thousands of files.
+/// Removes a tree on its own thread: it may have tens of thousands of files.
 pub(super) async fn remove_in_background(dir: &Directory, name: &str) {
     let Ok(dir) = dir.try_clone() else { return };
     let name = name.to_owned();

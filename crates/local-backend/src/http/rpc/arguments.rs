@@ -1,5 +1,7 @@
 use serde_json::{Map, Value};
 
+use super::functions::Parameters;
+use crate::code::Code;
 use crate::http::postgrest::ApiError;
 
 /// The named arguments of a function's call.
@@ -10,8 +12,13 @@ impl Arguments {
         Arguments(arguments)
     }
 
-    /// Whether these are the function's: every required one is there, and none that it does not have.
-    pub fn fit(&self, required: &[&str], optional: &[&str]) -> bool {
+    pub fn into_json(self) -> Value {
+        self.0.into()
+    }
+
+    /// Whether the call matches a function: it has every required argument and no unknown one.
+    pub fn fit(&self, parameters: &Parameters) -> bool {
+        let Parameters { required, optional } = parameters;
         required.iter().all(|name| self.0.contains_key(*name))
             && self.0.keys().all(|name| required.contains(&name.as_str()) || optional.contains(&name.as_str()))
     }
@@ -20,13 +27,13 @@ impl Arguments {
         self.optional_text(name)?.ok_or_else(|| ApiError::invalid(format!("{name} is null")))
     }
 
-    /// PostgreSQL's text holds no NUL.
+    /// `None` for null. Text with a NUL is refused, as PostgreSQL does.
     pub fn optional_text(&self, name: &str) -> Result<Option<&str>, ApiError> {
         match self.0.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) if text.contains('\0') => Err(nul()),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(ApiError::invalid(format!("{name} is no text"))),
+            Some(_) => Err(ApiError::invalid(format!("{name} is not a text"))),
         }
     }
 
@@ -34,16 +41,17 @@ impl Arguments {
         self.optional_number(name)?.ok_or_else(|| ApiError::invalid(format!("{name} is null")))
     }
 
-    /// Also as text, as it stands in a query.
+    /// `None` for null. A number may be text, as in a query string.
     pub fn optional_number(&self, name: &str) -> Result<Option<u64>, ApiError> {
         let number = match self.0.get(name) {
             None | Some(Value::Null) => return Ok(None),
             Some(Value::String(text)) => text.parse().ok(),
             Some(value) => value.as_u64(),
         };
-        number.map(Some).ok_or_else(|| ApiError::invalid(format!("{name} is no number from 0 up")))
+        number.map(Some).ok_or_else(|| ApiError::invalid(format!("{name} is not a number of 0 or more")))
     }
 
+    /// `default` for null. A flag may be text, as in a query string.
     pub fn flag(&self, name: &str, default: bool) -> Result<bool, ApiError> {
         match self.0.get(name) {
             None | Some(Value::Null) => Ok(default),
@@ -54,20 +62,20 @@ impl Arguments {
         }
     }
 
-    /// How many entries a bulk has.
+    /// The number of entries of a bulk; `None` for other calls.
     pub fn entries(&self) -> Option<usize> {
         ["files", "file_paths"].iter().find_map(|name| self.0.get(*name)?.as_array()).map(Vec::len)
     }
 
     pub fn list(&self, name: &str) -> Result<&[Value], ApiError> {
         let list = self.0.get(name).and_then(Value::as_array);
-        list.map(Vec::as_slice).ok_or_else(|| ApiError::invalid(format!("{name} is no list")))
+        list.map(Vec::as_slice).ok_or_else(|| ApiError::invalid(format!("{name} is not a list")))
     }
 }
 
 fn nul() -> ApiError {
     let mut error = ApiError::invalid("unsupported Unicode escape sequence");
-    error.code = Some("22P05".into());
+    error.code = Some(Code::NulInText.as_str().into());
     error.details = Some("\\u0000 cannot be converted to text.".into());
     error
 }

@@ -1,8 +1,8 @@
 use std::fmt;
 
-/// What an agent is given. Does not print its secrets.
+/// The settings of an agent (the contract, section 1). `Debug` leaves the secrets out.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Session {
+pub struct AgentSettings {
     /// `PROJECT_ID`.
     pub project_id: String,
     /// `SESSION_ID`.
@@ -19,7 +19,7 @@ pub struct Session {
     pub session_url: String,
 }
 
-impl Session {
+impl AgentSettings {
     /// The settings of the contract's section 1 by their variables' names. Without a snapshot its variable is left out, and
     /// the agent reads the files from the database.
     pub fn env(&self) -> Vec<(&'static str, String)> {
@@ -37,9 +37,9 @@ impl Session {
     }
 }
 
-impl fmt::Debug for Session {
+impl fmt::Debug for AgentSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session")
+        f.debug_struct("AgentSettings")
             .field("project_id", &self.project_id)
             .field("session_id", &self.session_id)
             .field("supabase_url", &self.supabase_url)
