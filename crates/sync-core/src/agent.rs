@@ -156,6 +156,7 @@ impl Agent {
             match signal {
                 Signal::Streaming => self.replica.streaming(&mut cx),
                 Signal::Broadcast { event, payload } => self.replica.broadcast(&mut cx, &event, &payload),
+                Signal::RawBroadcast { event } => self.replica.raw_broadcast(&mut cx, &event),
                 Signal::RowChanged { payload } => self.replica.row_changed(&mut cx, &payload),
                 Signal::TokenNeeded => live.renewals.needed(&mut cx),
                 Signal::TokenRenewed => {
