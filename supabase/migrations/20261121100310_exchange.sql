@@ -176,25 +176,33 @@ begin
     from unnest(legacy) name);
 end $$;
 
--- Named to fire before the other triggers of these migrations.
+-- Direct writes by people: fires before the other triggers of these migrations (by its name).
 create or replace trigger zz_project_sync_check_insert before insert on public.project_files for each row
   when (row_security_active('public.project_files')) execute function project_sync.check_direct_insert();
 create or replace trigger zz_project_sync_check_update before update on public.project_files for each row
   when (row_security_active('public.project_files')) execute function project_sync.check_direct_update();
 create or replace trigger zz_project_sync_check_delete before delete on public.project_files for each row
   when (row_security_active('public.project_files')) execute function project_sync.check_direct_delete();
-create or replace trigger zz_project_sync_insert before insert on public.project_files
-  for each row execute function project_sync.before_insert();
-create or replace trigger zz_project_sync_inserted after insert on public.project_files
-  referencing new table as inserted for each statement execute function project_sync.after_insert();
-create or replace trigger zz_project_sync_update before update on public.project_files
-  for each row execute function project_sync.before_update();
-create or replace trigger zz_project_sync_history after update on public.project_files
-  for each row when (old.version <> new.version or old.file_path <> new.file_path) execute function project_sync.keep_history();
-create or replace trigger zz_project_sync_updated after update on public.project_files
-  referencing old table as before_rows new table as after_rows for each statement execute function project_sync.after_update();
-create or replace trigger zz_project_sync_delete before delete on public.project_files
-  for each row execute function project_sync.before_delete();
+
+-- The rules for all writes that do not come from the functions of these migrations.
+do $$
+declare
+  rule record;
+begin
+  for rule in select * from (values
+      ('zz_project_sync_insert', 'before insert', '', 'each row', 'before_insert'),
+      ('zz_project_sync_inserted', 'after insert', 'referencing new table as inserted', 'each statement', 'after_insert'),
+      ('zz_project_sync_update', 'before update', '', 'each row', 'before_update'),
+      ('zz_project_sync_history', 'after update', '', 'each row', 'keep_history'),
+      ('zz_project_sync_updated', 'after update', 'referencing old table as before_rows new table as after_rows', 'each statement', 'after_update'),
+      ('zz_project_sync_delete', 'before delete', '', 'each row', 'before_delete')) rules(name, event, tables, level, function)
+  loop
+    execute format('create or replace trigger %I %s on public.project_files %s for %s when (%s (row_security_active(''public.project_files'')
+      or current_setting(''project_sync.internal_write'', true) is distinct from ''on'')) execute function project_sync.%I()',
+      rule.name, rule.event, rule.tables, rule.level,
+      case when rule.function = 'keep_history' then '(old.version <> new.version or old.file_path <> new.file_path) and' else '' end, rule.function);
+  end loop;
+end $$;
 create or replace trigger zz_project_sync_truncate before truncate on public.project_files
   for each statement execute function project_sync.before_truncate();
 
