@@ -3,14 +3,29 @@
 -- triggers themselves are created with the adoption (…_exchange.sql); their names sort last, so that they fire after all others.
 
 -- Writes by these migrations' own functions set the marker `project_sync.internal_write` to `on` for the statement: they write
--- complete rows, and the triggers do not fire. API callers cannot set it, and for them it is ignored (see the triggers).
+-- complete rows, and the triggers return at once. API callers cannot set it; check_direct_* removes it all the same.
 
 -- What a row adds to its project's digest: zeros for a tombstone or a missing row.
 create or replace function project_sync.digest_contribution(is_deleted boolean, file_path text, version integer, content_hash text)
-returns bit(256) language sql immutable parallel safe as $$
-  select case when is_deleted is not false then repeat('0', 256)::bit(256)
-    else project_sync.file_digest(file_path, version, content_hash) end
-$$;
+returns bit(256) language plpgsql immutable parallel safe as $$
+begin
+  return case when is_deleted is not false then repeat('0', 256)::bit(256)
+    else project_sync.file_digest(file_path, version, content_hash) end;
+end $$;
+
+-- Whether a stored row is complete. One function for all rules, since PostgreSQL reads the text of each check constraint for
+-- every statement. A tombstone has no content. A live file has a hash; without content in the table, its content is in storage.
+create or replace function project_sync.row_is_valid(version integer, revision bigint, superseded_revision bigint, is_current_version boolean,
+  is_deleted boolean, has_content boolean, content_hash text, size bigint, encoding text, file_type text) returns boolean
+language plpgsql immutable parallel safe as $$
+begin
+  return version >= 1 and revision >= 1 and is_current_version = (superseded_revision is null) and coalesce(size >= 0, true)
+    and encoding in ('utf-8', 'base64') and octet_length(file_type) <= 255
+    and case when is_deleted then not has_content and content_hash is null
+      -- btrim is ten times faster than a regular expression here.
+      else content_hash is not null and octet_length(content_hash) = 64 and btrim(content_hash, '0123456789abcdef') = ''
+        and (not has_content or size is not null) end;
+end $$;
 
 -- Deletes a file: the tombstone is the next version of its path.
 create or replace function project_sync.insert_tombstone(file public.project_files) returns void
@@ -93,6 +108,7 @@ declare
   claims jsonb := project_sync.claims();
   person uuid;
 begin
+  if current_setting('project_sync.internal_write', true) = 'on' then return new; end if;
   new := project_sync.normalized_row(new);
   -- A file that was adopted with an invalid path can still be deleted.
   if not new.is_deleted then perform project_sync.check_path(new.file_path); end if;
@@ -126,6 +142,7 @@ end $$;
 create or replace function project_sync.after_insert() returns trigger
 language plpgsql security definer set search_path = '' as $$
 begin
+  if current_setting('project_sync.internal_write', true) = 'on' then return null; end if;
   -- The parent is the row that this one replaces: remove its contribution too.
   perform project_sync.record_revision(changed.project_id, changed.revision, changed.delta) from (
     select n.project_id, max(n.revision) as revision,
@@ -142,6 +159,7 @@ declare
   counter record;
   newest record;
 begin
+  if current_setting('project_sync.internal_write', true) = 'on' then return new; end if;
   if new.id <> old.id or new.project_id <> old.project_id then
     raise exception using errcode = '0A000', message = 'id and project_id of a file cannot change';
   end if;
@@ -209,6 +227,7 @@ language plpgsql security definer set search_path = '' as $$
 declare
   was public.project_files := old;
 begin
+  if current_setting('project_sync.internal_write', true) = 'on' then return null; end if;
   was.id := new.parent_version_id;
   was.is_current_version := false;
   was.superseded_revision := new.revision;
@@ -224,6 +243,7 @@ end $$;
 create or replace function project_sync.after_update() returns trigger
 language plpgsql security definer set search_path = '' as $$
 begin
+  if current_setting('project_sync.internal_write', true) = 'on' then return null; end if;
   -- For a renamed row, the tombstone of the old path removes the old contribution.
   perform project_sync.record_revision(changed.project_id, changed.revision, changed.delta) from (
     select n.project_id, max(n.revision) as revision,
@@ -237,6 +257,7 @@ end $$;
 create or replace function project_sync.before_delete() returns trigger
 language plpgsql security definer set search_path = '' as $$
 begin
+  if current_setting('project_sync.internal_write', true) = 'on' then return old; end if;
   -- Deleted together with its project.
   if not exists (select from public.projects p where p.id = old.project_id) then
     return old;

@@ -28,7 +28,7 @@ select is(has_function_privilege('authenticated', oid, 'execute'), proname <> 'p
   and obj_description(oid, 'pg_proc') not like 'project_sync_service:%', 'authenticated and ' || signature) from tests.called where schema = 'public';
 select ok(has_function_privilege('service_role', oid, 'execute'), 'service_role and ' || signature) from tests.called where schema = 'public';
 select set_eq('select proname::text from tests.called where schema = ''project_sync'' and has_function_privilege(''authenticated'', oid, ''execute'')',
-  array['caller_id', 'readable_projects', 'writable_projects', 'projects_owned_by', 'parse_project_id', 'flag_is_on'], 'what policies call');
+  array['row_is_valid', 'caller_id', 'readable_projects', 'writable_projects', 'projects_owned_by', 'parse_project_id', 'flag_is_on'], 'what policies call');
 select ok(not has_schema_privilege(role, 'project_sync', 'usage'), role || ' does not enter project_sync')
   from unnest(array['anon', 'authenticated', 'preview_agent', 'authenticator', 'service_role']) role;
 select ok(not has_table_privilege(role, format('project_sync.%I', c.relname), privilege), format('%s: no %s on %s', role, privilege, c.relname))
