@@ -6,7 +6,7 @@ ask() { sql -At -d load -c "$1"; }
 tps() { sed -n 's/^tps = \([0-9]*\).*/\1/p'; }
 as_writer="begin; select set_config('role', 'authenticated', true), set_config('request.jwt.claims', '{\"role\": \"authenticated\", \"sub\": \"' || tests.person('writer 1') || '\"}', true);"
 
-hosted_database load && migrate load && sql -d load -f "$tests/helpers.sql" -f "$tests/load/setup.sql" || { ok false 'load: setup'; return; }
+hosted_database load && migrate load && sql -d load -f "$root/supabase/tests/helpers.psql" -f "$tests/load/setup.sql" || { ok false 'load: setup'; return; }
 for n in 1 2 3; do ask "call tests.delete_and_make($n)"; done
 
 # 16 writers on one project, with no-ops, conflicts, rollbacks, deletes, bulks, raw rows, and projects deleted beside them.
