@@ -1,12 +1,15 @@
 // prepare.mjs TEMPLATE OUT: runs the agent on the template until its dev server answers and has bundled the
-// dependencies, then leaves their tree at OUT/<key>/node_modules. The key is the one that the agent wrote.
+// dependencies, then moves their tree to OUT/<key>/node_modules and gives it to root. The key is the one that the agent
+// wrote. Runs as root.
+//
+// The agent does not use a tree that the project's user could have changed.
 import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 const [template, out] = process.argv.slice(2)
-// Where the project will be: Vite throws away what was bundled under another path.
+// The project's path in the container: Vite discards what was bundled under another path.
 const project = process.env.PROJECT_DIR ?? '/app/project'
 const state = '/app/.preview-agent'
 const minutes = 60_000
@@ -57,5 +60,7 @@ if (!existsSync(tree)) throw new Error('the template has no dependencies: name a
 const place = join(out, readFileSync(join(tree, '.preview-key'), 'utf8').trim())
 mkdirSync(place, { recursive: true })
 must('the move', spawnSync('mv', [tree, place]))
+must('the change of owner', spawnSync('chown', ['-Rh', 'root:root', out]))
+must('the change of mode', spawnSync('chmod', ['-R', 'go-w', out]))
 rmSync(state, { recursive: true, force: true })
 console.log(`prepared ${place}`)

@@ -8,10 +8,11 @@ use crate::dev::{DevArgs, ServeArgs};
 
 const SECRETS: &str = "\
 Secrets are taken from the environment only:
-  SNAPSHOT_URL       signed http(s) URL of the project's snapshot (a zip)
-  REALTIME_TOKEN     the session's token, a JWT
-  SUPABASE_ANON_KEY  the project's public key, sent as `apikey`
-  STATUS_TOKEN       opens /status and /logs to others than loopback
+  SNAPSHOT_URL          signed http(s) URL of the project's snapshot (a zip)
+  REALTIME_TOKEN        the session's token, a JWT
+  SUPABASE_ANON_KEY     the project's public key, sent as `apikey`
+  STATUS_TOKEN          opens /status and /logs to others than loopback
+  PREVIEW_ACCESS_TOKEN  where set, the preview is shown only to clients that have it
 A service key in the environment is refused.
 
 Exit status: 0 fine, 64 bad settings, 69 something needed is unavailable, 70 a fault of the agent, 74 disk,

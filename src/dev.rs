@@ -30,7 +30,7 @@ pub use mirror::{Mirror, OpenError, Opened, SENDER, WriteBack};
 pub use mirror_event::{EventSink, MirrorEvent};
 pub use serve::{ServeArgs, serve};
 
-use crate::cli::arguments::{LocalChanges, LogArgs, Protocol, RunArgs};
+use crate::cli::arguments::{LocalChanges, LogArgs, PreviewArgs, Protocol, RunArgs, Switch};
 use crate::cli::config::{self, Config, LogConfig};
 use crate::cli::exit::Exit;
 use crate::run;
@@ -39,7 +39,7 @@ use crate::telemetry::status::SharedStatus;
 use supervisor::dev_server::Bind;
 use supervisor::init::Init;
 
-use console::{Console, ConsoleOptions, Feed, Key};
+use console::{Console, ConsoleOptions, FRAME_SCRIPT, Feed, FrameScript, Key, ShownPreview};
 use local::{Local, LocalOptions, ProjectLifetime, open_folder, origin};
 use scratch::Scratch;
 
@@ -49,9 +49,12 @@ pub struct DevArgs {
     /// The project's folder
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
-    /// The dev server's port
+    /// Where the preview is served, on the loopback
     #[arg(long, visible_alias = "preview-port", env = "PREVIEW_PORT", value_name = "PORT", default_value_t = 3001, value_parser = clap::value_parser!(u16).range(1..))]
     pub port: u16,
+    /// How the preview is served.
+    #[command(flatten)]
+    pub preview: PreviewArgs,
     /// Leave the folder alone: what is saved through the backend reaches the preview only
     #[arg(long)]
     pub no_write_back: bool,
@@ -115,7 +118,13 @@ async fn run_all(args: DevArgs, started: Instant) -> Result<Exit, Exit> {
     let status = SharedStatus::new(origin, started);
     let options = ConsoleOptions {
         folder: Some(folder_path.clone()),
-        preview_port: Some(port),
+        preview: Some(ShownPreview {
+            port,
+            frame_script: match args.preview.preview_proxy {
+                Switch::On => FrameScript::Added,
+                Switch::Off => FrameScript::Missing,
+            },
+        }),
         status: Some(status.clone()),
         key: Key::of_user(&config::environment()),
     };
@@ -143,6 +152,7 @@ async fn with_agent(
         Err(error) => Exit::usage(error),
         Ok(mut config) => {
             config.bind = Bind::Loopback;
+            config.preview.script = Some(FRAME_SCRIPT);
             let (files, port, project_dir) = (local.files(), args.port, scratch.project());
             info!(
                 event_type = "dev_start",
@@ -195,6 +205,7 @@ fn run_args(args: &DevArgs, local: &Local, scratch: &Scratch) -> RunArgs {
         state_dir: Some(scratch.state()),
         local_changes: LocalChanges::Keep,
         preview_port: args.port,
+        preview: args.preview.clone(),
         status_addr: args.status_addr,
         // The developer's own code, on the developer's own machine.
         preview_user: "none".to_owned(),

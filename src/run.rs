@@ -4,6 +4,7 @@ mod hydrate;
 mod isolation;
 mod live;
 mod logging;
+mod preview;
 mod reminders;
 mod reporting;
 mod resume;
@@ -67,6 +68,8 @@ struct RunLoop {
     stage: Arc<Stage>,
     state_writer: StateWriter,
     dev_server: DevServer,
+    /// Serves the preview port, unless that is the dev server's own.
+    _preview: Option<preview::Preview>,
     dev_server_events: mpsc::Receiver<DevServerEvent>,
     sleep_watch: SleepWatch,
     status: SharedStatus,

@@ -1,7 +1,7 @@
 //! The shells that keep the directory equal to the database: snapshot, workspace, reads, channel, saved state.
 //!
 //! Imports go one way: `snapshot`, `workspace`, `database`, `realtime` and `state` use `files`, `folder`, `http`, `net`,
-//! `scrub` and `token`, which use none of them. `database` also stages downloads in the workspace's stage. Nothing here
+//! `private_dir`, `scrub` and `token`, which use none of them. `database` also stages downloads in the workspace's stage. Nothing here
 //! imports `cli`, `run`, `telemetry` or `dev`.
 
 pub mod database;
@@ -9,11 +9,13 @@ pub mod files;
 pub mod folder;
 pub mod http;
 pub mod net;
+pub mod private_dir;
 pub mod realtime;
 pub mod scrub;
 pub mod snapshot;
 pub mod state;
 pub mod token;
+pub mod trusted_path;
 pub mod workspace;
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use machine::{Machine, Network};
 use serde_json::Value;
 use support::eventually;
 
-const READ_ONLY: [&str; 4] = ["--read-only", "--tmpfs=/tmp", "--tmpfs=/app:mode=0777,size=64m", "--memory=512m"];
+const READ_ONLY: [&str; 4] = ["--read-only", "--tmpfs=/tmp", "--tmpfs=/app:mode=0755,size=64m", "--memory=512m"];
 /// What Trust names, and nothing else.
 const CAPABILITIES: [&str; 2] = ["--cap-drop=all", "--cap-add=SETUID,SETGID,CHOWN,KILL,DAC_OVERRIDE"];
 
@@ -129,23 +129,36 @@ fn a_hostile_project_gets_nothing_and_stops_nothing() {
     machine.page("/hostile");
     for edit in 0..200 {
         world.save(&format!("src/part{}.ts", edit % 20), &format!("edit {edit}"));
-        assert!(edit % 10 != 0 || machine.healthy(), "/healthz went silent at edit {edit}");
+        assert!(edit % 10 != 0 || machine.healthy(), "/healthz did not answer at edit {edit}");
         std::thread::sleep(Duration::from_millis(50));
     }
     let said = || machine.try_exec(&["cat", "/tmp/hostile.json"]);
-    eventually("the hostilities end", || said().is_some());
+    eventually("the attacks end", || said().is_some());
     machine.equals(&world);
 
     let report: Value = serde_json::from_str(&said().unwrap()).unwrap();
-    for name in ["environ", "maps", "syscall", "auxv", "mem", "fd", "state", "kill", "become root"] {
+    let refused = ["environ", "maps", "syscall", "auxv", "mem", "fd", "state", "kill", "become root", "move the state"];
+    for name in refused.into_iter().chain(["replace the project", "plant a tree", "preload"]) {
         assert!(report[name].as_str().unwrap().starts_with("refused"), "{name}: {}", report[name]);
     }
     let secrets = ["REALTIME_TOKEN", "SNAPSHOT_URL", "SUPABASE_ANON_KEY", "STATUS_TOKEN"];
-    for (name, value) in world.backend().session().env().into_iter().filter(|(name, _)| secrets.contains(name)) {
+    for (name, value) in world.backend().agent_settings().env().into_iter().filter(|(name, _)| secrets.contains(name)) {
         assert!(!report.to_string().contains(&value), "{name} came out");
     }
     let outside = machine.exec(&["sh", "-c", "ls /tmp/outside; cat /tmp/outside/App.tsx"]);
     assert_eq!(outside, "App.tsx\nuntouched\n", "nothing was written outside of the project");
+
+    let escaped = machine.exec(&["cat", "/tmp/escaped"]).trim().to_owned();
+    let runs = || machine.try_exec(&["kill", "-0", &escaped]).is_some();
+    assert!(runs(), "the process that left its session is there until the restart");
+    let pid = machine.status()["dev_server"]["pid"].clone();
+    world.save(".env", "A=1");
+    eventually("another dev server", || {
+        let status = machine.status();
+        status["dev_server"]["pid"] != pid && status["dev_server"]["state"] == "serving"
+    });
+    assert!(!runs(), "a process outlived the restart of its dev server");
+    machine.equals(&world);
 }
 
 #[test]

@@ -112,7 +112,7 @@ fn kept(files: usize) -> f64 {
 fn with_backend(files: usize, run: impl FnOnce(&[(&'static str, String)], &Path) -> f64) -> f64 {
     let backend = Served::start(content::project(files, files * SIZE));
     let temp = Place::Tmpfs.dir();
-    let took = run(&backend.session().env(), temp.path());
+    let took = run(&backend.agent_settings().env(), temp.path());
     backend.stop();
     took
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use local_backend::Cut;
+use local_backend::{Cut, Switch};
 
 use crate::bench::Bench;
 use crate::flow::{ALL, Flow};
@@ -46,9 +46,9 @@ pub struct Recovery {
 pub fn recover(missed: usize) -> Recovery {
     let mut flow = Flow::start(&ALL[0]);
     let faults = flow.faults();
-    faults.deaf(true);
+    faults.stall_streams(Switch::On);
     (0..missed).for_each(|file| flow.send(file));
-    faults.deaf(false);
+    faults.stall_streams(Switch::Off);
     let back = Instant::now();
     faults.cut(Cut::Abruptly);
     flow.wait();

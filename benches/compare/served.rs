@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-use local_backend::{Backend, Options, SeedFile};
+use local_backend::{Backend, BackendOptions, SeedFile};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::content::File;
@@ -18,7 +18,8 @@ impl Served {
     pub fn start(files: Vec<File>) -> Served {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let files = files.into_iter().map(|file| SeedFile { path: file.path, bytes: file.bytes }).collect();
-        let backend = runtime.block_on(Backend::start(Options { files, ..Options::default() })).expect("a backend");
+        let backend =
+            runtime.block_on(Backend::start(BackendOptions { files, ..BackendOptions::default() })).expect("a backend");
         Served { backend, runtime }
     }
 

@@ -37,9 +37,12 @@ pub struct RunArgs {
     /// What becomes of a database file that the project's own code changed or removed
     #[arg(long, env = "LOCAL_CHANGES", value_name = "WHAT", default_value = "keep")]
     pub local_changes: LocalChanges,
-    /// The dev server's port
+    /// Where the preview is served
     #[arg(long, env = "PREVIEW_PORT", value_name = "PORT", default_value_t = 3001)]
     pub preview_port: u16,
+    /// How the preview is served.
+    #[command(flatten)]
+    pub preview: PreviewArgs,
     /// Where health, status and metrics are served
     #[arg(long, env = "STATUS_ADDR", value_name = "ADDR", default_value = "[::]:9464")]
     pub status_addr: SocketAddr,
@@ -70,6 +73,31 @@ pub struct RunArgs {
     /// The dev server's command, instead of the one found from the project
     #[arg(last = true, value_name = "DEV_SERVER_COMMAND")]
     pub dev_server: Vec<String>,
+}
+
+/// Options of every subcommand that serves a preview.
+#[derive(Debug, Clone, Args)]
+pub struct PreviewArgs {
+    /// Answer on the preview port before the dev server does, and pass requests on to it; `off` gives it the port itself
+    #[arg(long, env = "PREVIEW_PROXY", value_name = "SWITCH", default_value = "on")]
+    pub preview_proxy: Switch,
+    /// Host names that requests may carry: comma separated, a leading dot for a domain, `*` for all [default: `*`; of `dev`: the loopback's names]
+    #[arg(long, env = "PREVIEW_HOSTS", value_name = "NAMES")]
+    pub preview_hosts: Option<String>,
+    /// The dev server's own port, behind the proxy [default: a free one]
+    #[arg(long, env = "DEV_SERVER_PORT", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub dev_server_port: Option<u16>,
+    /// Sites that may show the preview in a frame, as CSP's frame-ancestors takes them [default: every site]
+    #[arg(long, env = "PREVIEW_FRAME_ANCESTORS", value_name = "SOURCES")]
+    pub preview_frame_ancestors: Option<String>,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum Switch {
+    On,
+    Off,
 }
 
 /// Options of every subcommand that logs.

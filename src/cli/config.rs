@@ -2,6 +2,7 @@
 
 mod error;
 mod log;
+mod preview;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use url::Url;
 pub use crate::cli::arguments::LogFormat;
 pub use error::ConfigError;
 pub use log::{Colours, LogConfig};
+pub use preview::{Preview, PreviewPort};
 
 use crate::cli::arguments::{LocalChanges, RunArgs};
 use crate::sync::snapshot::SnapshotSource;
@@ -46,8 +48,10 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Put back what the project's own code changed of the database's files.
     pub restore_local_changes: bool,
-    /// The dev server's port.
+    /// Where the preview is served.
     pub preview_port: u16,
+    /// How it is served.
+    pub preview: Preview,
     /// The dev server's command, instead of the one found from the project.
     pub dev_server: Option<Vec<String>>,
     /// Who may reach the dev server.
@@ -97,7 +101,8 @@ pub fn environment() -> BTreeMap<String, String> {
 }
 
 /// The settings that have no flag, since a command line can be read by anyone.
-const SECRETS: [&str; 4] = ["SNAPSHOT_URL", "REALTIME_TOKEN", "SUPABASE_ANON_KEY", "STATUS_TOKEN"];
+const SECRETS: [&str; 5] =
+    ["SNAPSHOT_URL", "REALTIME_TOKEN", "SUPABASE_ANON_KEY", "STATUS_TOKEN", preview::ACCESS_TOKEN];
 
 /// [`environment`], with the secrets wiped from where the system shows them. To be called while there is one thread.
 pub fn take_environment() -> BTreeMap<String, String> {
@@ -174,6 +179,7 @@ impl Config {
             app_dir: args.app_dir,
             state_dir,
             restore_local_changes: args.local_changes == LocalChanges::Restore,
+            preview: Preview::resolve(args.preview, args.preview_port, environment.remove(preview::ACCESS_TOKEN))?,
             preview_port: args.preview_port,
             dev_server: (!args.dev_server.is_empty()).then_some(args.dev_server),
             bind: Bind::All,

@@ -20,7 +20,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use axum::{Router, middleware};
-use local_backend::{Agents, Faults};
+use local_backend::{AgentReports, Faults};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -30,6 +30,7 @@ use tracing::{info, warn};
 
 pub use feed::Feed;
 pub use key::Key;
+pub use preview_frame::FRAME_SCRIPT;
 
 use super::local::Local;
 use crate::cli::exit::Exit;
@@ -43,12 +44,29 @@ const DEFAULT_PORT: u16 = 3100;
 pub struct ConsoleOptions {
     /// The folder that is mirrored.
     pub folder: Option<PathBuf>,
-    /// Where the dev server answers; none without an agent.
-    pub preview_port: Option<u16>,
+    /// None without an agent.
+    pub preview: Option<ShownPreview>,
     /// The status of the agent; none without one.
     pub status: Option<SharedStatus>,
     /// The key that a page must send.
     pub key: Key,
+}
+
+/// Where the preview is.
+pub struct ShownPreview {
+    /// Its port on the loopback.
+    pub port: u16,
+    /// Whether its pages have [`FRAME_SCRIPT`].
+    pub frame_script: FrameScript,
+}
+
+/// Whether the preview's pages have [`FRAME_SCRIPT`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FrameScript {
+    /// The preview's proxy adds it.
+    Added,
+    /// The console's own proxy must add it.
+    Missing,
 }
 
 /// What the handlers share.
@@ -57,7 +75,7 @@ struct ConsoleState {
     status: Option<SharedStatus>,
     faults: Faults,
     /// What other agents have published on the project's status topic.
-    agents: Agents,
+    agents: AgentReports,
     key: Key,
     /// What the page needs at its start, with the editor's token.
     session: Value,
@@ -85,13 +103,14 @@ impl Console {
         })?;
         let address =
             listener.local_addr().map_err(|error| Exit::fault(format!("cannot serve the console: {error}")))?;
-        let preview_frame = match options.preview_port {
-            Some(port) => Some(
-                PreviewFrame::start(port)
-                    .await
-                    .map_err(|error| Exit::unavailable(format!("cannot serve the preview in the console: {error}")))?,
-            ),
-            None => None,
+        let preview_url = options.preview.as_ref().map(|preview| format!("http://localhost:{}/", preview.port));
+        let preview_frame = match options.preview {
+            Some(ShownPreview { port, frame_script: FrameScript::Missing }) => {
+                let frame = PreviewFrame::start(port);
+                let failed = |error| Exit::unavailable(format!("cannot serve the preview in the console: {error}"));
+                Some(frame.map_err(failed)?)
+            }
+            _ => None,
         };
         let session = local.session();
         let console = Arc::new(ConsoleState {
@@ -101,8 +120,8 @@ impl Console {
                 "anon_key": session.anon_key,
                 "editor_token": local.editor_token(),
                 "folder": options.folder.map(|folder| folder.display().to_string()),
-                "preview_url": options.preview_port.map(|port| format!("http://localhost:{port}/")),
-                "window_url": preview_frame.as_ref().map(PreviewFrame::url),
+                "preview_url": preview_url.clone(),
+                "frame_url": preview_frame.as_ref().map(PreviewFrame::url).or(preview_url),
             }),
             feed,
             status: options.status,

@@ -13,7 +13,7 @@ impl EnvFile {
         let mut file = tempfile::NamedTempFile::new_in(
             path.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new(".")),
         )?;
-        let session = backend.session();
+        let session = backend.agent_settings();
         writeln!(file, "PROJECT_ID={}", session.project_id)?;
         writeln!(file, "SUPABASE_URL={}", session.supabase_url)?;
         writeln!(file, "SUPABASE_ANON_KEY={}", session.anon_key)?;

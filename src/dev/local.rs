@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use local_backend::{Agents, Backend, DatabaseUrl, Faults, Options, Session};
+use local_backend::{AgentReports, AgentSettings, Backend, BackendOptions, DatabaseUrl, Faults};
 use sync_core::ContentHash;
 use tracing::{info, warn};
 
@@ -40,12 +40,12 @@ pub struct Local {
 impl Local {
     /// Reads the folder and starts both, for the project and session of `origin`. An error says which option would help.
     pub async fn start(options: LocalOptions, origin: &Origin) -> Result<Local, Exit> {
-        let mut backend_options = Options {
+        let mut backend_options = BackendOptions {
             listen: options.listen,
             database_url: options.database_url,
             project_id: origin.project_id.clone(),
             session_id: origin.session_id.clone(),
-            ..Options::default()
+            ..BackendOptions::default()
         };
         let mut opened = None;
         let report: EventSink = Arc::new(log);
@@ -72,8 +72,8 @@ impl Local {
     }
 
     /// The settings of an agent.
-    pub fn session(&self) -> Session {
-        self.backend.session()
+    pub fn session(&self) -> AgentSettings {
+        self.backend.agent_settings()
     }
 
     /// The backend's address.
@@ -97,8 +97,8 @@ impl Local {
     }
 
     /// What agents have published on the status topic.
-    pub fn agents(&self) -> Agents {
-        self.backend.agents()
+    pub fn agents(&self) -> AgentReports {
+        self.backend.agent_reports()
     }
 
     /// How many files the project began with.

@@ -61,7 +61,7 @@ async fn serve_until_signal(args: ServeArgs, started: Instant) -> Result<Exit, E
     let mut signals = watch_signals()?.signals();
     let console_options = ConsoleOptions {
         folder: folder.as_ref().map(|folder| folder.path().to_owned()),
-        preview_port: None,
+        preview: None,
         status: None,
         key: Key::of_user(&config::environment()),
     };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sync_core::{HydratedFile, Hydration, RenewalError, Restored};
+use sync_core::{HydratedFile, Hydration, RenewalError, Restored, Saved};
 use tracing::{info, warn};
 
 use crate::sync::database::{Renewer, SnapshotUrl};
@@ -13,7 +13,7 @@ use crate::cli::exit::Exit;
 use crate::sync::files::ExtractedFile;
 use crate::sync::snapshot::{self, Extracted, Limits, SnapshotError, SnapshotSource};
 use crate::sync::state::StateFile;
-use crate::sync::workspace::Workspace;
+use crate::sync::workspace::{Cancel, Workspace};
 use crate::telemetry::progress::HydrationBar;
 use crate::telemetry::status::HydrationPart;
 use crate::telemetry::text::millis;
@@ -66,7 +66,9 @@ impl HydrationJob {
     /// The disk, or a snapshot that cannot be had without a database to read instead.
     pub(super) async fn run(mut self) -> Result<Hydrated, Exit> {
         let started = Instant::now();
-        if let Some(restored) = self.kept() {
+        let kept;
+        (self, kept) = self.kept().await;
+        if let Some(restored) = kept {
             let (files, revision) = (restored.files.len(), restored.saved.revision);
             let duration_ms = millis(started.elapsed());
             info!(
@@ -127,26 +129,41 @@ impl HydrationJob {
 
     /// The directory and state of an earlier run, where the database can be read for the changes since then. Where more
     /// than half of the files are gone, the snapshot is faster.
-    fn kept(&mut self) -> Option<Restored> {
-        let state = self.state.as_ref().filter(|_| self.on_failure == SnapshotFailure::ReadDatabase)?;
-        let saved = match state.load(&self.project_id) {
-            Ok(saved) => saved?,
-            Err(error) => {
-                let error = error_chain(&error);
-                warn!(event_type = "state_refused", error, "ignoring the saved state, starting clean: {error}");
-                return None;
-            }
-        };
-        let files = self.workspace.owned_files();
+    ///
+    /// Another thread hashes the files: the project's own code may have made them large, and a signal must be answered
+    /// meanwhile.
+    async fn kept(self) -> (HydrationJob, Option<Restored>) {
+        let Some(saved) = self.saved_state() else { return (self, None) };
         let live = saved.rows.iter().filter(|row| row.hash.is_some()).count();
-        (live > 0 && files.len() * 2 >= live).then_some(Restored { saved, files })
+        let cancel = Cancel::default();
+        let _cancel_on_drop = cancel.on_drop();
+        let mut job = self;
+        let task = tokio::task::spawn_blocking(move || {
+            let files = job.workspace.owned_files(&saved, &cancel);
+            (job, Restored { saved, files })
+        });
+        let (job, restored) = match task.await {
+            Ok(done) => done,
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        };
+        let are_enough = live > 0 && restored.files.len() >= live.div_ceil(2);
+        (job, are_enough.then_some(restored))
+    }
+
+    fn saved_state(&self) -> Option<Saved> {
+        let state = self.state.as_ref().filter(|_| self.on_failure == SnapshotFailure::ReadDatabase)?;
+        state.load(&self.project_id).unwrap_or_else(|error| {
+            let error = error_chain(&error);
+            warn!(event_type = "state_refused", error, "ignoring the saved state, starting clean: {error}");
+            None
+        })
     }
 
     /// Where the URL has expired, a new one is asked for; where the snapshot keeps failing its checks, a new snapshot.
     async fn extract(&mut self, mut source: SnapshotSource) -> Result<Extracted, SnapshotError> {
         let mut renewals = 0;
         loop {
-            let stage = self.workspace.hydration_dir().map_err(SnapshotError::stage)?;
+            let stage = self.workspace.extract_dir().map_err(SnapshotError::stage)?;
             let bar = HydrationBar::start();
             let progress = move |now: snapshot::Progress| bar.update(now.bytes, now.total, now.files);
             let limits = Limits::default();

@@ -1,67 +1,91 @@
+use std::io;
 use std::path::{Path, PathBuf};
 
+use supervisor::init::Init;
+use supervisor::process::ProjectUser;
+use sync_core::error_chain;
 use tracing::{info, warn};
 
 use crate::cli::config::Config;
-use sync_core::error_chain;
-
 use crate::cli::exit::Exit;
+use crate::sync::private_dir::{self, PrivateDir};
+use crate::sync::trusted_path::{self, Owner, UntrustedPath, UsedPath};
 use crate::sync::workspace::Workspace;
 use crate::telemetry::status::SharedStatus;
-use supervisor::init::Init;
-use supervisor::process::ProjectUser;
 
-/// Gives the project to another user and runs its code as that user, where the agent has the rights.
+/// The directory in STATE_DIR that is the home of the project's code where its user has none.
+const HOME: &str = "home";
+
+/// Opens the workspace, and runs the project's code as another user where the agent has the rights.
 ///
 /// # Errors
-/// The project cannot be given to the user.
-pub(super) fn isolate(
-    config: &mut Config,
-    init: &mut Init,
-    workspace: &mut Workspace,
-    status: &SharedStatus,
-) -> Result<(), Exit> {
+/// Exit status 74: that user could replace a directory that the agent uses, or the workspace cannot be opened.
+pub(super) fn open_workspace(config: &mut Config, init: &mut Init, status: &SharedStatus) -> Result<Workspace, Exit> {
     let user = config.preview_user.clone().filter(|user| init.isolate(user));
-    let Some(user) = user else {
-        info!(event_type = "isolation", isolation = "none", "the project's code runs as the agent's own user");
-        if !config.environment.contains_key("HOME") {
-            let home = made_home(&config.state_dir);
-            set_home(config, home);
-        }
-        return Ok(());
-    };
-    workspace.give_to(&user).map_err(|error| Exit::disk(error_chain(&error)))?;
-    let home = user.home().map_or_else(|| user_home(&config.state_dir, &user), |home| Ok(home.to_owned()));
-    set_home(config, home);
-    for name in ["USER", "LOGNAME"] {
-        config.environment.remove(name);
+    check_paths(config, user.as_ref()).map_err(disk)?;
+    let workspace = Workspace::open(&config.project_dir, &config.state_dir, &config.project_id, user.as_ref());
+    let workspace = workspace.map_err(disk)?;
+    // The first check could not see the directories that were created since.
+    check_paths(config, user.as_ref()).map_err(disk)?;
+    if workspace.state_dir().is_none() {
+        let dir = config.state_dir.display();
+        warn!(
+            event_type = "degraded",
+            reason = "state_not_kept",
+            "cannot create the state directory {dir}: the next start will load the whole project again"
+        );
     }
-    status.set_isolated();
-    let (uid, gid) = (user.uid().as_raw(), user.gid().as_raw());
-    info!(event_type = "isolation", isolation = "user", uid, gid, "the project's code runs as user {uid}");
-    Ok(())
+    set_home(config, workspace.state_dir(), user.as_ref());
+    match user {
+        Some(user) => {
+            for name in ["USER", "LOGNAME"] {
+                config.environment.remove(name);
+            }
+            status.set_isolated();
+            let (uid, gid) = (user.uid().as_raw(), user.gid().as_raw());
+            info!(event_type = "isolation", isolation = "user", uid, gid, "the project's code runs as user {uid}");
+        }
+        None => info!(event_type = "isolation", isolation = "none", "the project's code runs as the agent's own user"),
+    }
+    Ok(workspace)
 }
 
-fn user_home(state_dir: &Path, user: &ProjectUser) -> std::io::Result<PathBuf> {
-    let home = made_home(state_dir)?;
-    user.own_dir(std::fs::File::open(&home)?)?;
-    Ok(home)
+fn disk(error: impl std::error::Error) -> Exit {
+    Exit::disk(error_chain(&error))
 }
 
-/// Package managers keep their caches in the home directory, and npm does not start without one.
-fn made_home(state_dir: &Path) -> std::io::Result<PathBuf> {
-    let home = state_dir.join("home");
-    std::fs::create_dir_all(&home)?;
-    Ok(home)
+fn check_paths(config: &Config, user: Option<&ProjectUser>) -> Result<(), UntrustedPath> {
+    let Some(user) = user else { return Ok(()) };
+    let used = |setting, path, owner| UsedPath { setting, path, owner };
+    let mut paths = vec![
+        used("PROJECT_DIR", &*config.project_dir, Owner::ProjectUser),
+        used("STATE_DIR", &*config.state_dir, Owner::Agent),
+    ];
+    paths.extend(config.prepared_dir.as_deref().map(|dir| used("PREPARED_DIR", dir, Owner::Agent)));
+    trusted_path::check(&paths, user)
 }
 
-/// Sets HOME. Where no directory can be made the run goes on: only an install may fail then, with its own message.
-fn set_home(config: &mut Config, home: std::io::Result<PathBuf>) {
+/// Sets HOME for the project's code: package managers keep their caches there, and npm does not start without one. Where
+/// no directory can be created the run goes on: only an install may fail then, with its own message.
+fn set_home(config: &mut Config, state_dir: Option<&PrivateDir>, user: Option<&ProjectUser>) {
+    if user.is_none() && config.environment.contains_key("HOME") {
+        return;
+    }
+    let home = match user.and_then(ProjectUser::home) {
+        Some(home) => Ok(home.to_owned()),
+        None => create_home(&config.state_dir, state_dir, user),
+    };
     match home {
         Ok(home) => config.environment.insert("HOME".into(), home.to_string_lossy().into_owned()),
         Err(error) => {
-            warn!(event_type = "no_home", %error, "cannot make a home directory for the project's code: {error}");
+            warn!(event_type = "no_home", %error, "cannot create a home directory for the project's code: {error}");
             config.environment.remove("HOME")
         }
     };
+}
+
+fn create_home(path: &Path, state_dir: Option<&PrivateDir>, user: Option<&ProjectUser>) -> io::Result<PathBuf> {
+    let state_dir = state_dir.ok_or_else(|| io::Error::other("there is no state directory"))?;
+    private_dir::open_or_create_for(user, state_dir, HOME)?;
+    Ok(path.join(HOME))
 }

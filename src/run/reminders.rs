@@ -93,7 +93,7 @@ mod tests {
     #[tokio::test]
     async fn a_change_right_after_a_touch_is_due_again() {
         let temp = tempfile::tempdir().unwrap();
-        let workspace = Workspace::open(&temp.path().join("p"), &temp.path().join("s"), "p").unwrap();
+        let workspace = Workspace::open(&temp.path().join("p"), &temp.path().join("s"), "p", None).unwrap();
         let mut reminders = Reminders::default();
         reminders.note(&changed("a"));
         reminders.note(&changed("a"));
@@ -106,7 +106,7 @@ mod tests {
     #[tokio::test]
     async fn a_due_file_gets_a_new_time() {
         let temp = tempfile::tempdir().unwrap();
-        let workspace = Workspace::open(&temp.path().join("p"), &temp.path().join("s"), "p").unwrap();
+        let workspace = Workspace::open(&temp.path().join("p"), &temp.path().join("s"), "p", None).unwrap();
         let file = temp.path().join("p/a");
         std::fs::write(&file, "x").unwrap();
         let old = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1);

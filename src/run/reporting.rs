@@ -77,8 +77,8 @@ impl RunLoop {
         let dev_server = self.dev_server.status();
         let report = PhaseReport {
             phase: self.status.phase(),
-            dev_server: dev_server.state.code().to_owned(),
-            detail: dev_server.reason.map(|reason| reason.code().to_owned()),
+            dev_server: dev_server.state.as_str().to_owned(),
+            detail: dev_server.reason.map(|reason| reason.as_str().to_owned()),
             unix_ms: unix_ms(),
         };
         self.agent.handle(self.now(), Input::PhaseChanged(report));
@@ -98,9 +98,9 @@ impl RunLoop {
                 self.status.set_phase(Phase::Serving);
             }
             DevServerEvent::Ready { .. } => self.status.record_boot_step(BootStep::DevServerReady),
-            DevServerEvent::InstallFailed { reason, .. } => {
+            DevServerEvent::InstallFailed { detail, .. } => {
                 self.status.set_phase(Phase::Serving);
-                self.status.record_error(reason);
+                self.status.record_error(detail);
             }
             DevServerEvent::GaveUp { detail, .. } => {
                 self.status.set_phase(Phase::Serving);

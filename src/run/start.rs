@@ -4,19 +4,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use sync_core::{Agent, ChannelAccess, LiveOptions, LocalChangePolicy, Options, Time};
-use tracing::{info, warn};
+use tracing::info;
 
-use crate::cli::config::Config;
+use crate::cli::config::{Config, PreviewPort};
 use crate::sync::database::{Database, Renewer};
-use supervisor::dev_server;
-use sync_core::error_chain;
+use supervisor::dev_server::{self, Placement};
 
 use crate::cli::exit::Exit;
 use crate::sync::net::Net;
 use crate::sync::realtime::Realtime;
 use crate::sync::state::StateFile;
 use crate::sync::token::{TokenCell, TokenFormat};
-use crate::sync::workspace::Workspace;
 use crate::telemetry::status::{self, Phase, SharedStatus};
 use supervisor::init::Init;
 use supervisor::process::Environment;
@@ -28,7 +26,7 @@ use super::resume::SleepWatch;
 use super::startup::Startup;
 use super::state_writer::StateWriter;
 use super::writer::Writer;
-use super::{RunLoop, isolation};
+use super::{RunLoop, isolation, preview};
 
 impl RunLoop {
     pub(super) async fn start(
@@ -47,23 +45,15 @@ impl RunLoop {
             .await
             .map_err(|error| Exit::unavailable(format!("cannot serve status on {}: {error}", config.status_addr)))?;
         info!(event_type = "status_listening", addr = %bound, "status on http://{bound}/status");
-        let mut workspace = Workspace::open(&config.project_dir, &config.state_dir, &config.project_id)
-            .map_err(|error| Exit::disk(error_chain(&error)))?;
-        if !workspace.keeps_state() {
-            let dir = config.state_dir.display();
-            warn!(
-                event_type = "degraded",
-                reason = "state_not_kept",
-                "cannot make the state directory {dir}: the next start will load the whole project again"
-            );
-        }
-        isolation::isolate(&mut config, &mut init, &mut workspace, &status)?;
-        let state = workspace.keeps_state().then(|| StateFile::in_dir(&config.state_dir));
+        let mut preview = preview::Preview::start(&mut config, &status)?;
+        let workspace = isolation::open_workspace(&mut config, &mut init, &status)?;
+        let state = workspace.state_dir().cloned().map(StateFile::in_dir);
         let net = Net::new(config.extra_ca_file.as_deref()).map_err(Exit::unavailable)?;
         let http = net.http_client().map_err(Exit::fault)?;
         let api = net.api_client().map_err(Exit::fault)?;
         let (dev_server, dev_events) = dev_server::start(init, dev_server_config(&config));
         status.set_dev_server(dev_server.clone());
+        preview.iter_mut().for_each(|preview| preview.follow(status.clone(), dev_server.clone()));
 
         let options = options(&config, started);
         let stage = workspace.stage();
@@ -105,6 +95,7 @@ impl RunLoop {
             stage,
             state_writer: StateWriter::new(state),
             dev_server,
+            _preview: preview,
             dev_server_events: dev_events,
             sleep_watch: SleepWatch::start(),
             status,
@@ -146,12 +137,22 @@ fn seed(started: Instant) -> u64 {
 fn dev_server_config(config: &Config) -> dev_server::Config {
     let variables = config.environment.iter().map(|(name, value)| (name.into(), value.into()));
     let (project, state) = (config.project_dir.clone(), config.state_dir.clone());
+    let defaults = dev_server::Config::new(project, state, config.preview_port, Environment::pick(variables));
+    let named_hosts = config.preview.hosts.as_ref().map(|hosts| hosts.names()).unwrap_or_default();
+    let (placement, allowed_hosts) = match config.preview.listens {
+        // Every request is for localhost then.
+        PreviewPort::Proxy { dev_server_port: port } => (Placement::BehindProxy { port }, Vec::new()),
+        PreviewPort::DevServer if named_hosts.is_empty() => (defaults.placement, defaults.allowed_hosts.clone()),
+        PreviewPort::DevServer => (defaults.placement, named_hosts.into_iter().map(str::to_owned).collect()),
+    };
     dev_server::Config {
+        placement,
+        allowed_hosts,
         app_dir: config.app_dir.clone(),
         bind: config.bind,
         command: config.dev_server.clone(),
         grace: config.stop_grace,
         prepared_dir: config.prepared_dir.clone(),
-        ..dev_server::Config::new(project, state, config.preview_port, Environment::pick(variables))
+        ..defaults
     }
 }

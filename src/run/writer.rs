@@ -7,7 +7,7 @@ use sync_core::{BatchId, Content, LocalChange, Op, OpResult, Outcome, ProjectPat
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-use crate::sync::workspace::{Workspace, WorkspaceError};
+use crate::sync::workspace::{ReadChanges, Workspace, WorkspaceError};
 
 use super::live::propagate_panic;
 use super::reminders::Reminders;
@@ -54,8 +54,8 @@ enum State {
     Waiting,
     Idle(Workspace),
     Busy(JoinHandle<(Workspace, WriterEvent)>),
-    /// Reads files with a changed stamp: the workspace, the changes, and the bytes that were read.
-    Scanning(JoinHandle<(Workspace, Vec<LocalChange>, u64)>),
+    /// Reads files with a changed stamp.
+    Scanning(JoinHandle<(Workspace, ReadChanges)>),
 }
 
 impl Default for Writer {
@@ -78,7 +78,7 @@ impl Writer {
         self.queue.push_back(Task::Write(batch, ops));
     }
 
-    /// Puts everything aside that could be of the database and is not named.
+    /// Moves every file that could be the database's and is not in `wanted` to quarantine.
     pub(super) fn quarantine_all_except(&mut self, wanted: BTreeSet<ProjectPath>) {
         self.queue.push_back(Task::Quarantine(wanted));
     }
@@ -110,7 +110,7 @@ impl Writer {
                     return event;
                 }
                 State::Scanning(task) => {
-                    let (workspace, changes, bytes) = propagate_panic(task.await);
+                    let (workspace, ReadChanges { changes, bytes }) = propagate_panic(task.await);
                     self.state = State::Idle(workspace);
                     let pause = Duration::from_millis(bytes * 1_000 / SCAN_RATE);
                     self.next_scan = Instant::now() + SCAN_INTERVAL.max(pause);
@@ -148,14 +148,13 @@ impl Writer {
     fn scan(&mut self) {
         self.next_scan = Instant::now() + SCAN_INTERVAL;
         let State::Idle(workspace) = &mut self.state else { return };
-        let changed = workspace.changed_stamps();
-        if changed.is_empty() {
+        if workspace.changed_stamps().is_empty() {
             return;
         }
         let State::Idle(mut workspace) = std::mem::take(&mut self.state) else { unreachable!("it was idle") };
         self.state = State::Scanning(tokio::task::spawn_blocking(move || {
-            let (changes, bytes) = workspace.read_changed(changed);
-            (workspace, changes, bytes)
+            let read = workspace.read_changed();
+            (workspace, read)
         }));
     }
 }

@@ -18,6 +18,7 @@ use url::Url;
 
 pub use renewer::{Renewed, Renewer, SnapshotUrl};
 
+use crate::sync::files::MAX_FILE;
 use crate::sync::http::{self, BodyError};
 use crate::sync::net::describe;
 use crate::sync::token::{Token, TokenCell};
@@ -33,8 +34,8 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 pub const ASSET_TIMEOUT: Duration = Duration::from_secs(600);
 /// The largest answer of a function, in bytes: 100,000 paths of a reset, or one large file as escaped JSON.
 pub const MAX_ANSWER: u64 = 64 << 20;
-/// The largest object of storage, in bytes. Supabase accepts 50 MB unless a project is configured for more.
-pub const MAX_ASSET: u64 = 256 << 20;
+/// The largest object of storage, in bytes.
+pub const MAX_ASSET: u64 = MAX_FILE;
 
 /// Reads one project with the session's token.
 #[derive(Debug)]

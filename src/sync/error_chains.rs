@@ -14,6 +14,7 @@ use super::net::{NetError, ResolveError};
 use super::snapshot::{ManifestFault, SnapshotError};
 use super::state::StateError;
 use super::token::TokenError;
+use super::trusted_path::UntrustedPath;
 use super::workspace::WorkspaceError;
 
 fn cause() -> io::Error {
@@ -52,13 +53,14 @@ fn errors() -> Vec<Box<dyn Error>> {
         Box::new(ZipError::Rejected(rejected())),
         Box::new(WriteError::Io(cause())),
         Box::new(workspace_error()),
-        Box::new(StateError::Read { path: path(), source: cause() }),
-        Box::new(StateError::Unusable { path: path(), source: SavedError::Damaged }),
+        Box::new(StateError::Read(cause())),
+        Box::new(StateError::Unusable(SavedError::Damaged)),
         Box::new(FolderError::Read(path(), cause())),
         Box::new(FolderError::Path(path(), path_error())),
         Box::new(NetError::ReadCa { path: path(), cause: cause() }),
         Box::new(NetError::BadCa { path: path(), number: 1, cause: "bad".into() }),
         Box::new(ResolveError::NoConfig { name: "a.example".into(), path: path(), cause: cause() }),
+        Box::new(UntrustedPath::Unreadable { setting: "STATE_DIR", directory: path(), source: cause() }),
         Box::new(BodyError::Connection("reset".into())),
         Box::new(TokenError::OtherProject("p".into())),
         Box::new(PathError::Empty),

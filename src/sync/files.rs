@@ -6,6 +6,9 @@ use rustix::fs::Stat;
 use supervisor::process::ProjectUser;
 use sync_core::{ContentHash, ProjectPath, Version};
 
+/// The largest file of a project, in bytes. Supabase storage accepts 50 MB unless a project is configured for more.
+pub const MAX_FILE: u64 = 256 << 20;
+
 /// Inode, size and times of a file. A different stamp means that the file may have changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileStamp {

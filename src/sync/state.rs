@@ -1,82 +1,61 @@
-//! What outlives the agent: the table and the known revision, in one file of the state directory.
+//! Saves the core's state (the table and the known revision) across restarts, in one file of the state directory.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::io::{self, Read, Write};
 
 use sync_core::{Saved, SavedError};
 
-/// A state larger than this is none of ours: 100,000 paths of ordinary length are a tenth of it.
+use super::private_dir::PrivateDir;
+
+/// The largest state that is read, in bytes. 100,000 paths of usual length are a tenth of it.
 const MAX_STATE: u64 = 256 << 20;
+const NAME: &str = "state";
+const TEMPORARY_NAME: &str = "state.next";
 
-/// The file that the table is kept in.
+/// The file that has the state.
 #[derive(Debug, Clone)]
-pub struct StateFile(PathBuf);
+pub struct StateFile(PrivateDir);
 
-/// Why there is no state to start from.
+/// Why a saved state cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
 pub enum StateError {
-    /// It cannot be read.
-    #[error("cannot read {path}", path = .path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// It is not a state of this project.
-    #[error("cannot use {path}", path = .path.display())]
-    Unusable {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        #[source]
-        source: SavedError,
-    },
+    #[error("cannot read the file `state` in STATE_DIR")]
+    Read(#[source] io::Error),
+    #[error("the file `state` in STATE_DIR is not usable")]
+    Unusable(#[source] SavedError),
 }
 
 impl StateFile {
-    /// The state kept in `state_dir`.
-    pub fn in_dir(state_dir: &Path) -> StateFile {
-        StateFile(state_dir.join("state"))
+    /// The state file in `state_dir`.
+    pub fn in_dir(state_dir: PrivateDir) -> StateFile {
+        StateFile(state_dir)
     }
 
-    /// What an earlier agent of this project left; none where there was none.
+    /// The state that an earlier agent of this project saved; `None` where there is none.
     ///
     /// # Errors
-    /// A damaged state, another project's, one that cannot be read: the start is a fresh one then.
+    /// A damaged state, another project's state, and a file that cannot be read. The agent then starts without it.
     pub fn load(&self, project_id: &str) -> Result<Option<Saved>, StateError> {
-        let read = |source| StateError::Read { path: self.0.clone(), source };
-        let bytes = match fs::metadata(&self.0) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Ok(metadata) if metadata.len() > MAX_STATE => {
-                return Err(read(io::Error::other(format!("it is larger than {MAX_STATE} bytes"))));
-            }
-            _ => fs::read(&self.0).map_err(read)?,
-        };
-        let saved = Saved::decode(&bytes, project_id);
-        saved.map(Some).map_err(|source| StateError::Unusable { path: self.0.clone(), source })
+        let Some(file) = self.0.open_file(NAME).map_err(StateError::Read)? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        file.take(MAX_STATE.saturating_add(1)).read_to_end(&mut bytes).map_err(StateError::Read)?;
+        if bytes.len() as u64 > MAX_STATE {
+            return Err(StateError::Read(io::Error::other(format!("it is larger than {MAX_STATE} bytes"))));
+        }
+        Saved::decode(&bytes, project_id).map(Some).map_err(StateError::Unusable)
     }
 
-    /// Puts a new state in the place of the old one, whole or not at all.
+    /// Replaces the saved state, completely or not at all.
     ///
     /// # Errors
-    /// The disk's.
+    /// What the disk returns.
     pub fn save(&self, saved: &Saved) -> io::Result<()> {
-        let next = self.0.with_extension("next");
-        let mut file = create_private(&next)?;
+        let mut file = self.0.create_temporary(TEMPORARY_NAME)?;
         file.write_all(saved.encode().as_bytes())?;
-        // The directory may outlive the machine: a name without its content would be a damaged state.
+        // The directory may survive a crash of the machine: a name without its content would be a damaged state.
         file.sync_data()?;
-        fs::rename(&next, &self.0)
+        self.0.rename(TEMPORARY_NAME, NAME)
     }
-}
-
-/// An empty file that nobody else can read: the project's code can pass through the state directory.
-pub(crate) fn create_private(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
 #[cfg(test)]
@@ -84,15 +63,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keeps_what_it_is_given_and_refuses_the_rest() {
+    fn loads_what_it_saved_and_refuses_other_states() {
         let temp = tempfile::tempdir().unwrap();
-        let state = StateFile::in_dir(temp.path());
+        let state = StateFile::in_dir(PrivateDir::open_path(temp.path()).unwrap());
         assert!(state.load("p").unwrap().is_none());
         let saved = Saved { project_id: "p".into(), revision: 3, rows: Vec::new(), local: Vec::new() };
         state.save(&saved).unwrap();
         assert_eq!(state.load("p").unwrap(), Some(saved));
-        assert!(matches!(state.load("q"), Err(StateError::Unusable { .. })));
-        fs::write(temp.path().join("state"), "nonsense").unwrap();
-        assert!(matches!(state.load("p"), Err(StateError::Unusable { .. })));
+        assert!(matches!(state.load("q"), Err(StateError::Unusable(_))));
+        std::fs::write(temp.path().join(NAME), "nonsense").unwrap();
+        assert!(matches!(state.load("p"), Err(StateError::Unusable(_))));
+    }
+
+    #[test]
+    fn a_link_in_place_of_the_state_is_neither_read_nor_written_through() {
+        let temp = tempfile::tempdir().unwrap();
+        let (victim, dir) = (temp.path().join("victim"), temp.path().join("dir"));
+        std::fs::write(&victim, "safe").unwrap();
+        let state = StateFile::in_dir(PrivateDir::open_path(&dir).unwrap());
+        for name in [NAME, TEMPORARY_NAME] {
+            std::os::unix::fs::symlink(&victim, dir.join(name)).unwrap();
+        }
+        assert!(matches!(state.load("p"), Err(StateError::Read(_))));
+        let saved = Saved { project_id: "p".into(), revision: 3, rows: Vec::new(), local: Vec::new() };
+        state.save(&saved).unwrap();
+        assert_eq!(std::fs::read_to_string(&victim).unwrap(), "safe");
+        assert_eq!(state.load("p").unwrap(), Some(saved));
     }
 }

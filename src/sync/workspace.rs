@@ -1,63 +1,80 @@
-//! The only place that writes the project.
+//! The only writer of the project.
 //!
-//! Every file is staged outside the dev server's sight and then renamed to its place. The way to that place is walked
-//! by directory handle, one part at a time and never through a symlink, so that nothing the project's own code plants
-//! can lead a write elsewhere.
+//! Every file is staged where the dev server does not see it, and then renamed to its place. The directory of that place
+//! is opened by handle, one part at a time and never through a link: whatever the project's own code makes, no write
+//! leaves the project.
 
 mod apply;
 mod case_folding;
-mod owned;
+mod current;
+mod hashing;
+mod kept;
+mod owned_paths;
 mod parents;
 mod quarantine;
 mod stage;
 mod stamps;
 mod takeover;
 
-use std::fs::{File, Permissions};
+use std::fs::DirBuilder;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{Timespec, Timestamps, UTIME_NOW};
-use sync_core::{HydratedFile, ProjectPath};
+use rustix::fs::{CWD, Timespec, Timestamps, UTIME_NOW};
+use supervisor::process::ProjectUser;
+use sync_core::ProjectPath;
 
+pub use hashing::{Cancel, CancelOnDrop};
 pub use stage::Stage;
+pub use stamps::ReadChanges;
 pub use takeover::Takeover;
 
-use crate::sync::files::{ExtractDir, ExtractedFile, FileStamp};
-use owned::Owned;
+use crate::sync::files::ExtractDir;
+use crate::sync::private_dir::PrivateDir;
+use owned_paths::OwnedPaths;
 use stamps::FileStamps;
-use supervisor::process::ProjectUser;
 
-/// The project's directory, open, and the staging directory beside it.
+/// The mode of the state directory where the project's code is another user: that user may pass through it, to the
+/// directories that are made for it there, and may not list it.
+const STATE_DIR_MODE: u32 = 0o711;
+
+/// The project's directory, and the directories that are needed to write to it. All of them are held open.
 #[derive(Debug)]
 pub struct Workspace {
     root: OwnedFd,
     dir: PathBuf,
-    state_dir: Option<PathBuf>,
+    state_dir: Option<PrivateDir>,
     stage: Arc<Stage>,
-    owned: Owned,
+    owned: OwnedPaths,
     stamps: FileStamps,
     /// This start's quarantine directory, once a file was moved there.
-    quarantine_dir: Option<cap_std::fs::Dir>,
-    quarantines_replaced: bool,
-    /// The disk takes `A` and `a` for one name.
+    quarantine_dir: Option<PrivateDir>,
+    replaced: Replaced,
+    /// Two names that differ only in case are equal on this disk.
     folds_case: bool,
-    /// Whose the project is, where that is not the agent.
+    /// The user that the project belongs to; `None`: the agent's own user.
     user: Option<ProjectUser>,
 }
 
-/// Why the workspace cannot be used; it names the operation and the path.
+/// What to do with a file that the agent did not write, when another one takes its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Replaced {
+    Overwrite,
+    Quarantine,
+}
+
+/// Why the workspace cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {operation} {path}", path = .path.display())]
 pub struct WorkspaceError {
     /// As in "cannot … path".
     pub operation: &'static str,
-    /// What it was done to.
+    /// The path that it failed at.
     pub path: PathBuf,
-    /// What the system said.
+    /// What the system returned.
     #[source]
     pub source: io::Error,
 }
@@ -70,50 +87,50 @@ impl WorkspaceError {
 }
 
 impl Workspace {
-    /// Opens (and makes) the project's directory, and finds a place to stage in: the state directory, or, where that
-    /// cannot be made or a rename from it would cross filesystems, `node_modules/.preview-stage` in the project.
-    /// Remembers what an earlier agent of the same project wrote.
+    /// Opens the project's directory, which is created where it is missing, and finds a place for the stage: the state
+    /// directory, or `node_modules/.preview-stage` in the project where the state directory cannot be created or is on
+    /// another filesystem. Reads which files an earlier agent of this project wrote.
+    ///
+    /// With `user`, the project's directory and everything that the agent creates in it belong to that user, who can neither
+    /// list the state directory nor enter the stage. The caller has checked the directories above with
+    /// [`crate::sync::trusted_path::check`].
     ///
     /// # Errors
-    /// The project's directory cannot be made or opened, or there is no place to stage.
-    pub fn open(project_dir: &Path, state_dir: &Path, project_id: &str) -> Result<Workspace, WorkspaceError> {
-        std::fs::create_dir_all(project_dir).map_err(WorkspaceError::new("create", project_dir))?;
-        let root = File::open(project_dir).map_err(WorkspaceError::new("open", project_dir))?;
-        let kept = std::fs::create_dir_all(state_dir).is_ok();
-        let stage = kept
-            .then(|| Stage::open(&state_dir.join("stage"), project_dir))
-            .and_then(Result::ok)
-            .map_or_else(|| Stage::open_inside(project_dir), Ok)?;
-        let owned = if kept { Owned::open(state_dir, project_id) } else { Ok(Owned::default()) };
+    /// The project's directory is a link or cannot be created, opened or given to `user`, or there is no place for the
+    /// stage.
+    pub fn open(
+        project_dir: &Path,
+        state_dir: &Path,
+        project_id: &str,
+        user: Option<&ProjectUser>,
+    ) -> Result<Workspace, WorkspaceError> {
+        let root = open_root(project_dir)?;
+        if let Some(user) = user {
+            user.own_dir(&root).map_err(WorkspaceError::new("change the owner of", project_dir))?;
+        }
+        let (kept, failed) = (PrivateDir::open_path(state_dir).ok(), |what| WorkspaceError::new(what, state_dir));
+        if let (Some(kept), Some(_)) = (&kept, user) {
+            kept.set_mode(STATE_DIR_MODE).map_err(failed("change the mode of"))?;
+        }
+        let beside = kept.as_ref().and_then(|kept| Stage::beside(kept, root.as_fd()).ok());
+        let stage = match beside {
+            Some(stage) => stage,
+            None => Stage::inside(root.as_fd(), user)
+                .map_err(WorkspaceError::new("create a staging directory in", project_dir))?,
+        };
+        let owned = kept.as_ref().map_or_else(|| Ok(OwnedPaths::default()), |kept| OwnedPaths::open(kept, project_id));
         Ok(Workspace {
-            owned: owned.map_err(WorkspaceError::new("keep the list of written files in", state_dir))?,
-            root: root.into(),
+            owned: owned.map_err(failed("keep the list of written files in"))?,
+            root,
             dir: project_dir.to_owned(),
-            state_dir: kept.then(|| state_dir.to_owned()),
+            state_dir: kept,
             folds_case: stage.folds_case(),
             stage: Arc::new(stage),
             stamps: FileStamps::default(),
             quarantine_dir: None,
-            quarantines_replaced: false,
-            user: None,
+            replaced: Replaced::Overwrite,
+            user: user.cloned(),
         })
-    }
-
-    /// The project is this user's from now on: its directory, and every file and directory that is made in it. What the
-    /// agent keeps beside it is nobody else's to read.
-    ///
-    /// # Errors
-    /// A directory that cannot be given away or closed.
-    pub fn give_to(&mut self, user: &ProjectUser) -> Result<(), WorkspaceError> {
-        user.own_dir(&self.root).map_err(WorkspaceError::new("give away", &self.dir))?;
-        if let Some(state_dir) = &self.state_dir {
-            // Others may go through it, to the trees that are installed there, and not look around.
-            let closed = std::fs::set_permissions(state_dir, Permissions::from_mode(0o711));
-            closed.map_err(WorkspaceError::new("close", state_dir))?;
-        }
-        self.stage.close(user).map_err(WorkspaceError::new("close the stage of", &self.dir))?;
-        self.user = Some(user.clone());
-        Ok(())
     }
 
     /// Where verified files wait for their rename.
@@ -121,64 +138,39 @@ impl Workspace {
         self.stage.clone()
     }
 
-    /// Whether the agent's own files outlive it.
-    pub fn keeps_state(&self) -> bool {
-        self.state_dir.is_some()
+    /// The state directory; `None` where it cannot be created: then nothing is kept for a later start.
+    pub fn state_dir(&self) -> Option<&PrivateDir> {
+        self.state_dir.as_ref()
     }
 
     /// An empty directory for a snapshot to be extracted into.
     ///
     /// # Errors
-    /// It cannot be made or emptied.
-    pub fn hydration_dir(&self) -> Result<ExtractDir, WorkspaceError> {
-        let dir = self.stage.make_dir(takeover::HYDRATE);
-        let dir = dir.map_err(WorkspaceError::new("create a directory to extract into, beside", &self.dir))?;
-        Ok(ExtractDir { dir, owner: self.user.clone() })
+    /// It cannot be created or emptied.
+    pub fn extract_dir(&self) -> Result<ExtractDir, WorkspaceError> {
+        let dir = self.stage.recreate_dir(takeover::EXTRACTED).and_then(|dir| dir.try_clone());
+        let dir = dir.map_err(WorkspaceError::new("create a directory for the snapshot of", &self.dir))?;
+        Ok(ExtractDir { dir: cap_std::fs::Dir::from(dir), owner: self.user.clone() })
     }
 
-    /// Gives a file the present as its time, so that a watcher looks again. Nothing happens where there is no file.
+    /// Sets the modification time of a file to now, so that a watcher looks at it again. Does nothing without a file.
     pub fn touch(&self, path: &ProjectPath) {
         if let Ok((file, _)) = self.open_file(path) {
             let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
-            // "Now" takes no more than the right to write: the file is the project's. Where even that is missing, its
-            // change is not ours to announce.
+            // "Now" needs only the right to write. Without it, the change of the file was not the agent's.
             let _ = rustix::fs::futimens(&file, &Timestamps { last_access: now, last_modification: now });
         }
     }
+}
 
-    /// What an earlier agent of this project wrote and what lies there now, with its hash. A file that cannot be read is
-    /// left out: it will be written again.
-    pub fn owned_files(&mut self) -> Vec<HydratedFile> {
-        let mut files = Vec::new();
-        let paths: Vec<_> = self.owned.paths().cloned().collect();
-        for path in paths {
-            match self.look_at(&path) {
-                Some((file, stamp)) => {
-                    self.stamps.put(path, stamp, file.hash);
-                    files.push(file);
-                }
-                None => self.stamps.missing(path),
-            }
-        }
-        files
-    }
-
-    /// What lies at `path` now, if it is a file.
-    fn look_at(&self, path: &ProjectPath) -> Option<(HydratedFile, FileStamp)> {
-        let (mut file, stat) = self.open_file(path).ok()?;
-        let hash = apply::hash_of(&mut file).ok()?;
-        let file = HydratedFile { path: path.clone(), version: None, hash, size: stat.st_size as u64 };
-        Some((file, FileStamp::of(&stat)))
-    }
-
-    /// Moves an extracted and verified snapshot into the project. What stood there and is not of the snapshot is put
-    /// aside, never deleted; what the dev server or the package manager made is not touched.
-    ///
-    /// # Errors
-    /// The first file that could not be moved; everything moved until then is moved back.
-    pub fn take_over(&mut self, files: &[ExtractedFile]) -> Result<Takeover, WorkspaceError> {
-        takeover::take_over(self, files)
-    }
+/// Opens the project's directory, and no link.
+fn open_root(project_dir: &Path) -> Result<OwnedFd, WorkspaceError> {
+    // Without a final slash, which would follow a link.
+    let path: PathBuf = project_dir.components().collect();
+    let created = DirBuilder::new().recursive(true).mode(0o755).create(&path);
+    created.map_err(WorkspaceError::new("create", project_dir))?;
+    let root = parents::open_dir(CWD, &path).map_err(io::Error::from);
+    root.map_err(WorkspaceError::new("open", project_dir))
 }
 
 #[cfg(test)]

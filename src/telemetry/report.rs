@@ -9,7 +9,6 @@ use tracing::{debug, info, warn};
 use crate::telemetry::status::count;
 use crate::telemetry::text::millis;
 use supervisor::dev_server::DevServerEvent;
-use supervisor::process::Stream;
 
 /// A lag above this means that the sender's clock is wrong, not that the event is late.
 const CLOCK_SKEW: Duration = Duration::from_secs(300);
@@ -138,13 +137,14 @@ pub fn report_dev_server(event: &DevServerEvent) {
             histogram!("preview_agent_install_seconds").record(*duration);
             info!(event_type = "deps_done", duration_ms = millis(*duration), prepared, "dependencies are installed");
         }
-        DevServerEvent::InstallFailed { reason, duration } => {
+        DevServerEvent::InstallFailed { failure, detail, duration } => {
             counter!("preview_agent_install_failures_total").increment(1);
             warn!(
                 event_type = "deps_failed",
-                reason,
+                code = failure.as_str(),
+                reason = detail,
                 duration_ms = millis(*duration),
-                "cannot install the dependencies: {reason}"
+                "cannot install the dependencies: {detail}"
             );
         }
         DevServerEvent::Started { pid, command } => {
@@ -155,12 +155,12 @@ pub fn report_dev_server(event: &DevServerEvent) {
             info!(event_type = "dev_server_ready", duration_ms = millis(*duration), "the dev server is ready");
         }
         DevServerEvent::Exited { code, signal, reason, detail } => {
-            count("preview_agent_dev_server_exits_total", reason.code());
+            count("preview_agent_dev_server_exits_total", reason.as_str());
             warn!(
                 event_type = "dev_server_exit",
                 code,
                 signal,
-                reason = reason.code(),
+                reason = reason.as_str(),
                 detail,
                 "the dev server exited: {detail}"
             );
@@ -168,34 +168,31 @@ pub fn report_dev_server(event: &DevServerEvent) {
         DevServerEvent::StartFailed { reason, detail } => {
             warn!(
                 event_type = "dev_server_start_failed",
-                reason = reason.code(),
+                reason = reason.as_str(),
                 detail,
                 "cannot start the dev server: {detail}"
             );
         }
         DevServerEvent::RestartIn { reason, delay, attempt } => {
-            count("preview_agent_dev_server_restarts_total", reason.code());
+            count("preview_agent_dev_server_restarts_total", reason.as_str());
             info!(
                 event_type = "dev_server_restart",
-                reason = reason.code(),
+                reason = reason.as_str(),
                 attempt,
                 delay_ms = millis(*delay),
                 "restarting the dev server ({})",
-                reason.code()
+                reason.as_str()
             );
         }
         DevServerEvent::GaveUp { reason, detail } => {
-            let reason = reason.code();
+            let reason = reason.as_str();
             warn!(
                 event_type = "dev_server_gave_up",
                 reason, detail, "giving up on the dev server until a file changes: {detail}"
             );
         }
         DevServerEvent::Output { stream, line } => {
-            let stream = match stream {
-                Stream::Stdout => "stdout",
-                Stream::Stderr => "stderr",
-            };
+            let stream = stream.as_str();
             info!(event_type = "dev_server_output", stream, "{line}");
         }
     }

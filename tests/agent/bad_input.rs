@@ -6,7 +6,7 @@ use std::net::TcpListener;
 
 use crate::support::world::World;
 use crate::support::{Agent, Start, eventually};
-use local_backend::Chance;
+use local_backend::{FaultRate, Visibility};
 use serde_json::{Value, json};
 
 const ALWAYS: f64 = 1.0;
@@ -16,7 +16,7 @@ fn nudge(world: &World) {
     world.backend().broadcast(
         "snapshot:ready",
         json!({"snapshot_url": "https://x.invalid/s.zip", "timestamp": 0}),
-        true,
+        Visibility::Private,
     );
 }
 
@@ -44,7 +44,7 @@ fn content_that_does_not_match_its_hash_is_a_debt_until_the_row_changes() {
     let mut agent = world.agent();
     let lie = json!({"file_path": "big.json", "version": 1, "content": "evil", "encoding": "utf-8", "size": 4,
         "content_hash": "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"});
-    world.backend().faults().answer("get_project_file", lie, Chance::of(ALWAYS));
+    world.backend().faults().answer("get_project_file", lie, FaultRate::with_probability(ALWAYS));
     world.save("big.json", &"x".repeat(2_000_000));
     eventually("it is shown as unverifiable", || agent.status()["debts"]["first"][0]["reason"] == "unverifiable");
     assert!(!agent.project().join("big.json").exists());
@@ -63,10 +63,10 @@ fn a_revision_that_jumps_or_runs_backwards_changes_nothing() {
         json!({"file_path": "src/App.tsx", "version": 9, "content": "hello", "revision": revision,
         "content_hash": "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824", "timestamp": 0, "sender": "x"})
     };
-    let head = world.store().head().0;
-    world.backend().broadcast("file:update", update(head + 1_000_000_000), true);
+    let head = world.store().head().revision;
+    world.backend().broadcast("file:update", update(head + 1_000_000_000), Visibility::Private);
     eventually("the jump is dropped", || counted(&mut agent, "preview_agent_skipped_total{reason=\"unreachable\"}"));
-    world.backend().broadcast("file:update", update(0), true);
+    world.backend().broadcast("file:update", update(0), Visibility::Private);
     eventually("the old one is skipped", || counted(&mut agent, "preview_agent_skipped_total{reason=\"old\"}"));
     assert!(world.equal(&agent));
     eventually("its revision is what it was", || agent.status()["revision"] == head);
@@ -93,7 +93,7 @@ fn a_head_below_ours_is_followed_down_and_up_again() {
         })
         .collect();
     let backup = json!({"head_revision": 1, "complete": true, "reset": true, "files": rows});
-    world.backend().faults().answer("list_project_changes", backup, Chance::next(1));
+    world.backend().faults().answer("list_project_changes", backup, FaultRate::next(1));
     nudge(&world);
     agent.wait_until("the way down", |event| event["event_type"] == "catch_up" && event["to"] == 1);
     is_well(&world, &mut agent);
@@ -103,8 +103,8 @@ fn a_head_below_ours_is_followed_down_and_up_again() {
 fn an_empty_answer_where_there_were_files_removes_nothing() {
     let world = World::new();
     let mut agent = world.agent();
-    let empty = json!({"head_revision": world.store().head().0, "complete": true, "reset": true, "files": []});
-    world.backend().faults().answer("list_project_changes", empty, Chance::next(1));
+    let empty = json!({"head_revision": world.store().head().revision, "complete": true, "reset": true, "files": []});
+    world.backend().faults().answer("list_project_changes", empty, FaultRate::next(1));
     nudge(&world);
     let skipped = "preview_agent_skipped_total{reason=\"removal_asked_again\"}";
     eventually("it is asked for again", || counted(&mut agent, skipped));
@@ -147,7 +147,7 @@ fn answers_of_the_wrong_shape_are_shown_and_asked_for_again() {
     for shape in shapes {
         let world = World::new();
         let mut agent = world.agent();
-        world.backend().faults().answer("list_project_changes", shape.clone(), Chance::of(ALWAYS));
+        world.backend().faults().answer("list_project_changes", shape.clone(), FaultRate::with_probability(ALWAYS));
         nudge(&world);
         eventually(&format!("{shape} is shown"), || degraded(&mut agent, "reads_failing"));
         assert!(world.equal(&agent));
@@ -161,7 +161,7 @@ fn pages_that_never_end_are_given_up() {
     let world = World::new();
     let mut agent = world.agent();
     let page = json!({"head_revision": 1_000_000, "complete": false, "files": []});
-    world.backend().faults().answer("list_project_changes", page, Chance::of(ALWAYS));
+    world.backend().faults().answer("list_project_changes", page, FaultRate::with_probability(ALWAYS));
     nudge(&world);
     eventually("it is shown", || degraded(&mut agent, "reads_failing"));
     let errors = agent.status()["last_errors"].to_string();
@@ -177,11 +177,11 @@ fn a_snapshot_that_is_ready_is_a_reason_to_catch_up_and_never_fetched() {
     let mut agent = world.agent();
     let foreign = TcpListener::bind("127.0.0.1:0").unwrap();
     foreign.set_nonblocking(true).unwrap();
-    world.backend().faults().drop_broadcasts(Chance::next(1));
+    world.backend().faults().drop_broadcasts(FaultRate::next(1));
     world.save("src/App.tsx", "its event is lost");
     let url = format!("http://{}/snapshot.zip", foreign.local_addr().unwrap());
-    let ready = json!({"snapshot_url": url, "revision": world.store().head().0, "timestamp": 0});
-    world.backend().broadcast("snapshot:ready", ready, true);
+    let ready = json!({"snapshot_url": url, "revision": world.store().head().revision, "timestamp": 0});
+    world.backend().broadcast("snapshot:ready", ready, Visibility::Private);
     agent.wait_until("a catch-up", |event| event["cause"] == "snapshot_ready");
     world.in_sync(&agent);
     is_well(&world, &mut agent);
@@ -221,7 +221,7 @@ fn now() -> u64 {
 #[test]
 fn a_new_token_that_the_channel_refuses_is_replaced_by_another() {
     let world = World::with(|options| options.token_lifetime = std::time::Duration::from_secs(5));
-    let session = world.backend().session();
+    let session = world.backend().agent_settings();
     let token = |iat: u64, exp: u64| {
         let (project, session) = (&session.project_id, &session.session_id);
         let claims =

@@ -51,7 +51,7 @@ fn begun(project: &Path, round: usize) -> bool {
 /// Waits until the state file speaks of the database's head: the next start is one from kept state.
 fn state_is_kept(world: &World, agent: &Agent) {
     let file = agent.dir().join(".preview-agent/state");
-    let head = format!("\"revision\":{}", world.store().head().0);
+    let head = format!("\"revision\":{}", world.store().head().revision);
     eventually("the state is kept", || fs::read_to_string(&file).is_ok_and(|state| state.contains(&head)));
 }
 

@@ -28,7 +28,7 @@ fn what_the_official_client_saves_is_on_disk() {
 /// What the script measured, once everything that it saved, and nothing else, is on disk.
 fn loop_over(world: &World) -> Value {
     let agent = world.agent();
-    let session = world.backend().session();
+    let session = world.backend().agent_settings();
     let output = Command::new("node")
         .arg("loop.js")
         .current_dir(client())

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use local_backend::{Backend, BulkEntry, Change, FileContent, Options, Store};
+use local_backend::{Backend, BackendOptions, BulkEntry, Change, FileContent, PathRule, Store};
 use preview_agent::dev::{Folder, Mirror, MirrorEvent, Opened, SENDER, WriteBack};
 use tempfile::TempDir;
 use tokio::sync::broadcast::Receiver;
@@ -37,7 +37,7 @@ impl Bench {
         let told = news.clone();
         let report: preview_agent::dev::EventSink = Arc::new(move |item| told.lock().unwrap().push(item));
         let (opened, seeds) = Opened::read(Folder::open(dir.path()).unwrap(), &report).unwrap();
-        let backend = Backend::start(Options { files: seeds, ..Options::default() }).await.unwrap();
+        let backend = Backend::start(BackendOptions { files: seeds, ..BackendOptions::default() }).await.unwrap();
         let store = backend.store();
         let changes = store.subscribe();
         let mirror = opened.mirror(store.clone(), write_back, report).unwrap();
@@ -372,7 +372,7 @@ async fn nothing_is_written_through_a_symbolic_link() {
 #[tokio::test]
 async fn nothing_is_written_where_the_project_does_not_reach() {
     let mut bench = Bench::start(&[("a.txt", "a")]).await;
-    bench.store.allow_any_path(true);
+    bench.store.set_path_rule(PathRule::Any);
     for path in ["../escaped.txt", "node_modules/x/index.js", ".git/hooks/post-commit", "dist/x.js"] {
         bench.store.upsert(path, text("evil"), None, "editor").unwrap();
         bench.until("refused", |bench| bench.refused(path)).await;

@@ -78,7 +78,10 @@ const COMMANDS: &[(&str, Tried)] = &[
         "psql -1 -f take_back.sql",
         Not("`supabase/tests/run legacy` does it on a real server", &["supabase/take_back.sql"]),
     ),
-    ("supabase/tests/run database legacy push load", Not("minutes: `tests/run suites` does it", &["supabase/tests/run"])),
+    (
+        "supabase/tests/run database legacy push load",
+        Not("minutes: `tests/run suites` does it", &["supabase/tests/run"]),
+    ),
 ];
 
 /// Fenced shell commands, lines that go on joined, and the README's table of commands.
@@ -143,7 +146,7 @@ impl Desk {
         command.env("STATUS_TOKEN", "a stand-in").env("STATUS_ADDR", "127.0.0.1:0").env("LOG_FORMAT", "json");
         command.env("XDG_CACHE_HOME", self.temp.path().join("cache")).env("PREVIEW_PORT", port().to_string());
         command.env("PROJECT_DIR", self.temp.path().join("run/project")).env_remove("LOG_LEVEL");
-        command.envs(self.world.backend().session().env()).stdin(Stdio::null());
+        command.envs(self.world.backend().agent_settings().env()).stdin(Stdio::null());
         command
     }
 }

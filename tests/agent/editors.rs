@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use local_backend::testing::PostgresServer;
-use local_backend::{Backend, DatabaseUrl, Options};
+use local_backend::{Backend, BackendOptions, DatabaseUrl, FaultApi};
 use serde_json::json;
 
 /// Built once; then both stores at the same time, each with a process of its own.
@@ -17,10 +17,11 @@ async fn the_module_for_editors_holds_over_both_stores() {
 }
 
 async fn over(store: &'static str, database_url: Option<DatabaseUrl>) {
-    let backend = Backend::start(Options { database_url, faults_over_http: true, ..Options::default() })
-        .await
-        .expect("the backend starts");
-    let session = backend.session();
+    let backend =
+        Backend::start(BackendOptions { database_url, fault_api: FaultApi::Served, ..BackendOptions::default() })
+            .await
+            .expect("the backend starts");
+    let session = backend.agent_settings();
     let (other, far) = ("6a1f3a52-4f7e-4f0b-9a1c-0e9d3f9a7c11", 4_000_000_000u64);
     let stranger = |expiry: u64| backend.sign(&json!({"role": "authenticated", "sub": other, "exp": expiry}));
     let mut command = Command::new("npm");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::world::World;
 use crate::support::{Agent, eventually};
-use local_backend::{BulkEntry, Chance, Cut, FaultSettings, Faults, FileContent, Store};
+use local_backend::{BulkEntry, Cut, FaultRate, FaultSettings, Faults, FileContent, Store};
 
 const SEEDS: u64 = 20;
 const CHANGES: u64 = 120;
@@ -23,8 +23,8 @@ impl Random {
         (mixed ^ mixed >> 31) % bound
     }
 
-    fn chance(&mut self) -> Chance {
-        Chance::of(self.below(40) as f64 / 100.0)
+    fn chance(&mut self) -> FaultRate {
+        FaultRate::with_probability(self.below(40) as f64 / 100.0)
     }
 }
 
@@ -70,7 +70,7 @@ fn trouble(faults: &Faults, random: &mut Random) -> &'static str {
             return "cut";
         }
         5 => {
-            faults.fail_reads([500, 503, 429, 0][random.below(4) as usize], Chance::next(random.below(3)));
+            faults.fail_reads([500, 503, 429, 0][random.below(4) as usize], FaultRate::next(random.below(3)));
             return "reads fail";
         }
         6 => {
@@ -126,7 +126,7 @@ fn a_deaf_channel_is_noticed() {
     agent.wait_for("catch_up");
     world.save("src/App.tsx", "everybody was told");
     agent.wait_until("the event", |event| event["event_type"] == "file_applied" && event["version"] == 2);
-    world.backend().faults().deafen_joined();
+    world.backend().faults().stall_joined();
     let started = Instant::now();
     world.save("src/App.tsx", "nobody was told");
     agent.wait_until("a catch-up", |event| event["event_type"] == "catch_up" && event["files"] == 1);

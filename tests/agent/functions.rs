@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use local_backend::testing::{PostgresServer, sql};
-use local_backend::{Backend, Options, SeedFile};
+use local_backend::{Backend, BackendOptions, SeedFile};
 use serde_json::json;
 
 const SECRET: &str = "the functions' tests sign with this secret of theirs";
@@ -35,9 +35,9 @@ async fn run(tests: &[&str]) {
     ];
     let database = server.database().expect("a database");
     let database_url = Some(database.clone());
-    let options = Options { database_url, files, jwt_secret: Some(SECRET.into()), ..Options::default() };
+    let options = BackendOptions { database_url, files, jwt_secret: Some(SECRET.into()), ..BackendOptions::default() };
     let backend = Backend::start(options).await.expect("the backend starts");
-    let session = backend.session();
+    let session = backend.agent_settings();
     // Each test takes people of its own, so that none sees another's session: `person()` in fly_support.ts counts them.
     let people = format!(
         "create temporary table people as select ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid as id

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 
 use crate::support::world::World;
 use crate::support::{Start, eventually, tree};
-use local_backend::{Chance, SnapshotFaults};
+use local_backend::{FaultRate, SnapshotFaults};
 
 const PROJECT: &str = "11111111-1111-4111-8111-111111111111";
 
@@ -88,20 +88,20 @@ fn a_snapshot_that_is_refused_for_good_ends_the_run_where_there_is_no_database()
         let world = World::new();
         world.backend().faults().snapshot(SnapshotFaults {
             status: Some(status),
-            chance: Chance::of(1.0),
+            chance: FaultRate::with_probability(1.0),
             ..SnapshotFaults::default()
         });
         let start = world.start().without("REALTIME_TOKEN").without("SESSION_URL");
         let said = fails(start, 69);
         assert!(said.contains(&status.to_string()), "{said}");
-        assert!(!said.contains(&world.backend().session().snapshot_url), "the URL is a secret");
+        assert!(!said.contains(&world.backend().agent_settings().snapshot_url), "the URL is a secret");
     }
 }
 
 #[test]
 fn an_expired_url_is_renewed() {
     let world = World::new();
-    let faults = SnapshotFaults { status: Some(400), chance: Chance::next(1), ..SnapshotFaults::default() };
+    let faults = SnapshotFaults { status: Some(400), chance: FaultRate::next(1), ..SnapshotFaults::default() };
     world.backend().faults().snapshot(faults);
     let mut agent = world.start().run();
     agent.wait_for("snapshot_renewal");
@@ -112,7 +112,7 @@ fn an_expired_url_is_renewed() {
 #[test]
 fn a_damaged_snapshot_is_built_anew() {
     let world = World::new();
-    let faults = SnapshotFaults { wrong_byte_at: Some(600), chance: Chance::next(1), ..SnapshotFaults::default() };
+    let faults = SnapshotFaults { wrong_byte_at: Some(600), chance: FaultRate::next(1), ..SnapshotFaults::default() };
     world.backend().faults().snapshot(faults);
     let mut agent = world.start().run();
     agent.wait_for("snapshot_renewal");
@@ -124,7 +124,7 @@ fn a_damaged_snapshot_is_built_anew() {
 fn a_passing_fault_is_tried_again() {
     for status in [500, 503, 429] {
         let world = World::new();
-        let faults = SnapshotFaults { status: Some(status), chance: Chance::next(2), ..SnapshotFaults::default() };
+        let faults = SnapshotFaults { status: Some(status), chance: FaultRate::next(2), ..SnapshotFaults::default() };
         world.backend().faults().snapshot(faults);
         let mut agent = world.start().run();
         let done = agent.wait_for("hydrate_done");
@@ -140,7 +140,7 @@ fn a_download_that_breaks_is_taken_up_again() {
         world.backend().faults().snapshot(SnapshotFaults {
             truncate_at: Some(900),
             no_range,
-            chance: Chance::next(2),
+            chance: FaultRate::next(2),
             ..SnapshotFaults::default()
         });
         let mut agent = world.start().run();
@@ -154,10 +154,10 @@ fn where_the_snapshot_cannot_be_had_the_database_is_read() {
     let world = World::new();
     world.backend().faults().snapshot(SnapshotFaults {
         status: Some(404),
-        chance: Chance::of(1.0),
+        chance: FaultRate::with_probability(1.0),
         ..SnapshotFaults::default()
     });
-    world.backend().faults().fail_renewal(403, Chance::of(1.0));
+    world.backend().faults().fail_renewal(403, FaultRate::with_probability(1.0));
     let mut agent = world.start().run();
     agent.wait_for("hydrate_fallback");
     world.in_sync(&agent);
@@ -170,7 +170,7 @@ fn what_is_saved_while_the_snapshot_comes_is_not_lost() {
     let session = world.start();
     world.backend().faults().snapshot(SnapshotFaults {
         stall_at: Some(900),
-        chance: Chance::next(1),
+        chance: FaultRate::next(1),
         ..SnapshotFaults::default()
     });
     let mut agent = session.run();

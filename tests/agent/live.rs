@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::eventually;
 use crate::support::world::World;
-use local_backend::{BulkEntry, Chance, Cut, FaultSettings, FileContent};
+use local_backend::{BulkEntry, Cut, FaultRate, FaultSettings, FileContent, Visibility};
 
 #[test]
 fn hydrates_and_follows_saves_deletes_and_bulks() {
@@ -15,7 +15,7 @@ fn hydrates_and_follows_saves_deletes_and_bulks() {
     let applied =
         agent.wait_until("file_applied", |event| event["file_path"] == "src/App.tsx" && event["version"] == 2);
     println!("save to log line: {:?}", started.elapsed());
-    assert_eq!(applied["revision"], world.store().head().0);
+    assert_eq!(applied["revision"], world.store().head().revision);
     world.in_sync(&agent);
 
     world.store().delete("index.html", None, "test").unwrap();
@@ -84,9 +84,9 @@ fn survives_dropped_doubled_and_reordered_events() {
     let world = World::new();
     let agent = world.agent();
     world.backend().faults().set(FaultSettings {
-        drop_broadcasts: Chance::of(0.2),
-        double_broadcasts: Chance::of(0.2),
-        reorder_broadcasts: Chance::of(0.3),
+        drop_broadcasts: FaultRate::with_probability(0.2),
+        double_broadcasts: FaultRate::with_probability(0.2),
+        reorder_broadcasts: FaultRate::with_probability(0.3),
         ..FaultSettings::default()
     });
     for edit in 0..200 {
@@ -116,8 +116,8 @@ fn a_refused_join_leads_back_to_joined() {
 fn reads_that_fail_are_asked_again() {
     let world = World::new();
     let mut agent = world.agent();
-    world.backend().faults().fail_reads(500, Chance::next(3));
-    world.backend().faults().drop_broadcasts(Chance::next(1));
+    world.backend().faults().fail_reads(500, FaultRate::next(3));
+    world.backend().faults().drop_broadcasts(FaultRate::next(1));
     world.save("a.txt", "dropped");
     world.save("b.txt", "shows the gap");
     world.in_sync(&agent);
@@ -152,7 +152,7 @@ fn status_health_and_metrics_tell_what_is() {
     assert_eq!(agent.get("/healthz").0, 200);
     eventually("in sync", || agent.status()["current"] == true);
     let status = agent.status();
-    assert_eq!(status["revision"], world.store().head().0);
+    assert_eq!(status["revision"], world.store().head().revision);
     assert_eq!(status["connection"]["state"], "joined");
     world.save("src/App.tsx", "seen in the status");
     agent.wait_until("file_applied", |event| event["version"] == 2);
@@ -169,7 +169,7 @@ fn status_health_and_metrics_tell_what_is() {
 fn no_secret_is_shown_anywhere() {
     let world = World::new();
     let mut agent = world.agent();
-    let session = world.backend().session();
+    let session = world.backend().agent_settings();
     let status =
         agent.status().to_string() + &agent.get("/metrics").1 + &agent.get("/readyz").1 + &agent.get("/logs").1;
     agent.read_on();
@@ -194,7 +194,7 @@ fn junk_on_the_channel_is_refused_and_changes_nothing_else() {
     let mut agent = world.agent();
     let hash = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
     let next = |path: &str| {
-        json!({"file_path": path, "content": "hello", "content_hash": hash, "version": 1, "revision": world.store().head().0 + 1,
+        json!({"file_path": path, "content": "hello", "content_hash": hash, "version": 1, "revision": world.store().head().revision + 1,
                "timestamp": 0, "sender": "evil"})
     };
     let junk = [
@@ -223,7 +223,7 @@ fn junk_on_the_channel_is_refused_and_changes_nothing_else() {
         ("file:update", json!({"file_path": "x".repeat(100_000), "content": "x", "version": 1})),
     ];
     for (event, payload) in junk {
-        world.backend().broadcast(event, payload, true);
+        world.backend().broadcast(event, payload, Visibility::Private);
     }
     world.save("src/App.tsx", "still alive");
     world.in_sync(&agent);

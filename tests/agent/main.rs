@@ -5,6 +5,8 @@
 mod bad_input;
 mod bulk_crash;
 mod command_line;
+#[cfg(target_os = "linux")]
+mod confinement;
 mod database_loop;
 mod dev_watch;
 #[cfg(all(unix, feature = "local"))]

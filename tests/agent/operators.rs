@@ -100,7 +100,7 @@ fn a_metric_that_is_not_there_would_be_found() {
 #[test]
 fn every_reason_code_is_explained() {
     let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md")).unwrap();
-    let dev_server = dev_server::Reason::ALL.map(dev_server::Reason::code);
+    let dev_server = dev_server::FaultReason::ALL.map(dev_server::FaultReason::as_str);
     let groups: [(&str, &[&str]); 8] = [
         ("Degraded", &DegradedReason::ALL.map(DegradedReason::as_str)),
         ("The channel", &DisconnectReason::ALL.map(DisconnectReason::as_str)),

@@ -10,7 +10,7 @@ use serde_json::Value;
 /// Waits until the state file speaks of the database's head.
 fn state_is_kept(world: &World, agent: &Agent) {
     let file = agent.dir().join(".preview-agent/state");
-    let head = format!("\"revision\":{}", world.store().head().0);
+    let head = format!("\"revision\":{}", world.store().head().revision);
     eventually("the state is kept", || fs::read_to_string(&file).is_ok_and(|state| state.contains(&head)));
 }
 

@@ -38,14 +38,14 @@ const ALLOWED_IN_SYNC: &[(&str, &[&str])] = &[
 const ALLOWED_CRATES: &[(&str, &[&str])] = &[
     ("main", &["supervisor"]),
     ("command_line", &[]),
-    ("cli", &["supervisor", "zip_stream"]),
-    ("run", &["supervisor"]),
-    ("dev", &["local_backend", "supervisor"]),
+    ("cli", &["preview_proxy", "supervisor", "zip_stream"]),
+    ("run", &["preview_proxy", "supervisor"]),
+    ("dev", &["local_backend", "preview_proxy", "supervisor"]),
     ("telemetry", &["supervisor"]),
     ("sync", &["supervisor", "zip_stream"]),
 ];
 
-const CRATES: [&str; 3] = ["local_backend", "supervisor", "zip_stream"];
+const CRATES: [&str; 4] = ["local_backend", "preview_proxy", "supervisor", "zip_stream"];
 
 /// An import: the module that has it, and what it names.
 type Arrow = (String, String);

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::support::world::World;
 use crate::support::{Agent, DEADLINE, eventually};
-use local_backend::{Chance, Cut, SeedFile, SnapshotFaults};
+use local_backend::{Cut, FaultRate, SeedFile, SnapshotFaults};
 use serde_json::Value;
 
 /// Answers as soon as it is let, and ends no sooner.
@@ -144,11 +144,11 @@ fn world() -> World {
 fn every_view_agrees_in_every_phase_that_lasts() {
     let world = world();
     let told = |phase: &str| {
-        let agents = world.backend().agents();
-        eventually(phase, || agents.heard()[0]["status"]["phase"] == phase);
+        let agents = world.backend().agent_reports();
+        eventually(phase, || agents.latest()[0]["status"]["phase"] == phase);
     };
     let faults = world.backend().faults();
-    faults.snapshot(SnapshotFaults { status: Some(503), chance: Chance::ALWAYS, ..SnapshotFaults::default() });
+    faults.snapshot(SnapshotFaults { status: Some(503), chance: FaultRate::ALWAYS, ..SnapshotFaults::default() });
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut start = world.start().set("PREVIEW_PORT", port.to_string()).set("FLY_MACHINE_ID", "machine-1");
     start = start.set("PUBLISH_STATUS", "true").set("STOP_GRACE", "60");
@@ -185,7 +185,7 @@ fn every_view_agrees_in_every_phase_that_lasts() {
 
     world.save("src/App.tsx", "2");
     let applied = agent.wait_for("file_applied");
-    let head = world.store().head().0 as f64;
+    let head = world.store().head().revision as f64;
     let at_head = |views: &Views| views.metrics["preview_agent_revision"] == head;
     let views = agree_that(&mut agent, "serving", "serving", "at the head", at_head);
     assert_eq!(views.status["last_applied"]["file_path"], applied["file_path"]);

@@ -4,8 +4,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::support::world::World;
-use crate::support::{eventually, open_dir};
-use local_backend::{Chance, SeedFile, SnapshotFaults};
+use crate::support::{eventually, open_dir, port};
+use local_backend::{FaultRate, SeedFile, SnapshotFaults};
 
 /// Its install takes a moment, and prints a line.
 const PACKAGE: &str = r#"{
@@ -44,7 +44,8 @@ fn shown(world: &World, terminal: bool, env: &[(&str, &str)]) -> String {
     let agent = env!("CARGO_BIN_EXE_preview-agent");
     let project = dir.path().join("project");
     let line = format!(
-        "stty cols 100 2>/dev/null; exec {agent} run --status-addr 127.0.0.1:0 --project-dir {} -- sh -c 'touch started; exec sleep 600'",
+        "stty cols 100 2>/dev/null; exec {agent} run --preview-port {} --status-addr 127.0.0.1:0 --project-dir {} -- sh -c 'touch started; exec sleep 600'",
+        port(),
         project.display()
     );
     let mut command = if terminal { Command::new("script") } else { Command::new("sh") };
@@ -54,7 +55,7 @@ fn shown(world: &World, terminal: bool, env: &[(&str, &str)]) -> String {
         command.args(["-c", &line]);
     }
     let path = std::env::var_os("PATH").unwrap();
-    command.env_clear().env("PATH", path).env("TERM", "xterm").envs(world.backend().session().env());
+    command.env_clear().env("PATH", path).env("TERM", "xterm").envs(world.backend().agent_settings().env());
     command.envs(env.iter().copied()).stdin(Stdio::null()).stderr(Stdio::piped());
     let output = std::fs::File::create(dir.path().join("piped")).unwrap();
     let child = command.stdout(output).spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
@@ -87,7 +88,7 @@ fn slow_world() -> World {
             file("noise.bin", noise),
         ];
     });
-    let slow = SnapshotFaults { truncate_at: Some(200_000), chance: Chance::ALWAYS, ..SnapshotFaults::default() };
+    let slow = SnapshotFaults { truncate_at: Some(200_000), chance: FaultRate::ALWAYS, ..SnapshotFaults::default() };
     world.backend().faults().snapshot(slow);
     world
 }

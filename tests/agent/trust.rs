@@ -42,7 +42,7 @@ fn field<'a>(found: &'a Value, name: &str) -> &'a str {
 }
 
 fn no_secret_in(world: &World, text: &str) {
-    for (name, value) in world.backend().session().env() {
+    for (name, value) in world.backend().agent_settings().env() {
         if ["SNAPSHOT_URL", "REALTIME_TOKEN", "SUPABASE_ANON_KEY"].contains(&name) {
             assert!(!text.contains(&value), "{name} is in {text}");
         }

@@ -1,11 +1,11 @@
-// What axe finds in a page: contrast, names, labels, roles, and what the keyboard cannot reach.
+// Accessibility checks with axe: contrast, names, labels, roles, and what the keyboard cannot reach.
 import axe from 'axe-core'
 
 const RULES = { type: 'tag', values: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] }
 
-/** Each violation in a line; the project's own page in the preview is its own matter. */
+/** Each violation in one line. The project's own page in the preview is not checked. */
 export async function violations(page) {
-  // Whatever fades or turns is at its end.
+  // Transitions have ended by then.
   await page.waitForTimeout(200)
   await page.evaluate(axe.source)
   const found = await page.evaluate(

@@ -1,4 +1,4 @@
-// The whole loop: a file is saved in a project's folder, and the page in a real browser changes without a reload.
+// The whole way: a file is saved in a project's folder, and the page in a real browser changes without a reload.
 import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
 import { readFile, rename, writeFile } from 'node:fs/promises'
@@ -16,17 +16,17 @@ for (const fixture of fixtures) {
     let browser
     let dev
     let page
-    const complaints = []
+    const pageErrors = []
 
     before(async () => {
       browser = await launch()
       dev = await Dev.prepare(fixture.name)
       await dev.start()
       page = await browser.newPage()
-      page.on('pageerror', (error) => complaints.push(String(error)))
+      page.on('pageerror', (error) => pageErrors.push(String(error)))
       await page.goto(dev.url)
       await page.getByText(fixture.shows).first().waitFor()
-      // Gone after a reload.
+      // A reload would remove this.
       await page.evaluate(() => (window.survived = true))
     })
 
@@ -59,7 +59,7 @@ for (const fixture of fixtures) {
         }
         disk.push((await written) - saved)
         visible.push((await seen) - saved)
-        // Nobody saves faster; the next test does.
+        // Users do not save faster; the next test does.
         await new Promise((resolve) => setTimeout(resolve, 100))
       }
       console.log(
@@ -67,10 +67,10 @@ for (const fixture of fixtures) {
           `save to visible ${median(visible).toFixed(1)} ms (medians)`,
       )
       assert.ok(await survived(), 'the page was reloaded')
-      assert.deepEqual(complaints, [])
+      assert.deepEqual(pageErrors, [])
     })
 
-    test('of two saves in one moment the page ends with the second', async () => {
+    test('after two saves in quick succession the page shows the second', async () => {
       const before = await readFile(file(fixture.file), 'utf8')
       const save = (text) =>
         dev.rpc('upsert_project_file', {
@@ -83,7 +83,7 @@ for (const fixture of fixtures) {
       for (const gap of [0, 10, 20, 30, 40]) {
         const text = `Edit number 99 of two saves ${gap} ms apart.`
         const seen = onPage(page, text)
-        await save(`Edit number 98 of what is overtaken after ${gap} ms.`)
+        await save(`Edit number 98 that is replaced after ${gap} ms.`)
         await new Promise((resolve) => setTimeout(resolve, gap))
         await save(text)
         await seen
@@ -91,8 +91,8 @@ for (const fixture of fixtures) {
       assert.ok(await survived(), 'the page was reloaded')
     })
 
-    test("what another saves through the backend reaches the page and the developer's folder", async () => {
-      const text = `Saved by another, in ${fixture.name}.`
+    test("another editor's save reaches the page and the developer's folder", async () => {
+      const text = `Saved by another editor, in ${fixture.name}.`
       const content = (await readFile(file(fixture.file), 'utf8')).replace(/Edit number \d+ of .*?\./, text)
       const seen = onPage(page, text)
       const { version } = await dev.rpc('upsert_project_file', {
@@ -104,7 +104,7 @@ for (const fixture of fixtures) {
       await seen
       assert.ok(await survived(), 'the page was reloaded')
       await until('written back', async () => (await readFile(file(fixture.file), 'utf8')) === content)
-      // Without an echo: a save after it is the very next version of the file.
+      // The write-back is not saved again: the next save has the next version number.
       await writeFile(file(fixture.file), content.replace(text, 'And by the developer again.'))
       await onPage(page, 'And by the developer again.')
       const rows = await dev.rpc('list_project_changes', { since_revision: 0, with_content: false })
@@ -112,9 +112,9 @@ for (const fixture of fixtures) {
       assert.equal(row.version, version + 1)
     })
 
-    test('a changed image arrives byte for byte', async () => {
+    test('a changed image is copied byte for byte', async () => {
       const png = await readFile(file(fixture.image))
-      // A text chunk more, and bytes that are no UTF-8.
+      // Additional bytes that are not UTF-8.
       const changed = Buffer.concat([png, Buffer.from([0x00, 0xff, 0xfe, 0x80, 0x0d, 0x0a, 0x1a])])
       await writeFile(file(fixture.image), changed)
       await until('the copy', async () => (await readFile(copy(fixture.image))).equals(changed))
@@ -122,14 +122,14 @@ for (const fixture of fixtures) {
       assert.ok(Buffer.from(await served.arrayBuffer()).equals(changed), 'the dev server serves other bytes')
     })
 
-    test('a second dev on the same port says which port and which flag', async () => {
+    test('a second dev on the same port names the port and the flag', async () => {
       const { status, stderr } = await run(['dev', dev.folder, '--port', String(dev.port)])
       assert.equal(status, 69)
       assert.match(stderr, new RegExp(`^preview-agent: port ${dev.port} is in use.*--port`))
       assert.equal(stderr.trim().split('\n').length, 1, stderr)
     })
 
-    test('Ctrl-C leaves nothing behind', async () => {
+    test('Ctrl-C leaves no processes and files', async () => {
       const backendPort = Number(new URL(dev.started.backend_url).port)
       assert.ok((await listens(dev.port)) && (await listens(backendPort)))
       assert.notDeepEqual(await processesIn(dev.projectDir), [], 'the dev server works in its copy')
@@ -143,8 +143,8 @@ for (const fixture of fixtures) {
       assert.equal(existsSync(file('node_modules')), false)
     })
 
-    test('a second start finds the packages of the first', async () => {
-      // The old page would load itself anew as soon as Vite is back, and cut the visit below off.
+    test('a second start uses the packages of the first', async () => {
+      // The old page would reload as soon as Vite is back, and interrupt the navigation below.
       await page.close()
       page = await browser.newPage()
       const began = performance.now()
@@ -161,7 +161,7 @@ for (const fixture of fixtures) {
   })
 }
 
-test('Ctrl-C during the install of packages leaves nothing behind', async () => {
+test('Ctrl-C during the install leaves no processes and files', async () => {
   const dev = await Dev.prepare(fixtures[0].name)
   try {
     dev.launch()
@@ -175,7 +175,7 @@ test('Ctrl-C during the install of packages leaves nothing behind', async () => 
   }
 })
 
-test('a folder that is not there is a clear error', async () => {
+test('a missing folder is a clear error', async () => {
   const { status, stderr } = await run(['dev', '/no/such/folder', '--port', String(await freePort())])
   assert.equal(status, 64)
   assert.match(stderr, /^preview-agent: .*\/no\/such\/folder/)

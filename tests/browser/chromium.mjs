@@ -4,17 +4,17 @@ import { chromium } from 'playwright-core'
 
 const names = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable']
 
-function installed() {
-  const places = (process.env.PATH ?? '').split(path.delimiter)
-  const found = names.flatMap((name) => places.map((place) => path.join(place, name))).find(existsSync)
+function installedBrowser() {
+  const directories = (process.env.PATH ?? '').split(path.delimiter)
+  const found = names.flatMap((name) => directories.map((directory) => path.join(directory, name))).find(existsSync)
   if (!found) throw new Error(`no Chromium on the PATH: ${names.join(', ')}`)
   return found
 }
 
-/** The system's browser. Without a sandbox, which root cannot have, and silent towards the internet. */
+/** Starts the system's browser: without a sandbox, which root cannot use, and without requests of its own to the internet. */
 export function launch() {
   return chromium.launch({
-    executablePath: process.env.CHROMIUM ?? installed(),
+    executablePath: process.env.CHROMIUM ?? installedBrowser(),
     headless: true,
     args: [
       '--no-sandbox',

@@ -1,25 +1,26 @@
-// The console in a browser page, by what people see of it.
-const LONG = 60_000
+// Drives the console in a browser page by what users see.
+/** Deadline of one step, for a busy machine. Milliseconds. */
+export const STEP_MS = 60_000
 
 /** The console in one browser page. */
 export class Console {
   static async open(browser, url, options = {}) {
     const page = await browser.newPage({ viewport: { width: 1280, height: 800 }, ...options })
-    page.setDefaultTimeout(LONG)
-    const seen = new Console(page)
-    page.on('pageerror', (error) => seen.complaints.push(String(error)))
+    page.setDefaultTimeout(STEP_MS)
+    const opened = new Console(page)
+    page.on('pageerror', (error) => opened.pageErrors.push(String(error)))
     await page.goto(url)
     await page.locator('.pill', { hasText: 'Live' }).waitFor()
     await page.locator('.row.file').first().waitFor({ state: 'attached' })
-    return seen
+    return opened
   }
 
-  complaints = []
+  /** Uncaught errors of the page. */
+  pageErrors = []
 
   constructor(page) {
     this.page = page
     this.content = page.locator('.cm-content')
-    this.state = page.locator('.save-state')
   }
 
   row(name) {
@@ -36,8 +37,8 @@ export class Console {
     await this.page.locator('.editor .path', { hasText: file }).waitFor()
   }
 
-  /** Puts `text` in place of all that stands in the editor. */
-  async type(text) {
+  /** Replaces the whole text in the editor. */
+  async replaceText(text) {
     await this.content.click()
     await this.page.keyboard.press('ControlOrMeta+a')
     await this.page.keyboard.insertText(text)
@@ -47,12 +48,13 @@ export class Console {
     return this.page.keyboard.press('ControlOrMeta+s')
   }
 
+  /** Resolves when the selected file is saved. */
   saved() {
-    return this.page.locator('.save-state', { hasText: 'Saved' }).waitFor()
+    return this.page.locator('.save-state', { hasText: /^Saved/ }).waitFor()
   }
 
-  /** Answers the dialog that is open with `text`. */
-  async answer(text) {
+  /** Confirms the open dialog, after `text` was put into its field. */
+  async confirmDialog(text) {
     if (text !== undefined) await this.page.locator('dialog input').fill(text)
     await this.page.locator('dialog button[type=submit]').click()
     await this.page.locator('dialog').waitFor({ state: 'detached' })

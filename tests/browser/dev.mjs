@@ -21,7 +21,7 @@ export async function freePort() {
   return port
 }
 
-/** Whether somebody listens on the port of the loopback, by either address. */
+/** Whether a program listens on this port of the loopback, by IPv4 or IPv6. */
 export async function listens(port) {
   const tries = ['127.0.0.1', '::1'].map(
     (host) =>
@@ -33,23 +33,23 @@ export async function listens(port) {
   return (await Promise.all(tries)).some(Boolean)
 }
 
-/** Asks until `look` gives something true, and gives that. */
+/** Calls `look` until it returns something true, and returns that. */
 export async function until(what, look, deadline = STEP_MS) {
   const end = Date.now() + deadline
   for (;;) {
     const found = await look()
     if (found) return found
-    if (Date.now() > end) throw new Error(`waited ${deadline} ms in vain: ${what}`)
+    if (Date.now() > end) throw new Error(`not within ${deadline} ms: ${what}`)
     await new Promise((resolve) => setTimeout(resolve, 5))
   }
 }
 
-/** Processes of this machine that work in `directory` or name it, by pid. */
+/** Processes whose working directory or command line contains `directory`. */
 export async function processesIn(directory) {
   const found = []
   for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
     if (Number(pid) === process.pid) continue
-    // A process may end while it is looked at.
+    // A process may end between the two reads.
     const cwd = await readlink(`/proc/${pid}/cwd`).catch(() => '')
     const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')
     if (cwd.startsWith(directory) || command.includes(directory)) found.push(`${pid} ${command.replaceAll('\0', ' ')}`)
@@ -57,17 +57,17 @@ export async function processesIn(directory) {
   return found
 }
 
-/** Runs the binary to its end. */
+/** Runs the binary until it ends. */
 export async function run(args) {
   const child = spawn(binary, args, { stdio: ['ignore', 'pipe', 'pipe'] })
-  const said = { stdout: '', stderr: '' }
-  for (const stream of ['stdout', 'stderr']) child[stream].on('data', (data) => (said[stream] += data))
+  const output = { stdout: '', stderr: '' }
+  for (const stream of ['stdout', 'stderr']) child[stream].on('data', (data) => (output[stream] += data))
   const status = await new Promise((resolve, reject) => child.on('close', resolve).on('error', reject))
-  return { status, ...said }
+  return { status, ...output }
 }
 
 export class Dev {
-  /** A copy of the fixture, a free port, and a cache of its own: what one test keeps, another must not find. */
+  /** Makes a copy of the fixture, a free port and a separate cache, so that tests do not share anything. */
   static async prepare(fixture) {
     const dev = new Dev()
     dev.home = await mkdtemp(path.join(tmpdir(), 'preview-agent-test-'))
@@ -79,7 +79,7 @@ export class Dev {
     return dev
   }
 
-  /** Starts it and waits until the dev server answers. */
+  /** Starts the binary and waits until the dev server answers. */
   async start() {
     this.launch()
     await this.event('dev_server_ready')
@@ -118,12 +118,12 @@ export class Dev {
     return `http://localhost:${this.port}/`
   }
 
-  /** The directory that the agent keeps equal to the folder. */
+  /** The agent's copy of the folder. */
   get projectDir() {
     return this.started.project_dir
   }
 
-  /** The first event of this type, past or to come. */
+  /** Resolves with the first event of this type, also where it was logged before. */
   async event(type) {
     let look
     const found = new Promise((resolve) => {
@@ -135,11 +135,11 @@ export class Dev {
       look()
     })
     const ended = this.exited.then((status) => {
-      throw new Error(`it ended with ${status} before ${type}: ${this.last()}`)
+      throw new Error(`preview-agent ended with ${status} before ${type}: ${this.lastEvents()}`)
     })
     let timer
     const late = new Promise((_, reject) => {
-      timer = setTimeout(() => reject(new Error(`no ${type} within ${READY_MS} ms: ${this.last()}`)), READY_MS)
+      timer = setTimeout(() => reject(new Error(`no ${type} within ${READY_MS} ms: ${this.lastEvents()}`)), READY_MS)
     })
     try {
       return await Promise.race([found, ended, late])
@@ -149,14 +149,14 @@ export class Dev {
     }
   }
 
-  last() {
+  lastEvents() {
     return this.events
       .slice(-15)
       .map((event) => JSON.stringify(event))
       .join('\n')
   }
 
-  /** Calls one of the database's functions as an editor does. */
+  /** Calls a database function with the editor's token. */
   async rpc(name, args) {
     const answer = await fetch(`${this.editor.SUPABASE_URL}/rest/v1/rpc/${name}`, {
       method: 'POST',
@@ -171,7 +171,7 @@ export class Dev {
     return answer.json()
   }
 
-  /** Ctrl-C, and the status that it ends with. */
+  /** Sends Ctrl-C, and resolves with the exit status. */
   async interrupt() {
     this.child.kill('SIGINT')
     return this.exited

@@ -1,4 +1,4 @@
-/** What the tests edit in each project: a sentence in a component, and an image that the page imports. */
+/** The projects, and what the tests edit in each: a sentence in a component, and an image that the page imports. */
 export const fixtures = [
   {
     name: 'react-vite',

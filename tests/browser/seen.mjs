@@ -1,4 +1,4 @@
-// When a change is on disk, and when a page shows it.
+// Measures when a change is on disk, and when a page shows it.
 import { existsSync, readFileSync, watch } from 'node:fs'
 import path from 'node:path'
 
@@ -8,14 +8,14 @@ export const median = (numbers) => numbers.toSorted((a, b) => a - b)[Math.floor(
 export function onDisk(file, text) {
   return new Promise((resolve, reject) => {
     const look = () => {
-      // Between delete and rename there may be none.
+      // Between a delete and a rename the file may be missing.
       if (!existsSync(file) || !readFileSync(file, 'utf8').includes(text)) return
       clearTimeout(late)
       watcher.close()
       resolve(performance.timeOrigin + performance.now())
     }
     const watcher = watch(path.dirname(file), look)
-    const late = setTimeout(() => reject(new Error(`${file} never held ${text}`), watcher.close()), 30_000)
+    const late = setTimeout(() => reject(new Error(`not in ${file} within 30 s: ${text}`), watcher.close()), 30_000)
     look()
   })
 }
@@ -32,7 +32,7 @@ export function onPage(page, text) {
         }
         const observer = new MutationObserver(look)
         observer.observe(document.body, { subtree: true, childList: true, characterData: true })
-        setTimeout(() => reject(new Error(`never seen: ${text}`)), 30_000)
+        setTimeout(() => reject(new Error(`not on the page within 30 s: ${text}`)), 30_000)
         look()
       }),
     text,

@@ -1,4 +1,4 @@
-// The console of `serve`: who it lets in, and agents elsewhere.
+// The console of `serve`: access by key, and agents in other processes.
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
@@ -16,7 +16,7 @@ describe('the console of serve', () => {
   const settings = {}
   const children = []
 
-  /** Runs the binary and takes its lines. */
+  /** Runs the binary and passes each line of its output to `line`. */
   const start = (args, env, line) => {
     const child = spawn(binary, args, {
       env: { ...process.env, LOG_FORMAT: 'json', ...env },
@@ -53,7 +53,7 @@ describe('the console of serve', () => {
     await rm(home, { recursive: true, force: true })
   })
 
-  test('who knows the port and not the key is told nothing', async () => {
+  test('requests without the key are refused', async () => {
     assert.match(key, /^[0-9a-f]{32}$/)
     const ask = async (place, headers, method = 'GET') => {
       const body = method === 'POST' ? '{}' : undefined
@@ -74,20 +74,20 @@ describe('the console of serve', () => {
     assert.equal(await ask('console/session', { 'x-console-key': key }), 200)
     assert.equal(await ask(`console/session?key=${key}`, {}), 403)
     assert.equal(await ask('rest/v1/rpc/project_head', {}, 'POST'), 401)
-    // The backend's own port has no switches at all.
+    // The backend's own port has no fault switches.
     assert.equal((await fetch(`${settings.SUPABASE_URL}/_local/faults`)).status, 404)
   })
 
-  test('the printed address opens it; the key leaves the address, and outlives a reload', async () => {
+  test('the printed address opens the console; the key leaves the address and survives a reload', async () => {
     const { page } = await Console.open(browser, url)
     assert.ok(!page.url().includes(key), page.url())
     await page.reload()
     await page.locator('.pill', { hasText: 'Live' }).waitFor()
-    await page.getByText('none here: serve is the backend alone').waitFor()
+    await page.getByText('none in this program: serve runs the backend only').waitFor()
     await page.close()
   })
 
-  test('an address without its key says what is missing, and goes on when it comes', async () => {
+  test('an address without its key says what is missing, and continues when the key is given', async () => {
     const page = await browser.newPage()
     await page.goto(base)
     await page.getByText('This address lacks its key').waitFor()
@@ -97,27 +97,27 @@ describe('the console of serve', () => {
     await page.close()
   })
 
-  test('a page keeps its key from another that took the port', async () => {
-    const heard = []
+  test('a page does not send its key to another program on the same port', async () => {
+    const requests = []
     const other = createServer((request, answer) => {
-      heard.push(request.url, JSON.stringify(request.headers))
+      requests.push(request.url, JSON.stringify(request.headers))
       answer.end('0'.repeat(64))
     })
     await new Promise((resolve) => other.listen(0, '127.0.0.1', resolve))
     const { page } = await Console.open(browser, url)
-    // As if the console had ended and somebody else listened there.
+    // As if the console had ended and another program listened on its port.
     await page.route(`${base}console/**`, (route) =>
       route.continue({ url: route.request().url().replace(base, `http://127.0.0.1:${other.address().port}/`) }),
     )
     await page.reload()
     await page.getByText('This address lacks its key').waitFor()
-    assert.ok(heard.some((line) => line.startsWith('/console/proof')))
-    assert.ok(!heard.join().includes(key), 'the key was sent')
+    assert.ok(requests.some((line) => line.startsWith('/console/proof')))
+    assert.ok(!requests.join().includes(key), 'the key was sent')
     await page.close()
     other.close()
   })
 
-  test('an agent elsewhere that publishes its status is shown, also to a page that comes later', async () => {
+  test('an agent in another process that publishes its status is shown, also on a page that is opened later', async () => {
     const env = {
       ...settings,
       PUBLISH_STATUS: 'true',
@@ -131,8 +131,8 @@ describe('the console of serve', () => {
       })
     })
     const { page } = await Console.open(browser, url)
-    const agent = page.locator('.facts div', { hasText: `Agent ${settings.SESSION_ID.slice(0, 8)}` })
-    await agent.filter({ hasText: 'serving' }).filter({ hasText: 'revision 1' }).waitFor()
+    const agent = page.locator('.status div', { hasText: `Agent ${settings.SESSION_ID.slice(0, 8)}` })
+    await agent.filter({ hasText: 'running' }).filter({ hasText: 'revision 1' }).waitFor()
     await page.close()
   })
 })

@@ -118,7 +118,7 @@ impl Machine {
         command.current_dir(env!("CARGO_TARGET_TMPDIR"));
         command.args(["run", "--detach", "--pull=never", "--network", &format!("ns:/run/netns/{NAMESPACE}")]);
         command.args(options).args(["--env", &format!("STATUS_TOKEN={STATUS_TOKEN}")]);
-        for (name, value) in world.backend().session().env() {
+        for (name, value) in world.backend().agent_settings().env() {
             command.args(["--env", &format!("{name}={value}")]);
         }
         command.arg("localhost/preview").args(arguments);

@@ -33,4 +33,4 @@ createServer((request, response) => {
     return shell.on('exit', () => response.end('1000'))
   }
   response.end('preview')
-}).listen(3001)
+}).listen(process.env.PORT)

@@ -1,7 +1,10 @@
 type Child = Node | string | null | undefined | false
 type Props = Record<string, unknown>
 
-/** An element: properties by name, `on…` as listeners, `aria-…`, `data-…` and `role` as attributes. Text is never markup. */
+/**
+ * Makes an element. Properties are set by name; `on…` adds a listener; `aria-…`, `data-…`, `role` and `style` are attributes.
+ * Strings become text, never markup.
+ */
 export function h<K extends keyof HTMLElementTagNameMap>(
   tag: K,
   props: Props = {},
@@ -26,7 +29,7 @@ export function h<K extends keyof HTMLElementTagNameMap>(
   return element
 }
 
-const PATHS = {
+const ICON_PATHS = {
   plus: 'M8 3.5v9M3.5 8h9',
   upload: 'M8 10.5v-7m0 0L5 6.5m3-3 3 3M3.5 12.5h9',
   download: 'M8 3.5v7m0 0 3-3m-3 3-3-3M3.5 12.5h9',
@@ -41,40 +44,21 @@ const PATHS = {
   pulse: 'M2.5 8.5h2.5l2-5 2.5 9 1.5-4h2.5',
 } as const
 
-export type Icon = keyof typeof PATHS
+export type Icon = keyof typeof ICON_PATHS
 
-/** A drawing of 16 by 16 that words stand beside, or a label. */
+/** An icon of 16 by 16 without a name of its own: the text beside it, or the button's label, names it. */
 export function icon(name: Icon): SVGSVGElement {
   const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg')
   svg.setAttribute('viewBox', '0 0 16 16')
   svg.setAttribute('aria-hidden', 'true')
   svg.setAttribute('class', 'icon')
   const path = document.createElementNS('http://www.w3.org/2000/svg', 'path')
-  path.setAttribute('d', PATHS[name])
+  path.setAttribute('d', ICON_PATHS[name])
   svg.append(path)
   return svg
 }
 
-/** A button that shows a drawing and says its label. */
+/** A button that shows only an icon; `label` is its accessible name and its tooltip. */
 export function iconButton(name: Icon, label: string, onclick: () => void): HTMLButtonElement {
   return h('button', { type: 'button', class: 'icon-button', 'aria-label': label, title: label, onclick }, icon(name))
-}
-
-/** `1.4 kB`; decimal, as file managers have it. */
-export function bytes(count: number): string {
-  if (count < 1000) return `${count} B`
-  if (count < 1e6) return `${(count / 1e3).toFixed(1)} kB`
-  return `${(count / 1e6).toFixed(1)} MB`
-}
-
-/** `12 ms`, `1.4 s`. */
-export function span(ms: number): string {
-  if (ms < 1000) return `${Math.max(0, Math.round(ms))} ms`
-  if (ms < 60_000) return `${(ms / 1000).toFixed(1)} s`
-  return `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1000)} s`
-}
-
-/** `14:03:22`. */
-export function clock(at: number): string {
-  return new Date(at).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', second: '2-digit', hour12: false })
 }

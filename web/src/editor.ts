@@ -1,21 +1,8 @@
-import { defaultKeymap, history, historyKeymap, indentWithTab } from '@codemirror/commands'
-import { css } from '@codemirror/lang-css'
-import { html } from '@codemirror/lang-html'
-import { javascript } from '@codemirror/lang-javascript'
-import { json } from '@codemirror/lang-json'
-import { markdown } from '@codemirror/lang-markdown'
-import { vue } from '@codemirror/lang-vue'
-import {
-  bracketMatching,
-  foldGutter,
-  foldKeymap,
-  HighlightStyle,
-  indentOnInput,
-  syntaxHighlighting,
-} from '@codemirror/language'
-import { unifiedMergeView } from '@codemirror/merge'
-import { highlightSelectionMatches, search, searchKeymap } from '@codemirror/search'
-import { Annotation, Compartment, EditorState, type Extension } from '@codemirror/state'
+import { defaultKeymap, history, historyKeymap, indentLess, indentMore } from '@codemirror/commands'
+import { bracketMatching, foldGutter, foldKeymap, indentOnInput } from '@codemirror/language'
+import { diff, unifiedMergeView } from '@codemirror/merge'
+import { highlightSelectionMatches, search, searchKeymap, searchPanelOpen } from '@codemirror/search'
+import { Annotation, Compartment, EditorState, type Extension, Transaction } from '@codemirror/state'
 import {
   drawSelection,
   EditorView,
@@ -25,103 +12,78 @@ import {
   keymap,
   lineNumbers,
 } from '@codemirror/view'
-import { tags as t } from '@lezer/highlight'
+import { languageOf, theme } from './editor-theme'
 
-/** Marks a change that another made, not the keyboard. */
-const foreign = Annotation.define<boolean>()
+/** Marks a change that came from the database, not from this editor's user. */
+const external = Annotation.define<boolean>()
+/** How precise the comparison with an external text is before it becomes coarse; see `@codemirror/merge`. */
+const DIFF_SCAN_LIMIT = 500
 
-const colours = HighlightStyle.define([
-  { tag: [t.keyword, t.modifier, t.operatorKeyword, t.controlKeyword], color: 'var(--syn-keyword)' },
-  { tag: [t.string, t.special(t.string), t.regexp, t.attributeValue], color: 'var(--syn-string)' },
-  { tag: [t.number, t.bool, t.null, t.atom, t.color, t.unit], color: 'var(--syn-number)' },
-  { tag: [t.comment, t.docComment, t.meta], color: 'var(--syn-comment)', fontStyle: 'italic' },
-  { tag: [t.tagName, t.typeName, t.className, t.namespace], color: 'var(--syn-type)' },
-  { tag: [t.propertyName, t.attributeName, t.definition(t.propertyName)], color: 'var(--syn-property)' },
-  { tag: [t.function(t.variableName), t.function(t.propertyName), t.labelName], color: 'var(--syn-function)' },
-  { tag: [t.heading, t.strong], fontWeight: '600' },
-  { tag: t.emphasis, fontStyle: 'italic' },
-  { tag: [t.link, t.url], color: 'var(--syn-string)', textDecoration: 'underline' },
-  { tag: t.invalid, color: 'var(--bad)' },
-])
-
-const look = EditorView.theme({
-  '&': { height: '100%', backgroundColor: 'var(--surface)', color: 'var(--text)', fontSize: '13px' },
-  '&.cm-focused': { outline: 'none' },
-  '.cm-scroller': { fontFamily: 'var(--mono)', lineHeight: '1.6' },
-  '.cm-content': { caretColor: 'var(--accent)', padding: '10px 0' },
-  '.cm-cursor': { borderLeftColor: 'var(--accent)', borderLeftWidth: '2px' },
-  '.cm-gutters': { backgroundColor: 'var(--surface)', color: 'var(--faint)', border: 'none', paddingLeft: '6px' },
-  '.cm-activeLine, .cm-activeLineGutter': { backgroundColor: 'var(--line-active)' },
-  '.cm-activeLineGutter': { color: 'var(--muted)' },
-  '&.cm-focused > .cm-scroller > .cm-selectionLayer .cm-selectionBackground, .cm-selectionBackground': {
-    backgroundColor: 'var(--selection)',
-  },
-  '.cm-selectionMatch, .cm-searchMatch': { backgroundColor: 'var(--match)' },
-  '&.cm-focused .cm-matchingBracket': { backgroundColor: 'var(--match)', outline: 'none' },
-  '.cm-panels': { backgroundColor: 'var(--raised)', color: 'var(--text)', borderColor: 'var(--line)' },
-  '.cm-foldPlaceholder': { backgroundColor: 'var(--raised)', borderColor: 'var(--line)', color: 'var(--muted)' },
-  '.cm-changedLine, .cm-insertedLine': { backgroundColor: 'var(--ok-soft)' },
-  '.cm-deletedChunk': { backgroundColor: 'var(--bad-soft)' },
-  '.cm-changedText': { background: 'none', textDecoration: 'underline 2px var(--ok)' },
-  '.cm-deletedChunk .cm-deletedText': { background: 'none', textDecoration: 'underline 2px var(--bad)' },
-})
-
-function language(path: string): Extension {
-  const ending = /\.([^./]+)$/.exec(path)?.[1]?.toLowerCase() ?? ''
-  if (/^[cm]?[jt]sx?$/.test(ending))
-    return javascript({ jsx: !ending.endsWith('ts'), typescript: ending.includes('t') })
-  if (ending === 'css' || ending === 'scss' || ending === 'less') return css()
-  if (ending === 'html' || ending === 'svg') return html()
-  if (ending === 'json') return json()
-  if (ending === 'md' || ending === 'mdx') return markdown()
-  if (ending === 'vue') return vue()
-  return []
+export interface EditorListener {
+  onTyped(path: string, text: string): void
+  onSaveKey(): void
+  /** Whether Tab indents now, or moves the focus. */
+  onTabMode(mode: TabMode): void
 }
 
-/** The one editor. Each document keeps its own history and selection while another is shown. */
+/** `move`: Tab moves the focus to the next control. `indent`: it indents, after a click into the text or after typing. */
+export type TabMode = 'move' | 'indent'
+
+/** The text editor. Each file keeps its own undo history and selection while another file is shown. */
 export class Editor {
   private readonly view: EditorView
   private readonly merge = new Compartment()
   private readonly states = new Map<string, EditorState>()
   private path: string | null = null
+  private tabMode: TabMode = 'move'
 
   constructor(
     parent: HTMLElement,
-    private readonly typed: (path: string, text: string) => void,
-    private readonly save: () => void,
+    private readonly listener: EditorListener,
   ) {
     this.view = new EditorView({ parent })
   }
 
   /** Shows `path` with `text`. */
   show(path: string, text: string): void {
-    this.keep()
+    this.keepState()
     this.path = path
     const kept = this.states.get(path)
-    this.view.setState(kept && kept.doc.toString() === text ? kept : this.fresh(path, text))
+    this.view.setState(kept && kept.doc.toString() === text ? kept : this.newState(path, text))
   }
 
-  /** Puts `text` in place of what is shown, and leaves cursor and untouched lines where they are. */
-  replace(path: string, text: string): void {
-    if (this.path !== path) return void this.states.delete(path)
-    const old = this.view.state.doc.toString()
-    if (old === text) return
-    let start = 0
-    const shorter = Math.min(old.length, text.length)
-    while (start < shorter && old[start] === text[start]) start++
-    let end = 0
-    while (end < shorter - start && old[old.length - 1 - end] === text[text.length - 1 - end]) end++
-    const changes = { from: start, to: old.length - end, insert: text.slice(start, text.length - end) }
-    this.view.dispatch({ changes, annotations: foreign.of(true) })
+  /**
+   * Replaces the text of `path` by the database's; cursor and unchanged lines stay. The change is not in the undo history, so
+   * that undo takes back own changes only; `reset` also empties the history.
+   */
+  replace(path: string, text: string, undo: 'keep' | 'reset'): void {
+    const isShown = this.path === path
+    const state = isShown ? this.view.state : this.states.get(path)
+    if (!state) return
+    if (undo === 'reset') {
+      const fresh = this.newState(path, text)
+      if (isShown) this.view.setState(fresh)
+      else this.states.set(path, fresh)
+      return
+    }
+    const old = state.doc.toString()
+    const changes = diff(old, text, { scanLimit: DIFF_SCAN_LIMIT }).map(({ fromA, toA, fromB, toB }) => ({
+      from: fromA,
+      to: toA,
+      insert: text.slice(fromB, toB),
+    }))
+    const update = { changes, annotations: [external.of(true), Transaction.addToHistory.of(false)] }
+    if (isShown) this.view.dispatch(update)
+    else this.states.set(path, state.update(update).state)
   }
 
-  /** Shows the difference to `original`, or with null no longer. */
+  /** Shows the difference to `original`; null ends the comparison. */
   compare(original: string | null): void {
-    const shown =
+    const extension =
       original === null
         ? []
         : unifiedMergeView({ original, mergeControls: false, collapseUnchanged: { margin: 3, minSize: 6 } })
-    this.view.dispatch({ effects: this.merge.reconfigure(shown) })
+    this.view.dispatch({ effects: this.merge.reconfigure(extension) })
   }
 
   focus(): void {
@@ -133,11 +95,17 @@ export class Editor {
     if (this.path === path) this.path = null
   }
 
-  private keep(): void {
+  private keepState(): void {
     if (this.path !== null) this.states.set(this.path, this.view.state)
   }
 
-  private fresh(path: string, doc: string): EditorState {
+  private setTabMode(mode: TabMode): void {
+    if (mode === this.tabMode) return
+    this.tabMode = mode
+    this.listener.onTabMode(mode)
+  }
+
+  private newState(path: string, doc: string): EditorState {
     return EditorState.create({
       doc,
       extensions: [
@@ -152,40 +120,49 @@ export class Editor {
         highlightActiveLineGutter(),
         highlightSelectionMatches(),
         search({ top: true }),
-        syntaxHighlighting(colours),
-        look,
-        language(path),
+        theme,
+        languageOf(path),
         this.merge.of([]),
         EditorView.contentAttributes.of({ 'aria-label': `Content of ${path}`, tabindex: '0' }),
-        keymap.of([
-          {
-            key: 'Mod-s',
-            preventDefault: true,
-            run: () => {
-              this.save()
-              return true
-            },
-          },
-          // The keyboard's way out of the editor, which keeps Tab to itself.
-          {
-            key: 'Escape',
-            run: (view) => {
-              view.contentDOM.blur()
-              return true
-            },
-          },
-          ...searchKeymap,
-          ...historyKeymap,
-          ...foldKeymap,
-          ...defaultKeymap,
-          indentWithTab,
-        ]),
+        this.keys(),
+        EditorView.domEventHandlers({
+          mousedown: () => this.setTabMode('indent'),
+          blur: () => this.setTabMode('move'),
+        }),
         EditorView.updateListener.of((update) => {
-          if (update.docChanged && !update.transactions.some((transaction) => transaction.annotation(foreign))) {
-            this.typed(path, update.state.doc.toString())
-          }
+          if (!update.docChanged || update.transactions.some((transaction) => transaction.annotation(external))) return
+          this.setTabMode('indent')
+          this.listener.onTyped(path, update.state.doc.toString())
         }),
       ],
     })
+  }
+
+  private keys(): Extension {
+    const indentIn = (command: typeof indentMore) => (view: EditorView) => this.tabMode === 'indent' && command(view)
+    return keymap.of([
+      {
+        key: 'Mod-s',
+        preventDefault: true,
+        run: () => {
+          this.listener.onSaveKey()
+          return true
+        },
+      },
+      {
+        // The way out of the editor by keyboard; the find panel closes first.
+        key: 'Escape',
+        run: (view) => {
+          if (searchPanelOpen(view.state) || this.tabMode === 'move') return false
+          this.setTabMode('move')
+          return true
+        },
+      },
+      { key: 'Tab', run: indentIn(indentMore), shift: indentIn(indentLess) },
+      ...searchKeymap,
+      ...historyKeymap,
+      ...foldKeymap,
+      ...defaultKeymap,
+    ])
   }
 }

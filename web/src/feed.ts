@@ -1,4 +1,4 @@
-import { feedAddress, isOurs, keyHeaders } from './key'
+import { feedAddress, keyHeaders, serverKnowsKey } from './console-key'
 
 /** What the page needs to begin. */
 export interface Session {
@@ -8,11 +8,11 @@ export interface Session {
   editor_token: string
   folder: string | null
   preview_url: string | null
-  /** The same pages, which tell when they have changed. */
-  window_url: string | null
+  /** The preview's pages with the preview frame script, which reports when a page has changed. */
+  frame_url: string | null
 }
 
-/** What the agent says of itself, as its `/status` does. */
+/** The agent's state, in the form of its `/status`. */
 export interface AgentStatus {
   phase: string
   degraded: string[]
@@ -39,30 +39,30 @@ export interface AgentStatus {
   isolation: string
 }
 
-/** The switches of trouble that the page knows; there are more. */
+/** The fault switches that the page uses; the backend has more. */
 export interface Faults {
   refuse_connections: number | null
   drop_broadcasts: { next: number; probability: number }
   fail_reads: unknown
 }
 
-/** What an agent elsewhere has told on the status topic. */
-export interface Told {
+/** What an agent in another process has published on the status topic. */
+export interface RemoteAgent {
   session_id: string
   status: { phase: string; revision: number; dev_server: string; detail?: string; at: string } | null
   applied: { revision: number; lag_ms: number; at: string } | null
-  /** When it was last heard, in Unix milliseconds. */
+  /** When its last message arrived, in Unix milliseconds. */
   at_ms: number
 }
 
-export interface State {
+export interface FeedState {
   agent: AgentStatus | null
   /** Of `serve`, which has no agent of its own. */
-  agents: Told[]
+  agents: RemoteAgent[]
   faults: Faults
 }
 
-/** A line of the log: the fields of its event beside these. */
+/** A line of the log. The event's own fields are beside these. */
 export interface LogLine {
   timestamp: string
   level: string
@@ -71,62 +71,62 @@ export interface LogLine {
   [field: string]: unknown
 }
 
-export interface Listener {
-  /** Another run began: nothing of the one before holds. */
-  begun(session: Session): void
-  state(state: State): void
-  line(line: LogLine): void
+export interface FeedListener {
+  /** Another run of the program began: nothing of the run before is valid. */
+  onSession(session: Session): void
+  onState(state: FeedState): void
+  onLogLine(line: LogLine): void
   /** Whether the program answers. */
-  reachable(yes: boolean): void
-  /** Who answers does not know this page's key, or the page has none. */
-  locked(): void
+  onReachable(reachable: boolean): void
+  /** The program that answers does not know this page's key, or the page has none. */
+  onLocked(): void
 }
 
-/** How long to wait before asking again for a program that has ended. */
+/** How long after the program stopped answering it is asked again. Milliseconds. */
 const RETRY_MS = 1000
 
-/** Follows the run's log and state, and those of the next run after a restart. */
-export function follow(listener: Listener): void {
+/** Follows the log and the state of this run, and of the next runs after a restart. */
+export function followFeed(listener: FeedListener): void {
   let run = ''
-  const later = () => {
-    listener.reachable(false)
+  const retry = () => {
+    listener.onReachable(false)
     setTimeout(connect, RETRY_MS)
   }
-  const connect = () => void isOurs().then((ours) => (ours ? open() : locked()), later)
+  const connect = () => void serverKnowsKey().then((known) => (known ? open() : locked()), retry)
   const locked = () => {
-    listener.locked()
+    listener.onLocked()
     setTimeout(connect, 5 * RETRY_MS)
   }
   const open = () => {
     const source = new EventSource(feedAddress)
-    const again = () => {
+    const reconnect = () => {
       source.close()
-      later()
+      retry()
     }
-    // What comes before the session is known waits for it.
+    // Messages that arrive before the session is known wait for it.
     let begun = Promise.resolve()
-    const when = (act: () => void) => void begun.then(act, () => {})
+    const afterBegin = (act: () => void) => void begun.then(act, () => {})
     source.addEventListener('hello', (event) => {
       begun = begin(event.data)
-      begun.catch(again)
+      begun.catch(reconnect)
     })
-    source.addEventListener('status', (event) => when(() => listener.state(JSON.parse(event.data))))
-    source.addEventListener('log', (event) => when(() => listener.line(JSON.parse(event.data))))
-    source.onerror = again
+    source.addEventListener('status', (event) => afterBegin(() => listener.onState(JSON.parse(event.data))))
+    source.addEventListener('log', (event) => afterBegin(() => listener.onLogLine(JSON.parse(event.data))))
+    source.onerror = reconnect
   }
   const begin = async (name: string) => {
     if (name !== run) {
       const session = await fetchSession()
       run = name
-      listener.begun(session)
+      listener.onSession(session)
     }
-    listener.reachable(true)
+    listener.onReachable(true)
   }
   connect()
 }
 
 async function fetchSession(): Promise<Session> {
   const answer = await fetch('console/session', { headers: keyHeaders })
-  if (!answer.ok) throw new Error(`the session: ${answer.status}`)
+  if (!answer.ok) throw new Error(`cannot read the session: HTTP ${answer.status}`)
   return answer.json()
 }

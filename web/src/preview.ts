@@ -1,28 +1,23 @@
+import { previewText, readable } from './codes'
 import { h, iconButton } from './dom'
 import type { AgentStatus } from './feed'
 
-const WORDS: Record<string, string> = {
-  starting: 'The agent is starting.',
-  hydrating: 'Files are on their way.',
-  installing: 'Packages are being installed.',
-  serving: 'The dev server is starting.',
-  stopping: 'The agent is stopping.',
-  failed: 'The agent could not start; the log says why.',
-}
+/** Whether a spinner is shown beside the text. */
+type Progress = 'working' | 'stopped'
 
 /** The project's page, as its dev server serves it. */
 export class Preview {
   private readonly frame = h('iframe', {
     title: 'Preview',
-    // Without the right to navigate the window that it stands in.
+    // Without the right to navigate the console's own page.
     sandbox: 'allow-scripts allow-same-origin allow-forms allow-modals allow-popups allow-downloads',
   })
-  private readonly words = h('p', { role: 'status' })
-  private readonly veil = h(
+  private readonly text = h('p', { role: 'status' })
+  private readonly cover = h(
     'div',
     { class: 'empty' },
     h('div', { class: 'spinner', 'aria-hidden': 'true' }),
-    this.words,
+    this.text,
   )
   private readonly address = h('span', { class: 'path' })
   readonly element = h(
@@ -36,71 +31,75 @@ export class Preview {
       iconButton('reload', 'Reload the preview', () => this.load()),
       iconButton('open', 'Open the preview in a tab', () => window.open(this.url ?? '', '_blank', 'noopener')),
     ),
-    h('div', { class: 'pane-body' }, this.frame, this.veil),
+    h('div', { class: 'pane-body' }, this.frame, this.cover),
   )
   private url: string | null = null
-  private window: string | null = null
-  /** The dev server that served what is shown. */
+  private frameUrl: string | null = null
+  /** The process id of the dev server that served the page which is shown. */
   private pid: number | null = null
 
-  /** `painted` is told when the page has changed what it shows. */
-  constructor(painted: (at: number) => void) {
+  /** `onPainted` receives the time when the page has changed what it shows, in Unix milliseconds. */
+  constructor(onPainted: (at: number) => void) {
     addEventListener('message', ({ origin, data }) => {
-      if (this.window && origin === new URL(this.window).origin && typeof data?.painted === 'number')
-        painted(data.painted)
+      const isFrame = this.frameUrl !== null && origin === new URL(this.frameUrl).origin
+      if (isFrame && typeof data?.painted === 'number') onPainted(data.painted)
     })
   }
 
-  begin(url: string | null, window: string | null): void {
+  /** A run of the program began. Both addresses are null where it has no agent. */
+  begin(url: string | null, frameUrl: string | null): void {
     this.url = url
-    this.window = window
+    this.frameUrl = frameUrl
     this.pid = null
     this.address.textContent = url ?? ''
-    if (!url)
-      this.wait(
-        'There is no agent here, and so no preview: serve is the backend alone. Start an agent with the settings that it printed; with --publish-status its state is shown here.',
-        false,
-      )
+    if (url) return
+    this.showCover(
+      'There is no preview here: serve runs the backend without an agent. Start an agent with the settings that serve printed; with --publish-status its state is shown here.',
+      'stopped',
+    )
   }
 
   show(agent: AgentStatus | null): void {
     const server = agent?.dev_server
     if (!this.url || !agent) return
     if (server?.state === 'serving') {
-      this.veil.hidden = true
+      this.cover.hidden = true
       if (server.pid !== this.pid) {
         this.pid = server.pid
         this.load()
       }
       return
     }
-    const again = server && (server.state === 'restarting' || server.restarts > 0)
-    const gaveUp = server?.state === 'gave_up'
-    this.wait(
-      gaveUp
-        ? `The dev server keeps ending: ${server.detail ?? server.reason}. The next edit tries again.`
-        : again
-          ? 'The dev server ended and is being started again.'
-          : (WORDS[agent.phase] ?? agent.phase),
-      !gaveUp,
+    if (server?.state === 'gave_up') {
+      const reason = server.detail ?? readable(server.reason ?? 'unknown reason')
+      this.showCover(
+        `The dev server ended several times: ${reason}. It is started again after the next edit.`,
+        'stopped',
+      )
+      return
+    }
+    const restarting = server && (server.state === 'restarting' || server.restarts > 0)
+    this.showCover(
+      restarting ? 'The dev server ended and is being started again.' : previewText(agent.phase),
+      'working',
     )
   }
 
-  locked(): void {
-    this.wait('The console is locked.', false)
+  showLocked(): void {
+    this.showCover('The console is locked.', 'stopped')
   }
 
-  gone(): void {
-    this.wait('The program has ended. The console goes on when it is started again.', false)
+  showEnded(): void {
+    this.showCover('The program has ended. The console continues when it is started again.', 'stopped')
   }
 
-  private wait(words: string, busy: boolean): void {
-    this.veil.hidden = false
-    this.veil.classList.toggle('busy', busy)
-    if (this.words.textContent !== words) this.words.textContent = words
+  private showCover(text: string, progress: Progress): void {
+    this.cover.hidden = false
+    this.cover.classList.toggle('busy', progress === 'working')
+    if (this.text.textContent !== text) this.text.textContent = text
   }
 
   private load(): void {
-    if (this.window) this.frame.src = this.window
+    if (this.frameUrl) this.frame.src = this.frameUrl
   }
 }

@@ -27,7 +27,7 @@ const SETTLED: Duration = Duration::from_secs(2);
 pub fn idle(bench: &Bench, binary: &Path) -> Resident {
     let temp = Place::Tmpfs.dir();
     let backend = Served::start(content::project(30, 200_000));
-    let command = &mut agent::command_of(binary, temp.path(), &backend.session().env());
+    let command = &mut agent::command_of(binary, temp.path(), &backend.agent_settings().env());
     let mut agent = Agent::spawn(command.args(["--", "sleep", "3600"]));
     agent.wait_for("catch_up");
     std::thread::sleep(bench.size(SETTLED, Duration::from_millis(200)));

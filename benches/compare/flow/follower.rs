@@ -34,7 +34,7 @@ pub const TRACED: Follower = Follower {
     name: AGENT,
     needs: &["strace"],
     start: |dir, backend| {
-        let mut command = agent::command(dir, &backend.session().env());
+        let mut command = agent::command(dir, &backend.agent_settings().env());
         Some(followed(Agent::spawn(&mut agent::traced(command.args(["--", "sleep", "3600"]), &traced_to(dir)))))
     },
 };
@@ -63,7 +63,7 @@ impl Following {
 }
 
 fn by_agent(dir: &Path, backend: &Backend) -> Following {
-    followed(Agent::start(dir, &backend.session().env()))
+    followed(Agent::start(dir, &backend.agent_settings().env()))
 }
 
 fn followed(mut agent: Agent) -> Following {
@@ -83,7 +83,7 @@ fn by_node(dir: &Path, backend: &Backend) -> Following {
     let child = Command::new("node")
         .arg(clients().join("follow.mjs"))
         .arg(agent::project(dir))
-        .envs(backend.session().env())
+        .envs(backend.agent_settings().env())
         .stdout(Stdio::piped())
         .spawn()
         .expect("node starts");

@@ -32,9 +32,9 @@ pub fn child(url: &str, dir: &Path, limit: u64) -> ExitCode {
 async fn hydrate(url: &str, dir: &Path, limit: u64) -> Result<(), Box<dyn std::error::Error>> {
     let mut limits = Limits::default();
     limits.archive.compressed = limit;
-    let mut workspace = Workspace::open(&agent::project(dir), &dir.join(".preview-agent"), PROJECT)?;
+    let mut workspace = Workspace::open(&agent::project(dir), &dir.join(".preview-agent"), PROJECT, None)?;
     let http = Net::new(None)?.http_client()?;
-    let stage = workspace.hydration_dir()?;
+    let stage = workspace.extract_dir()?;
     let source = SnapshotSource::Url(url.to_owned().into());
     let extracted = snapshot::hydrate(&source, PROJECT, &http, stage, &limits, |_| {}).await?;
     tokio::task::spawn_blocking(move || workspace.take_over(&extracted.files).map(drop)).await??;

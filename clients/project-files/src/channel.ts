@@ -1,18 +1,18 @@
 import type { RealtimeChannel } from '@supabase/supabase-js'
 import type { Client } from './database.js'
-import type { Live } from './types.js'
+import type { ChannelState } from './types.js'
 
-export interface Ears {
-  heard(event: string, payload: unknown): void
-  /** Events arrive from now on: what came before has to be read. */
-  joined(): void
-  live(state: Live): void
+export interface ChannelHandlers {
+  onEvent(name: string, payload: unknown): void
+  /** Events arrive from now on: what came before has to be read from the database. */
+  onJoined(): void
+  onState(state: ChannelState): void
 }
 
-/** After this long the channel is joined anew where the server closed it. Milliseconds, evenly spread from half of it. */
+/** How long after the server closed the channel it is joined again. Milliseconds, evenly spread from half of it. */
 const REJOIN_MS = 2_000
 
-/** The project's private channel. It stays joined until it is closed: what the client does not mend by itself is joined anew. */
+/** The project's private channel. It stays joined until `close`; what supabase-js does not rejoin by itself is joined again. */
 export class Channel {
   private channel: RealtimeChannel | null = null
   private timer: ReturnType<typeof setTimeout> | undefined
@@ -21,16 +21,16 @@ export class Channel {
   constructor(
     private readonly client: Client,
     private readonly topic: string,
-    private readonly ears: Ears,
+    private readonly handlers: ChannelHandlers,
     private readonly random: () => number,
-    /** When a channel of the same name may be made: the client gives out an old one for as long as it is not left. */
-    private readonly free: Promise<void>,
+    /** Resolves when the channel before it was left: until then supabase-js returns the old channel of that name. */
+    private readonly previousLeft: Promise<void>,
   ) {
-    ears.live('connecting')
+    handlers.onState('connecting')
     void this.join()
   }
 
-  /** Leaves and joins again: it wakes a server that has lost its stream from the database. */
+  /** Leaves and joins again. This makes a server that has lost its stream from the database open a new one. */
   async rejoin(): Promise<void> {
     await this.leave()
     await this.join()
@@ -43,39 +43,39 @@ export class Channel {
 
   private async join(): Promise<void> {
     try {
-      // Without it the client joins its first channel before it has asked for the token.
-      await this.free
+      await this.previousLeft
+      // Without this the client joins its first channel before it has requested the token.
       await this.client.realtime.setAuth()
     } catch {
-      return this.later()
+      return this.rejoinLater()
     }
     if (!this.open || this.channel) return
-    // The server answers a join before its stream from the database stands; `system` says when it does.
+    // The server answers a join before its stream from the database is ready; a `system` message says when it is.
     const config = { private: true, broadcast: { replication_ready: true } }
     const channel = this.client.channel(this.topic, { config })
-    const ours = () => this.open && this.channel === channel
+    const isCurrent = () => this.open && this.channel === channel
     this.channel = channel
     channel
       .on('broadcast', { event: '*' }, ({ event, payload }) => {
-        if (ours()) this.ears.heard(event, payload)
+        if (isCurrent()) this.handlers.onEvent(event, payload)
       })
-      .on('system', {}, (said: { extension?: string; status?: string }) => {
-        if (ours() && said.extension === 'system' && said.status === 'ok') this.ears.joined()
+      .on('system', {}, (message: { extension?: string; status?: string }) => {
+        if (isCurrent() && message.extension === 'system' && message.status === 'ok') this.handlers.onJoined()
       })
       .subscribe((status) => {
-        if (!ours()) return
+        if (!isCurrent()) return
         if (status === 'SUBSCRIBED') {
-          this.ears.live('live')
-          this.ears.joined()
+          this.handlers.onState('live')
+          this.handlers.onJoined()
         } else {
-          this.ears.live('lost')
-          // The client comes back by itself, but not from a channel that the server closed.
-          if (status === 'CLOSED') this.later()
+          this.handlers.onState('lost')
+          // The client reconnects by itself, but it does not rejoin a channel that the server closed.
+          if (status === 'CLOSED') this.rejoinLater()
         }
       })
   }
 
-  private later(): void {
+  private rejoinLater(): void {
     if (!this.open) return
     clearTimeout(this.timer)
     this.timer = setTimeout(() => void this.rejoin(), REJOIN_MS * (0.5 + this.random() / 2))

@@ -1,19 +1,21 @@
 import type { SupabaseClient } from '@supabase/supabase-js'
 import { sha256 } from './assets.js'
-import { ProjectFilesError, understood, VersionConflict } from './errors.js'
-import { type RetryPolicy, retrying } from './retry.js'
+import { errorFrom, ProjectFilesError, VersionConflict } from './errors.js'
+import { type RetryPolicy, withRetries } from './retry.js'
 import * as wire from './wire.js'
 
-/** What is used of the official client. */
+/** The parts of the official client that are used. */
 // biome-ignore lint/suspicious/noExplicitAny: a caller's client may be typed for any schema
 export type Client = Pick<SupabaseClient<any, any, any>, 'rpc' | 'storage' | 'channel' | 'removeChannel' | 'realtime'>
 
-/** What a write came to. `unsure`: an earlier try of it may have taken effect. */
-export type Written<T> = { kind: 'done'; value: T } | { kind: 'conflict'; conflict: VersionConflict; unsure: boolean }
+/** How a write ended. `mayHaveTakenEffect`: the answer of an earlier attempt of the same write was lost. */
+export type WriteOutcome<T> =
+  | { kind: 'done'; value: T }
+  | { kind: 'conflict'; conflict: VersionConflict; mayHaveTakenEffect: boolean }
 
 const BUCKET = 'project-assets'
 
-/** The database's functions and storage, each call repeated as the policy says. */
+/** The database's functions and storage. Each call is repeated as the policy says. */
 export class Database {
   constructor(
     private readonly client: Client,
@@ -31,84 +33,92 @@ export class Database {
     return wire.head(await this.call('project_head', {}))
   }
 
-  /** One version's text, null for what lies in storage; `not_found` where that version is gone. */
+  /** One version's text, null for a file in storage. Throws `not_found` where that version is no longer kept. */
   async file(path: string, version: number): Promise<{ content: string | null; hash: string }> {
     return wire.file(await this.call('get_project_file', { p_file_path: path, p_version: version }))
   }
 
-  /** Calls a function that writes. Refusals but conflicts are thrown. */
+  /** Calls a function that writes. A conflict is an outcome; other refusals are thrown. */
   async write<T>(
     name: string,
     args: Record<string, unknown>,
     read: (answer: unknown) => T,
     signal?: AbortSignal,
-  ): Promise<Written<T>> {
-    return this.retry(async (limit, unsure) => {
+  ): Promise<WriteOutcome<T>> {
+    return this.retry(async (limit, mayHaveTakenEffect) => {
       try {
-        return { kind: 'done', value: read(await this.once(name, args, limit)) }
+        return { kind: 'done', value: read(await this.callOnce(name, args, limit)) }
       } catch (error) {
-        if (error instanceof VersionConflict) return { kind: 'conflict', conflict: error, unsure }
+        if (error instanceof VersionConflict) return { kind: 'conflict', conflict: error, mayHaveTakenEffect }
         throw error
       }
     }, signal)
   }
 
-  /** The bytes of a stored object, which are checked against their hash. */
+  /** The bytes of a stored object, checked against their hash. */
   async download(hash: string, signal?: AbortSignal): Promise<Uint8Array> {
     return this.retry(async (limit) => {
-      const { data, error } = await this.client.storage.from(BUCKET).download(this.object(hash), {}, { signal: limit })
+      const { data, error } = await this.client.storage
+        .from(BUCKET)
+        .download(this.objectName(hash), {}, { signal: limit })
       if (error) throw storageError(error, 'download')
       const bytes = new Uint8Array(await data.arrayBuffer())
-      if ((await sha256(bytes)) !== hash)
-        throw new ProjectFilesError('unavailable', `the object ${hash} came with other bytes`)
+      if ((await sha256(bytes)) !== hash) {
+        throw new ProjectFilesError(
+          'unavailable',
+          `storage download: the bytes of object ${hash} do not match its hash`,
+        )
+      }
       return bytes
     }, signal)
   }
 
-  /** Puts bytes into storage by their hash. Bytes that are there already are left: a hash names one content. */
+  /** Puts bytes into storage under their hash. An existing object is left as it is: a hash names one content. */
   async upload(hash: string, bytes: Uint8Array, contentType: string | undefined, signal?: AbortSignal): Promise<void> {
     await this.retry(async () => {
       const body = new Blob([bytes as Uint8Array<ArrayBuffer>], contentType ? { type: contentType } : {})
-      const { error } = await this.client.storage.from(BUCKET).upload(this.object(hash), body)
-      if (error && !exists(error)) throw storageError(error, 'upload')
+      const { error } = await this.client.storage.from(BUCKET).upload(this.objectName(hash), body)
+      if (error && !isAlreadyThere(error)) throw storageError(error, 'upload')
     }, signal)
   }
 
   private call(name: string, args: Record<string, unknown>): Promise<unknown> {
-    return this.retry((limit) => this.once(name, args, limit))
+    return this.retry((limit) => this.callOnce(name, args, limit))
   }
 
-  private retry<T>(once: (limit: AbortSignal, unsure: boolean) => Promise<T>, signal?: AbortSignal): Promise<T> {
-    return retrying(once, this.policy, signal ? AbortSignal.any([signal, this.closed]) : this.closed)
+  private retry<T>(
+    attempt: (limit: AbortSignal, mayHaveTakenEffect: boolean) => Promise<T>,
+    signal?: AbortSignal,
+  ): Promise<T> {
+    return withRetries(attempt, this.policy, signal ? AbortSignal.any([signal, this.closed]) : this.closed)
   }
 
-  private async once(name: string, args: Record<string, unknown>, limit: AbortSignal): Promise<unknown> {
+  private async callOnce(name: string, args: Record<string, unknown>, limit: AbortSignal): Promise<unknown> {
     const { data, error, status } = await this.client
       .rpc(name, { project_uuid: this.projectId, ...args })
       .abortSignal(limit)
-    if (error) throw understood({ status, code: error.code, message: error.message, details: error.details }, name)
+    if (error) throw errorFrom({ status, code: error.code, message: error.message, details: error.details }, name)
     return data
   }
 
-  private object(hash: string): string {
+  private objectName(hash: string): string {
     return `${this.projectId}/${hash}`
   }
 }
 
-interface StorageSaid {
+interface StorageRefusal {
   message: string
   status?: number | undefined
   statusCode?: string | undefined
 }
 
-/** Storage answers 400 to most, and says in the body what it means. */
-function storageError(error: StorageSaid, operation: string): Error {
-  const said = Number(error.statusCode)
-  const status = Number.isInteger(said) && said >= 400 ? said : (error.status ?? 0)
-  const found = understood({ status, message: error.message }, `storage ${operation}`)
-  return found
+/** Storage answers most refusals with 400; the status that it means is in the body. */
+function storageError(error: StorageRefusal, operation: string): Error {
+  const statusCode = Number(error.statusCode)
+  const status = Number.isInteger(statusCode) && statusCode >= 400 ? statusCode : (error.status ?? 0)
+  return errorFrom({ status, message: error.message }, `storage ${operation}`)
 }
 
-function exists(error: StorageSaid): boolean {
+function isAlreadyThere(error: StorageRefusal): boolean {
   return error.statusCode === '409' || error.statusCode === 'Duplicate' || /already exists/i.test(error.message)
 }

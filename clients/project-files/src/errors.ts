@@ -1,37 +1,40 @@
 /**
  * Why a call failed.
- * - `no_right`: this caller may not, or there is no such project (the database does not tell them apart).
+ * - `no_right`: the caller has no right to it, or the project does not exist (the database does not distinguish them).
  * - `signed_out`: no token, or one that has expired.
- * - `refused`: a path or value that the database does not take; its message says which.
- * - `too_large`: what a gateway or storage does not take for its size.
- * - `not_found`: no such file, or a version that is gone.
- * - `rate_limited`: too many writes, still after the retries.
- * - `unavailable`: the network, or a server that failed, still after the retries. A write may have taken effect.
- * - `aborted`: by the caller's signal, or by `close`. A write may have taken effect.
- * - `unsupported`: the database lacks the function.
+ * - `refused`: a path or value that is not allowed; the message says which.
+ * - `too_large`: larger than a gateway or storage accepts.
+ * - `not_found`: no such file, or a version that is no longer kept.
+ * - `rate_limited`: too many writes, also after the retries.
+ * - `unavailable`: the network or a server failed, also after the retries. A write may have taken effect.
+ * - `aborted`: ended by the caller's signal or by `close`. A write may have taken effect.
+ * - `unsupported`: the database does not have the function.
  * - `unexpected`: an answer that this module does not understand.
  */
-export type Kind =
-  | 'no_right'
-  | 'signed_out'
-  | 'refused'
-  | 'too_large'
-  | 'not_found'
-  | 'rate_limited'
-  | 'unavailable'
-  | 'aborted'
-  | 'unsupported'
-  | 'unexpected'
+export const ERROR_KINDS = [
+  'no_right',
+  'signed_out',
+  'refused',
+  'too_large',
+  'not_found',
+  'rate_limited',
+  'unavailable',
+  'aborted',
+  'unsupported',
+  'unexpected',
+] as const
+export type ErrorKind = (typeof ERROR_KINDS)[number]
 
+/** What every failed call throws. */
 export class ProjectFilesError extends Error {
   override readonly name = 'ProjectFilesError'
-  /** Of a bulk: the entry at fault. */
+  /** The path that caused the error, where it is known; of a bulk, the entry's path. */
   readonly path: string | undefined
-  /** Of `rate_limited`: how long to wait, in milliseconds, where the database said so. */
+  /** Of `rate_limited`: how long the database asks to wait, in milliseconds. */
   readonly retryAfterMs: number | undefined
 
   constructor(
-    readonly kind: Kind,
+    readonly kind: ErrorKind,
     message: string,
     /** The database's own code (a SQLSTATE or PostgREST's), or storage's status. */
     readonly code: string = '',
@@ -43,12 +46,12 @@ export class ProjectFilesError extends Error {
   }
 
   /** Whether the same call may succeed later. */
-  get passes(): boolean {
+  get isTransient(): boolean {
     return this.kind === 'unavailable' || this.kind === 'rate_limited'
   }
 }
 
-/** Another version is current. Of the functions' callers only; users get a [`Conflict`] as a result. */
+/** Another version is current. Used inside this module; callers get a `Conflict` as a result instead. */
 export class VersionConflict extends Error {
   constructor(
     readonly path: string,
@@ -59,7 +62,7 @@ export class VersionConflict extends Error {
   }
 }
 
-/** A refusal as supabase-js gives it; status 0 where there was no answer. */
+/** A refusal in the form that supabase-js gives it; status 0 means that there was no answer. */
 export interface Refusal {
   status: number
   code?: string | undefined
@@ -67,10 +70,10 @@ export interface Refusal {
   details?: unknown
 }
 
-/** What a caller is to do about a refusal. */
-export function understood(refusal: Refusal, operation: string): ProjectFilesError | VersionConflict {
+/** The error for a refused call. `operation` begins its message. */
+export function errorFrom(refusal: Refusal, operation: string): ProjectFilesError | VersionConflict {
   const code = refusal.code ?? ''
-  const details = parsed(refusal.details)
+  const details = parsedDetails(refusal.details)
   const text = (value: unknown) => (typeof value === 'string' ? value : undefined)
   const number = (value: unknown) => (typeof value === 'number' ? value : undefined)
   if (code === 'PT409') {
@@ -81,18 +84,23 @@ export function understood(refusal: Refusal, operation: string): ProjectFilesErr
       return new VersionConflict(path, expected, current)
     }
   }
-  return new ProjectFilesError(kindOf(refusal.status, code), `${operation}: ${refusal.message || 'no answer'}`, code, {
-    path: text(details.file_path),
-    retryAfterMs: number(details.retry_after_ms),
-  })
+  return new ProjectFilesError(
+    errorKind(refusal.status, code),
+    `${operation}: ${refusal.message || 'no answer'}`,
+    code,
+    {
+      path: text(details.file_path),
+      retryAfterMs: number(details.retry_after_ms),
+    },
+  )
 }
 
-/** Failures of a statement that met others: the next try may find the way free. */
-const MET_OTHERS = ['57014', '55P03', '40P01', '40001']
+/** Cancelled statement, lock not available, deadlock, serialization failure: the next attempt may succeed. */
+const RETRYABLE_SQLSTATES = ['57014', '55P03', '40P01', '40001']
 
-function kindOf(status: number, code: string): Kind {
+function errorKind(status: number, code: string): ErrorKind {
   if (code === 'PT429' || status === 429) return 'rate_limited'
-  if (MET_OTHERS.includes(code)) return 'unavailable'
+  if (RETRYABLE_SQLSTATES.includes(code)) return 'unavailable'
   if (status === 401) return 'signed_out'
   if (code === '42501' || status === 403) return 'no_right'
   if (code === 'PGRST202') return 'unsupported'
@@ -102,7 +110,7 @@ function kindOf(status: number, code: string): Kind {
   return status >= 400 ? 'refused' : 'unexpected'
 }
 
-function parsed(details: unknown): Record<string, unknown> {
+function parsedDetails(details: unknown): Record<string, unknown> {
   let value = details
   if (typeof value === 'string') {
     try {

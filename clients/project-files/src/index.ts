@@ -1,5 +1,6 @@
 export type { Client } from './database.js'
-export { type Kind, ProjectFilesError } from './errors.js'
+export { ERROR_KINDS, type ErrorKind, ProjectFilesError } from './errors.js'
+export { PATH_LIMITS, pathTooLong } from './paths.js'
 export { type Options, ProjectFiles } from './project-files.js'
 export type { RetryPolicy } from './retry.js'
-export type * from './types.js'
+export * from './types.js'

@@ -11,7 +11,7 @@ export interface Row {
   contentHash: string | null
   size: number
   encoding: Encoding
-  /** Undefined where it was left out, lies in storage, or there is none. */
+  /** Undefined where it was left out, is in storage, or the row is a tombstone. */
   content: string | undefined
 }
 
@@ -23,12 +23,23 @@ export interface Page {
   rows: Row[]
 }
 
-/** What an event says: rows of one whole revision; that something changed; nothing to us. */
-export type Heard = { kind: 'rows'; revision: number; rows: Row[] } | { kind: 'nudge' } | { kind: 'other' }
+/** The events of the contract. */
+export const EVENT_NAMES = ['file:update', 'file:delete', 'bulk:apply', 'file:bulk-update', 'snapshot:ready'] as const
+export type EventName = (typeof EVENT_NAMES)[number]
+
+/**
+ * - `rows`: all rows of one revision.
+ * - `incomplete`: something changed, and the event does not carry all of it.
+ * - `ignored`: not one of the events in `EVENT_NAMES`.
+ */
+export type DecodedEvent =
+  | { kind: 'rows'; revision: number; rows: Row[] }
+  | { kind: 'incomplete' }
+  | { kind: 'ignored' }
 
 type Fields = Record<string, unknown>
 
-/** A row as the write functions give it, or one of a listing. */
+/** A row as the write functions return it, or one of a listing. */
 export function row(value: unknown): Row {
   const fields = object(value, 'a row')
   return {
@@ -42,7 +53,7 @@ export function row(value: unknown): Row {
 
 export function page(value: unknown): Page {
   const fields = object(value, 'a page')
-  if (!Array.isArray(fields.files)) throw strange('files is no list')
+  if (!Array.isArray(fields.files)) throw unexpectedAnswer('files is not a list')
   return {
     head: count(fields.head_revision, 'head_revision'),
     complete: fields.complete === true,
@@ -51,13 +62,17 @@ export function page(value: unknown): Page {
   }
 }
 
-/** `{revision, files}` of a bulk. */
-export function bulk(value: unknown): {
-  revision: number
-  files: { path: string; version: number; hash: string | null }[]
-} {
+/** One file in the answer to a write; `hash` is null for a deletion. */
+export interface WrittenFile {
+  path: string
+  version: number
+  hash: string | null
+}
+
+/** `{revision, files}`, the answer to a bulk. */
+export function bulk(value: unknown): { revision: number; files: WrittenFile[] } {
   const fields = object(value, 'the answer to a bulk')
-  if (!Array.isArray(fields.files)) throw strange('files is no list')
+  if (!Array.isArray(fields.files)) throw unexpectedAnswer('files is not a list')
   const files = fields.files.map((file) => {
     const entry = object(file, 'an entry')
     const hash = typeof entry.content_hash === 'string' ? entry.content_hash : null
@@ -70,52 +85,56 @@ export function head(value: unknown): number {
   return count(object(value, 'the head').head_revision, 'head_revision')
 }
 
-/** The text of `get_project_file`; null for what lies in storage. */
+/** The answer of `get_project_file`; the content of a file in storage is null. */
 export function file(value: unknown): { content: string | null; hash: string } {
   const fields = object(value, 'a file')
   const content = fields.content === null ? null : text(fields.content, 'content')
   return { content, hash: text(fields.content_hash, 'content_hash') }
 }
 
-/** An event. What is not whole, not versioned or not understood is a reason to read, and never believed. */
-export function heard(event: string, payload: unknown): Heard {
-  const names = ['file:update', 'file:delete', 'bulk:apply', 'file:bulk-update', 'snapshot:ready']
-  if (!names.includes(event)) return { kind: 'other' }
+/** Decodes an event. One that is malformed, incomplete or without version is only a reason to read from the database. */
+export function decodeEvent(name: string, payload: unknown): DecodedEvent {
+  if (!isEventName(name)) return { kind: 'ignored' }
   try {
     const fields = object(payload, 'an event')
-    if (event === 'snapshot:ready' || event === 'file:bulk-update') return { kind: 'nudge' }
+    if (name === 'snapshot:ready' || name === 'file:bulk-update') return { kind: 'incomplete' }
     const revision = count(fields.revision, 'revision')
-    if (event !== 'bulk:apply') {
-      return { kind: 'rows', revision, rows: [entry({ ...fields, action: event.slice('file:'.length) }, revision)] }
+    if (name !== 'bulk:apply') {
+      const action = name === 'file:delete' ? 'delete' : 'update'
+      return { kind: 'rows', revision, rows: [eventRow({ ...fields, action }, revision)] }
     }
     const files = Array.isArray(fields.files) ? fields.files : []
     const whole = fields.files_omitted !== true && (fields.count === undefined || fields.count === files.length)
-    if (!whole || files.length === 0) return { kind: 'nudge' }
-    return { kind: 'rows', revision, rows: files.map((one) => entry(object(one, 'an entry'), revision)) }
+    if (!whole || files.length === 0) return { kind: 'incomplete' }
+    return { kind: 'rows', revision, rows: files.map((one) => eventRow(object(one, 'an entry'), revision)) }
   } catch {
-    return { kind: 'nudge' }
+    return { kind: 'incomplete' }
   }
 }
 
-/** The paths and versions that an event names, and its time, whatever else it says. */
-export function named(payload: unknown): { path: string; version: number; at: number }[] {
+/** The paths and versions that an event names, and its time, whether or not the event is complete. */
+export function versionsIn(payload: unknown): { path: string; version: number; sentAt: number }[] {
   if (typeof payload !== 'object' || payload === null) return []
   const fields = payload as Fields
   const time = typeof fields.timestamp === 'string' ? Date.parse(fields.timestamp) : fields.timestamp
-  const at = typeof time === 'number' && Number.isFinite(time) ? time : Date.now()
+  const sentAt = typeof time === 'number' && Number.isFinite(time) ? time : Date.now()
   const files: unknown[] = Array.isArray(fields.files) ? fields.files : [fields]
   return files.flatMap((value) => {
     const { file_path: path, version } = (value ?? {}) as Fields
-    return typeof path === 'string' && typeof version === 'number' ? [{ path, version, at }] : []
+    return typeof path === 'string' && typeof version === 'number' ? [{ path, version, sentAt }] : []
   })
 }
 
-function entry(fields: Fields, revision: number): Row {
+function isEventName(name: string): name is EventName {
+  return (EVENT_NAMES as readonly string[]).includes(name)
+}
+
+function eventRow(fields: Fields, revision: number): Row {
   const deleted = fields.action === 'delete'
-  if (!deleted && fields.action !== 'update') throw strange(`action is ${String(fields.action)}`)
+  if (!deleted && fields.action !== 'update') throw unexpectedAnswer(`action is ${String(fields.action)}`)
   const path = text(fields.file_path ?? fields.path, 'file_path')
   const row = { ...content(fields), path, version: count(fields.version, 'version'), revision, deleted }
-  if (!deleted && row.contentHash === null) throw strange('an update without its hash')
+  if (!deleted && row.contentHash === null) throw unexpectedAnswer('an update without its hash')
   return row
 }
 
@@ -130,21 +149,24 @@ function content(fields: Fields): Pick<Row, 'contentHash' | 'size' | 'encoding' 
 }
 
 function object(value: unknown, what: string): Fields {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw strange(`${what} is no object`)
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw unexpectedAnswer(`${what} is not an object`)
+  }
   return value as Fields
 }
 
 function text(value: unknown, name: string): string {
-  if (typeof value !== 'string') throw strange(`${name} is no text`)
+  if (typeof value !== 'string') throw unexpectedAnswer(`${name} is not a text`)
   return value
 }
 
 function count(value: unknown, name: string): number {
-  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0)
-    throw strange(`${name} is no number from 0 up`)
+  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) {
+    throw unexpectedAnswer(`${name} is not a whole number of at least 0`)
+  }
   return value
 }
 
-function strange(what: string): ProjectFilesError {
-  return new ProjectFilesError('unexpected', `the database's answer is not understood: ${what}`)
+function unexpectedAnswer(problem: string): ProjectFilesError {
+  return new ProjectFilesError('unexpected', `cannot understand the database's answer: ${problem}`)
 }

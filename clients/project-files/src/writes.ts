@@ -1,21 +1,14 @@
 import { sha256, utf8 } from './assets.js'
 import type { Database } from './database.js'
 import { ProjectFilesError } from './errors.js'
-import type { Wish } from './state.js'
+import type { TargetState } from './state.js'
 import type { Change } from './types.js'
-import type { Row } from './wire.js'
+import type { Row, WrittenFile } from './wire.js'
 
-/** So many paths of a bulk are looked up for whether it took effect. */
-const MOST_LOOKED_UP = 100
+/** Paths of a bulk that are looked up to find out whether it took effect. */
+const MAX_LOOKUPS = 100
 
-/** What a write function says of one path. */
-export interface Written {
-  path: string
-  version: number
-  hash: string | null
-}
-
-export function wishOf(change: Change): Wish {
+export function targetOf(change: Change): TargetState {
   if (change.action === 'save') return { kind: 'text', content: change.content }
   if (change.action === 'asset') return { kind: 'asset', contentHash: change.contentHash, size: change.size }
   return { kind: 'removed' }
@@ -30,51 +23,51 @@ export function bulkEntry(change: Change, expected: number | null): Record<strin
   return { ...entry, action: 'update', file_type: change.fileType ?? null, ...content }
 }
 
-/** The row that a write made, from what it says and what was asked for. */
-export function writtenRow(written: Written, wish: Wish | undefined, revision: number): Row {
+/** The row that a write made, from its answer and what was requested. */
+export function writtenRow(written: WrittenFile, target: TargetState | undefined, revision: number): Row {
   const { path, version, hash } = written
   const row = { path, version, revision, contentHash: hash, deleted: false }
-  if (wish?.kind === 'text') {
-    return { ...row, size: utf8(wish.content).byteLength, encoding: 'utf-8', content: wish.content }
+  if (target?.kind === 'text') {
+    return { ...row, size: utf8(target.content).byteLength, encoding: 'utf-8', content: target.content }
   }
-  if (wish?.kind === 'asset') return { ...row, size: wish.size, encoding: 'base64', content: undefined }
+  if (target?.kind === 'asset') return { ...row, size: target.size, encoding: 'base64', content: undefined }
   return { ...row, deleted: true, contentHash: null, size: 0, encoding: 'utf-8', content: undefined }
 }
 
 /** Whether a write took effect, and what it made. */
-export type Effect = { kind: 'yes'; made: Written[] } | { kind: 'no' } | { kind: 'unknown' }
+export type Effect = { kind: 'applied'; files: WrittenFile[] } | { kind: 'not_applied' } | { kind: 'unknown' }
 
 /**
- * Whether a write whose answer was lost took effect before somebody else's overtook it. It did where the version after each
- * one that it expected has its bytes, and did not where one of these has other bytes: a bulk is all or nothing. A deletion
- * leaves nothing to look at, and is believed only beside such a version. What was to be written over whatever was there, and
- * what began from the same bytes and so made no version, tells nothing; of a large bulk not all is looked up.
+ * Finds out whether a write whose answer was lost took effect before another change replaced it. It did where the version
+ * after each expected one has the write's bytes. It did not where one of those versions has other bytes: a bulk is all or
+ * nothing. A deletion leaves no bytes to compare, so it is assumed only together with such a version. The result is unknown
+ * where a path has no expected version, where the bytes were equal before (no version was made), and for large bulks.
  */
-export async function tookEffect(
-  wishes: ReadonlyMap<string, Wish>,
+export async function findEffect(
+  targets: ReadonlyMap<string, TargetState>,
   expected: (path: string) => number | null,
   database: Database,
 ): Promise<Effect> {
-  const made: Written[] = []
-  let seen = false
-  for (const [path, wish] of [...wishes].slice(0, MOST_LOOKED_UP)) {
+  const files: WrittenFile[] = []
+  let found = false
+  for (const [path, target] of [...targets].slice(0, MAX_LOOKUPS)) {
     const base = expected(path)
     if (base === null) continue
     const version = base + 1
-    if (wish.kind === 'removed') {
-      made.push({ path, version, hash: null })
+    if (target.kind === 'removed') {
+      files.push({ path, version, hash: null })
       continue
     }
-    const hash = wish.kind === 'asset' ? wish.contentHash : await sha256(utf8(wish.content))
-    const found = await hashOf(database, path, version)
-    if (found === hash) {
-      seen = true
-      made.push({ path, version, hash })
-    } else if (found !== null && (base === 0 || (await hashOf(database, path, base)) !== hash)) {
-      return { kind: 'no' }
+    const hash = target.kind === 'asset' ? target.contentHash : await sha256(utf8(target.content))
+    const current = await hashOf(database, path, version)
+    if (current === hash) {
+      found = true
+      files.push({ path, version, hash })
+    } else if (current !== null && (base === 0 || (await hashOf(database, path, base)) !== hash)) {
+      return { kind: 'not_applied' }
     }
   }
-  return seen && made.length === wishes.size ? { kind: 'yes', made } : { kind: 'unknown' }
+  return found && files.length === targets.size ? { kind: 'applied', files } : { kind: 'unknown' }
 }
 
 async function hashOf(database: Database, path: string, version: number): Promise<string | null> {

@@ -1,36 +1,36 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { type Edit, ProjectState, type Wish } from '../dist/state.js'
+import { type Edit, ProjectState, type TargetState } from '../dist/state.js'
 import type { Listing } from '../dist/table.js'
 import * as wire from '../dist/wire.js'
-import { Model, type Wanted } from './model.js'
+import { Model, type ModelWrite } from './model.js'
 
 const SEEDS = Number(process.env.SEEDS ?? 300)
 const STEPS = 400
 const PATHS = ['a', 'b', 'c', 'd e', 'ü']
 
-interface Sent {
+interface SentWrite {
   edit: Edit
-  wanted: Wanted[]
-  /** Null until the database has it; what it answered. */
+  writes: ModelWrite[]
+  /** The database's answer; null until the write has reached it. */
   answer: ReturnType<Model['write']> | null
 }
 
-/** An editor: its state, the events that are under way to it, a reading and a write that have not ended. */
+/** An editor: its state, the events that were sent to it, and the reading and the write that have not ended. */
 class Client {
   readonly state = new ProjectState()
   events: unknown[] = []
   listing: { listing: Listing; next: number } | null = null
-  again = false
-  sent: Sent | null = null
-  /** What was known of each path; it never goes down but by a reset. */
-  seen = new Map<string, number>()
+  readAgain = false
+  sent: SentWrite | null = null
+  /** The known revision of each path; only a reset may lower it. */
+  revisions = new Map<string, number>()
   known = 0
   epoch = 0
 }
 
-/** Numbers from a seed (mulberry32). */
-function dice(seed: number): (below: number) => number {
+/** A random generator with a seed (mulberry32). */
+function randomGenerator(seed: number): (below: number) => number {
   let state = seed
   return (below) => {
     state = (state + 0x6d2b79f5) | 0
@@ -40,10 +40,10 @@ function dice(seed: number): (below: number) => number {
   }
 }
 
-function behind(client: Client, from0 = false): void {
-  if (client.listing) client.again = true
+function startReading(client: Client, scope: 'changes' | 'all' = 'changes'): void {
+  if (client.listing) client.readAgain = true
   else {
-    const since = from0 ? 0 : client.state.table.known
+    const since = scope === 'all' ? 0 : client.state.table.knownRevision
     client.listing = { listing: client.state.table.listing(since), next: since }
   }
 }
@@ -57,108 +57,109 @@ function readPage(client: Client, model: Model, most: number): void {
     return
   }
   client.listing = null
-  const taken = client.state.take(listing, new Set())
-  if (!taken || client.again) {
-    client.again = false
-    behind(client)
+  const applied = client.state.applyListing(listing, new Set())
+  if (!applied || client.readAgain) {
+    client.readAgain = false
+    startReading(client)
   }
 }
 
-function hear(client: Client, event: unknown): void {
-  if (client.state.hear(wire.heard('bulk:apply', event), new Set()) === 'behind') behind(client)
+function receive(client: Client, event: unknown): void {
+  const outcome = client.state.applyEvent(wire.decodeEvent('bulk:apply', event), new Set())
+  if (outcome === 'behind') startReading(client)
 }
 
-function begin(client: Client, wishes: [string, string | null][]): void {
-  const given = new Map(
-    wishes.map(([path, content]): [string, Wish] => [
+function begin(client: Client, contents: [string, string | null][]): void {
+  const targets = new Map(
+    contents.map(([path, content]): [string, TargetState] => [
       path,
       content === null ? { kind: 'removed' } : { kind: 'text', content },
     ]),
   )
-  const edit = client.state.begin(given, new Map(), new Set())
-  for (const [path, content] of wishes)
+  const edit = client.state.begin(targets, new Map(), new Set())
+  for (const [path, content] of contents)
     assert.equal(client.state.view(path)?.content, content ?? undefined, 'shown at once')
-  const wanted = wishes.map(([path, content]) => ({ path, content, expected: client.state.expected(edit, path) }))
-  client.sent = { edit, wanted, answer: null }
+  const writes = contents.map(([path, content]) => ({ path, content, expected: client.state.expected(edit, path) }))
+  client.sent = { edit, writes, answer: null }
 }
 
-/** The database gets it, perhaps for the second time. */
-function arrive(client: Client, model: Model, clients: Client[]): void {
+/** The write reaches the database, perhaps for the second time. */
+function deliver(client: Client, model: Model, clients: Client[]): void {
   if (!client.sent) return
-  client.sent.answer = model.write(client.sent.wanted)
+  client.sent.answer = model.write(client.sent.writes)
   for (const other of clients) if (client.sent.answer.event) other.events.push(client.sent.answer.event)
 }
 
-function answered(client: Client): void {
+function receiveAnswer(client: Client): void {
   const { sent } = client
   if (!sent?.answer) return
   client.sent = null
   const { conflict, rows } = sent.answer
   if (!conflict) {
-    if (!client.state.confirm(sent.edit, rows.map(wire.row), new Set())) behind(client)
+    if (!client.state.confirm(sent.edit, rows.map(wire.row), new Set())) startReading(client)
     return
   }
-  const expected = sent.wanted.find((one) => one.path === conflict.path)?.expected ?? 0
+  const expected = sent.writes.find((one) => one.path === conflict.path)?.expected ?? 0
   client.state.conflict(sent.edit, conflict.path, expected, conflict.current, new Set())
-  behind(client)
+  startReading(client)
 }
 
-function neverDown(client: Client): void {
+function assertNotLower(client: Client): void {
   const { table } = client.state
-  if (table.epoch !== client.epoch) client.seen.clear()
-  else assert(table.known >= client.known, 'the known revision went down')
-  for (const [path, revision] of client.seen) {
+  if (table.epoch !== client.epoch) client.revisions.clear()
+  else assert(table.knownRevision >= client.known, 'the known revision went down')
+  for (const [path, revision] of client.revisions) {
     const row = table.rows.get(path)
     assert(row === undefined || row.revision >= revision, `${path} went down`)
   }
-  client.seen = new Map([...table.rows].map(([path, row]) => [path, row.revision]))
-  client.known = table.known
+  client.revisions = new Map([...table.rows].map(([path, row]) => [path, row.revision]))
+  client.known = table.knownRevision
   client.epoch = table.epoch
 }
 
-function live(seed: number): { resets: number; conflicts: number } {
-  const roll = dice(seed)
+function simulate(seed: number): { resets: number; conflicts: number } {
+  const random = randomGenerator(seed)
   const model = new Model()
   const clients = [new Client(), new Client(), new Client()]
   let restore: (() => void) | null = null
   let restored = false
   let conflicts = 0
-  const path = () => PATHS[roll(PATHS.length)]!
-  const content = () => (roll(4) === 0 ? null : `text ${roll(6)}`)
+  const path = () => PATHS[random(PATHS.length)]!
+  const content = () => (random(4) === 0 ? null : `text ${random(6)}`)
   for (let step = 0; step < STEPS; step += 1) {
-    const client = clients[roll(clients.length)]!
-    const kind = roll(100)
+    const client = clients[random(clients.length)]!
+    const kind = random(100)
     if (kind < 20 && !client.sent) {
-      const paths = roll(4) === 0 ? [...new Set([path(), path()])] : [path()]
+      const paths = random(4) === 0 ? [...new Set([path(), path()])] : [path()]
       begin(
         client,
         paths.map((one) => [one, content()]),
       )
     } else if (kind < 38) {
-      arrive(client, model, clients)
+      deliver(client, model, clients)
     } else if (kind < 52) {
       if (client.sent?.answer?.conflict) conflicts += 1
-      answered(client)
+      receiveAnswer(client)
     } else if (kind < 54 && client.sent) {
-      // Given up: nobody knows whether it was written.
+      // Given up: it is not known whether it was written.
       client.state.rollBack(client.sent.edit, new Set())
       client.sent = null
     } else if (kind < 76 && client.events.length > 0) {
-      const event = client.events.splice(roll(8) === 0 ? roll(client.events.length) : 0, 1)[0]
-      if (roll(8) > 0) hear(client, event)
-      if (roll(10) === 0) hear(client, event)
+      const event = client.events.splice(random(8) === 0 ? random(client.events.length) : 0, 1)[0]
+      if (random(8) > 0) receive(client, event)
+      if (random(10) === 0) receive(client, event)
     } else if (kind < 94) {
-      readPage(client, model, 1 + roll(3))
+      readPage(client, model, 1 + random(3))
     } else if (kind < 96) {
-      behind(client, roll(3) === 0)
+      startReading(client, random(3) === 0 ? 'all' : 'changes')
     } else if (kind < 97) {
       model.prune()
     } else if (kind < 98) {
       restore = model.backup()
-    } else if (kind === 98 && restore && roll(2) === 0) {
+    } else if (kind === 98 && restore && random(2) === 0) {
       restore()
       restore = null
-      // A server that was put back has forgotten whom it owed events, pages and answers.
+      // Events, pages and answers from before the restore are lost.
       for (const one of clients) {
         one.events = []
         one.listing = null
@@ -167,40 +168,40 @@ function live(seed: number): { resets: number; conflicts: number } {
       }
       restored = true
     }
-    if (restored) client.seen.clear()
-    neverDown(client)
+    if (restored) client.revisions.clear()
+    assertNotLower(client)
   }
   const resets = clients.reduce((sum, client) => sum + client.epoch, 0)
   for (const client of clients) {
-    if (client.sent && !client.sent.answer) arrive(client, model, clients)
-    answered(client)
+    if (client.sent && !client.sent.answer) deliver(client, model, clients)
+    receiveAnswer(client)
   }
-  // As the head check finds it: the history may have been put back to the very revision that is known.
+  // As the head check does: the database may have been restored to exactly the revision that is known.
   for (const client of clients) {
     client.events = []
     while (client.listing) readPage(client, model, 2)
-    behind(client)
+    startReading(client)
     while (client.listing) readPage(client, model, 2)
-    // Two histories of one length are told apart by the whole alone.
-    if (restored) behind(client, true)
+    // Two histories with the same head differ only in the full listing.
+    if (restored) startReading(client, 'all')
     while (client.listing) readPage(client, model, 2)
     for (const one of PATHS) client.state.discard(one, new Set())
     const shown = client.state
       .paths()
       .map((one) => [one, client.state.view(one)?.state, client.state.view(one)?.content])
     const rows = [...model.rows.values()].filter((row) => !row.is_deleted)
-    const there = rows.map((row) => [row.file_path, 'saved', row.content]).sort((a, b) => (a[0]! < b[0]! ? -1 : 1))
-    assert.deepEqual(shown, there)
-    assert.equal(client.state.table.known, model.head)
+    const expected = rows.map((row) => [row.file_path, 'saved', row.content]).sort((a, b) => (a[0]! < b[0]! ? -1 : 1))
+    assert.deepEqual(shown, expected)
+    assert.equal(client.state.table.knownRevision, model.head)
   }
   return { resets, conflicts }
 }
 
-test('however answers, events and losses fall, the state ends as the database is', (t) => {
+test('the state equals the database after lost, late, doubled and reordered answers and events', (t) => {
   let [resets, conflicts] = [0, 0]
   for (let seed = 1; seed <= SEEDS; seed += 1) {
     try {
-      const counts = live(seed)
+      const counts = simulate(seed)
       resets += counts.resets
       conflicts += counts.conflicts
     } catch (error) {
@@ -223,54 +224,54 @@ const row = (path: string, version: number, revision: number, content: string | 
     is_deleted: content === null,
   })
 
-test('a late answer undoes nothing', () => {
+test('a late answer does not undo a newer event', () => {
   const state = new ProjectState()
   const edit = state.begin(new Map([['a', { kind: 'text', content: 'mine' }]]), new Map(), new Set())
-  state.hear({ kind: 'rows', revision: 1, rows: [row('a', 1, 1, 'mine')] }, new Set())
-  state.hear({ kind: 'rows', revision: 2, rows: [row('a', 2, 2, 'theirs')] }, new Set())
-  assert.equal(state.view('a')?.content, 'mine', 'the answer is awaited')
+  state.applyEvent({ kind: 'rows', revision: 1, rows: [row('a', 1, 1, 'mine')] }, new Set())
+  state.applyEvent({ kind: 'rows', revision: 2, rows: [row('a', 2, 2, 'theirs')] }, new Set())
+  assert.equal(state.view('a')?.content, 'mine', 'shown until the answer comes')
   state.confirm(edit, [row('a', 1, 1, 'mine')], new Set())
   assert.equal(state.view('a')?.content, 'theirs')
 })
 
-test('an event that was missed is not passed over, nor is one that does not say all', () => {
+test('a missing or incomplete event makes the state read from the database', () => {
   const state = new ProjectState()
-  const hear = (event: string, payload: unknown) => state.hear(wire.heard(event, payload), new Set())
+  const receive = (event: string, payload: unknown) => state.applyEvent(wire.decodeEvent(event, payload), new Set())
   const update = { file_path: 'a', version: 1, content: 'x', content_hash: 'h', encoding: 'utf-8', size: 1 }
-  assert.equal(hear('file:update', { ...update, revision: 2 }), 'behind')
-  assert.equal(hear('file:update', update), 'behind')
-  assert.equal(hear('file:update', { ...update, revision: 1, content_hash: null }), 'behind')
-  assert.equal(hear('bulk:apply', { revision: 1, files: [], count: 3, files_omitted: true }), 'behind')
-  assert.equal(hear('bulk:apply', { revision: 1, files: [{ ...update, action: 'update' }], count: 2 }), 'behind')
-  assert.equal(hear('snapshot:ready', { revision: 1 }), 'behind')
-  assert.equal(hear('something:else', { revision: 1 }), 'old')
-  assert.equal(hear('file:update', { ...update, path: 'a', revision: 1 }), 'taken')
-  assert.equal(hear('file:update', { ...update, revision: 1, content: 'forged' }), 'old')
+  assert.equal(receive('file:update', { ...update, revision: 2 }), 'behind')
+  assert.equal(receive('file:update', update), 'behind')
+  assert.equal(receive('file:update', { ...update, revision: 1, content_hash: null }), 'behind')
+  assert.equal(receive('bulk:apply', { revision: 1, files: [], count: 3, files_omitted: true }), 'behind')
+  assert.equal(receive('bulk:apply', { revision: 1, files: [{ ...update, action: 'update' }], count: 2 }), 'behind')
+  assert.equal(receive('snapshot:ready', { revision: 1 }), 'behind')
+  assert.equal(receive('something:else', { revision: 1 }), 'old')
+  assert.equal(receive('file:update', { ...update, path: 'a', revision: 1 }), 'applied')
+  assert.equal(receive('file:update', { ...update, revision: 1, content: 'forged' }), 'old')
   assert.equal(state.view('a')?.content, 'x')
-  assert.equal(hear('file:delete', { path: 'a', version: 2, revision: 2 }), 'taken')
+  assert.equal(receive('file:delete', { path: 'a', version: 2, revision: 2 }), 'applied')
   assert.equal(state.view('a'), undefined)
 })
 
-test('pages before the last are no state, and the last one says the head', () => {
+test('pages are applied only with the last one, whose head counts', () => {
   const state = new ProjectState()
   const listing = state.table.listing(0)
   assert.equal(listing.add({ head: 5, complete: false, reset: false, rows: [row('a', 1, 1), row('b', 1, 2)] }), 2)
-  assert.equal(state.table.known, 0)
+  assert.equal(state.table.knownRevision, 0)
   // Between the two, b was deleted.
   assert.equal(listing.add({ head: 6, complete: true, reset: false, rows: [row('b', 2, 6, null)] }), null)
-  assert(state.take(listing, new Set()))
+  assert(state.applyListing(listing, new Set()))
   assert.deepEqual(state.paths(), ['a'])
-  assert.equal(state.table.known, 6)
+  assert.equal(state.table.knownRevision, 6)
 })
 
-test('an answer from before a reset says nothing about what came after', () => {
+test('an answer from before a reset is ignored after it', () => {
   const state = new ProjectState()
   const edit = state.begin(new Map([['a', { kind: 'text', content: 'mine' }]]), new Map(), new Set())
   const before = state.table.listing(0)
   const reset = state.table.listing(9)
   reset.add({ head: 1, complete: true, reset: true, rows: [row('b', 1, 1)] })
-  state.take(reset, new Set())
+  state.applyListing(reset, new Set())
   assert.equal(state.confirm(edit, [row('a', 7, 10, 'mine')], new Set()), false)
   assert.deepEqual(state.paths(), ['b'])
-  assert.equal(state.take(before, new Set()), false, 'nor does a listing that was begun before')
+  assert.equal(state.applyListing(before, new Set()), false, 'a listing from before it is ignored as well')
 })

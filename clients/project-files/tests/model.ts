@@ -11,40 +11,40 @@ interface Stored {
   is_deleted: boolean
 }
 
-export interface Wanted {
+export interface ModelWrite {
   path: string
-  /** Null deletes. */
+  /** Null: the file is deleted. */
   content: string | null
   expected: number | null
 }
 
-/** The contract's rules of the database in a few lines: what the simulation's clients are measured against. */
+/** The contract's rules of the database in a few lines: the simulation compares its clients with it. */
 export class Model {
   rows = new Map<string, Stored>()
   head = 0
   private floor = 0
 
-  /** The rows after it, in order, or the path in conflict. `event` is what it sends; none where nothing changed. */
-  write(wanted: Wanted[]): {
+  /** Returns the rows after the write, or the path in conflict. `event` is left out where nothing changed. */
+  write(writes: ModelWrite[]): {
     conflict?: { path: string; current: number }
     rows: Stored[]
     event?: Record<string, unknown>
   } {
-    const same = ({ path, content }: Wanted) => {
+    const same = ({ path, content }: ModelWrite) => {
       const row = this.rows.get(path)
       return row !== undefined && (content === null ? row.is_deleted : !row.is_deleted && row.content === content)
     }
-    for (const one of wanted) {
+    for (const one of writes) {
       const row = this.rows.get(one.path)
       const current = row?.version ?? 0
       const free = one.expected === 0 && (row?.is_deleted ?? true)
       if (same(one) || one.expected === null || one.expected === current || free) continue
       return { conflict: { path: one.path, current }, rows: [] }
     }
-    const changes = wanted.filter((one) => !same(one))
+    const changes = writes.filter((one) => !same(one))
     if (changes.length > 0) this.head += 1
     for (const { path, content } of changes) this.rows.set(path, this.row(path, content))
-    const rows = wanted.map(({ path }) => this.rows.get(path)!)
+    const rows = writes.map(({ path }) => this.rows.get(path)!)
     const event = changes.length > 0 ? this.event(changes.map(({ path }) => this.rows.get(path)!)) : undefined
     return { rows, ...(event && { event }) }
   }
@@ -59,7 +59,7 @@ export class Model {
     return { head_revision: this.head, complete: files.length === newer.length, ...(reset && { reset }), files }
   }
 
-  /** Tombstones of long ago are forgotten. */
+  /** Removes old tombstones. */
   prune(): void {
     this.floor = Math.max(this.floor, this.head - 5)
     for (const [path, row] of this.rows) if (row.is_deleted && row.revision <= this.floor) this.rows.delete(path)

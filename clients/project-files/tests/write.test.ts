@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { afterEach, test } from 'node:test'
-import { type Kind, ProjectFilesError } from '@preview-agent/project-files'
-import { closeAll, editor, faults, setting } from './given.js'
+import { type ErrorKind, ProjectFilesError } from '@preview-agent/project-files'
+import { closeAll, editor, faults, setting } from './support.js'
 
 afterEach(closeAll)
 
 const fails =
-  (kind: Kind, message = /./) =>
+  (kind: ErrorKind, message = /./) =>
   (error: unknown) => {
     assert(error instanceof ProjectFilesError, String(error))
     assert.equal(error.kind, kind, error.message)
@@ -14,7 +14,7 @@ const fails =
     return true
   }
 
-test('what one saves, another loads', async () => {
+test('a saved file is loaded by another client', async () => {
   const [one, other] = [editor().files, editor().files]
   const result = await one.save('write/a.ts', 'let a = 1\n')
   assert(result.kind === 'saved')
@@ -43,7 +43,7 @@ test('an edit is shown at once, and confirmed', async () => {
   assert.deepEqual(await removing, { kind: 'removed', path: 'write/optimistic.txt', version: 2 })
 })
 
-test('two clients edit one file: a typed conflict, kept beside the text, and resolved', async () => {
+test('two clients edit one file: the conflict is a result, its text is kept, and it can be resolved', async () => {
   const [one, other] = [editor().files, editor().files]
   await one.save('write/both.txt', 'base')
   await other.load()
@@ -56,14 +56,14 @@ test('two clients edit one file: a typed conflict, kept beside the text, and res
   assert.equal(view.content, 'other')
   assert.equal(view.saved?.content, 'one')
   assert.deepEqual(view.conflict, { expectedVersion: 1, currentVersion: 2 })
-  // Saved again as if nothing were: still a conflict, never a silent overwrite.
+  // Saved again without a version: still a conflict, never a silent overwrite.
   assert.equal((await other.save('write/both.txt', 'other again')).kind, 'conflict')
   const resolved = await other.save('write/both.txt', 'one and other', { expectedVersion: 2 })
   assert.equal(resolved.kind === 'saved' && resolved.file.version, 3)
   assert.equal(other.get('write/both.txt')?.state, 'saved')
 })
 
-test('a conflict that is let go shows what the database has', async () => {
+test("after discard the database's file is shown", async () => {
   const [one, other] = [editor().files, editor().files]
   await one.save('write/let-go.txt', 'theirs')
   assert.equal((await other.save('write/let-go.txt', 'mine', { expectedVersion: 0 })).kind, 'conflict')
@@ -73,7 +73,7 @@ test('a conflict that is let go shows what the database has', async () => {
   assert.equal(other.get('write/let-go.txt')?.content, 'theirs')
 })
 
-test('saves as one types build on each other, without a conflict with oneself', async () => {
+test('saves of one file in quick succession build on each other', async () => {
   const { files } = editor()
   const results = await Promise.all(['a', 'ab', 'abc', 'abcd'].map((text) => files.save('write/typed.txt', text)))
   assert.deepEqual(
@@ -83,7 +83,7 @@ test('saves as one types build on each other, without a conflict with oneself', 
   assert.equal(files.get('write/typed.txt')?.content, 'abcd')
 })
 
-test('null writes over whatever is there', async () => {
+test('an expected version of null replaces whatever is there', async () => {
   const [one, other] = [editor().files, editor().files]
   await one.save('write/over.txt', 'theirs')
   const result = await other.save('write/over.txt', 'mine', { expectedVersion: null })
@@ -100,7 +100,7 @@ test('names with spaces, quotes and emoji', async () => {
   assert.equal(renamed.kind, 'saved')
 })
 
-test('a rename is one change, and refuses a path that is taken', async () => {
+test('a rename is one revision, and is refused where the new path exists', async () => {
   const [one, other] = [editor().files, editor().files]
   await one.save('rename/from.txt', 'content')
   const result = await one.rename('rename/from.txt', 'rename/to.txt')
@@ -120,7 +120,7 @@ test('a rename is one change, and refuses a path that is taken', async () => {
   await assert.rejects(one.rename('rename/never.txt', 'rename/x.txt'), fails('not_found'))
 })
 
-test('a bulk is all or nothing, and names what is in its way', async () => {
+test('a bulk is all or nothing, and names the path in conflict', async () => {
   const [one, other] = [editor().files, editor().files]
   await one.save('bulk/a.txt', 'a')
   await one.save('bulk/b.txt', 'b')
@@ -157,7 +157,7 @@ test('a bulk is all or nothing, and names what is in its way', async () => {
     (error) => fails('refused', /entry 1/)(error) && (error as ProjectFilesError).path === '../bad',
   )
   assert.equal(other.get('bulk/good.txt'), undefined)
-  await assert.rejects(other.bulk([]), fails('refused', /without entries/))
+  await assert.rejects(other.bulk([]), fails('refused', /is empty/))
 })
 
 test('binary files go through storage, text stays text', async () => {
@@ -180,7 +180,7 @@ test('binary files go through storage, text stays text', async () => {
   assert.equal((await one.upload('assets/logo.png', new Uint8Array([0, 1]), { expectedVersion: 9 })).kind, 'conflict')
 })
 
-test('refusals carry the words of the database, and roll back what was shown', async () => {
+test("a refusal carries the database's message and is rolled back", async () => {
   const { files } = editor()
   await assert.rejects(files.save('../up', 'x'), fails('refused', /upsert_project_file: .*path/))
   assert.equal(files.get('../up'), undefined)
@@ -190,17 +190,44 @@ test('refusals carry the words of the database, and roll back what was shown', a
   await assert.rejects(files.read('write/never-was.txt'), fails('not_found'))
 })
 
-test('too large: a text, and bytes', async () => {
+test('a path beyond the limits is refused with its name, before anything is sent', async () => {
+  const { files, network } = editor()
+  const tooLong: [string, RegExp][] = [
+    [Array.from({ length: 65 }, () => 'a').join('/'), /65 parts; at most 64/],
+    [Array.from({ length: 5 }, () => 'ü'.repeat(120)).join('/'), /1204 bytes; at most 1024/],
+    [`${'x'.repeat(256)}.txt`, /260 bytes; at most 255/],
+  ]
+  for (const [path, message] of tooLong) {
+    const refused = (error: unknown) => fails('refused', message)(error) && (error as ProjectFilesError).path === path
+    await assert.rejects(files.save(path, 'x'), refused)
+    await assert.rejects(files.upload(path, new Uint8Array([0, 255])), refused)
+    await assert.rejects(
+      files.bulk([
+        { action: 'save', path: 'ok.txt', content: '' },
+        { action: 'remove', path },
+      ]),
+      refused,
+    )
+    await assert.rejects(files.rename('write/a.ts', path), (error) => error instanceof ProjectFilesError)
+    assert.equal(files.get(path), undefined)
+  }
+  assert.deepEqual(network.calls, [])
+  const longest = `limits/${Array.from({ length: 63 }, () => 'a').join('/')}`
+  assert.equal(longest.split('/').length, 64)
+  assert.equal((await files.save(longest, 'x')).kind, 'saved')
+})
+
+test('texts and bytes that are too large are refused', async () => {
   const { files } = editor()
   const bytes = new Uint8Array((50 << 20) + 1)
   await assert.rejects(files.upload('large/bytes.bin', bytes), fails('too_large', /exceeded/))
-  // A debug build of the backend takes 10 s and more for such a text, so one store is enough: the words are the same.
+  // A debug build of the backend takes 10 s and more for such a text, so one store is enough: the messages are the same.
   if (setting('STORE') !== 'memory') return
   await assert.rejects(files.save('large/text.txt', 'x'.repeat((50 << 20) + 1)), fails('refused', /52428800/))
   assert.equal(files.get('large/text.txt'), undefined)
 })
 
-test('no right, an unknown project, nobody signed in', async () => {
+test('no right, an unknown project, an expired token', async () => {
   const stranger = editor({ token: setting('STRANGER_TOKEN') }).files
   await assert.rejects(stranger.load(), fails('no_right'))
   await assert.rejects(stranger.save('stranger.txt', 'x'), fails('no_right'))
@@ -214,7 +241,7 @@ test('no right, an unknown project, nobody signed in', async () => {
   await assert.rejects(editor({ token: setting('EXPIRED_TOKEN') }).files.load(), fails('signed_out'))
 })
 
-test('too many writes: waits as long as the database says, and gives up in the end', async () => {
+test('too many writes: waits as long as the database asks, and fails where that is too long', async () => {
   const { files, network } = editor()
   await faults({ too_many_writes: { next: 1 } })
   const began = Date.now()
@@ -222,7 +249,7 @@ test('too many writes: waits as long as the database says, and gives up in the e
   assert(Date.now() - began >= 1000, 'the database asked for 1,000 ms')
   assert.equal(network.calls.length, 2)
   await faults({ too_many_writes: { probability: 1 } })
-  const impatient = editor({ retry: { patienceMs: 500 } })
+  const impatient = editor({ retry: { maxRetryAfterMs: 500 } })
   await assert.rejects(impatient.files.save('rate/b.txt', 'x'), fails('rate_limited', /too many/i))
   assert.equal(impatient.network.calls.length, 1)
   assert.equal(impatient.files.get('rate/b.txt'), undefined)

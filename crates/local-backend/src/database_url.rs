@@ -4,38 +4,38 @@ use std::str::FromStr;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio_postgres::Config;
 
-/// Where a PostgreSQL is and how to sign in there: `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, or `key=value` words.
-/// It holds a password, so it does not print.
+/// The URL of a PostgreSQL database, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, or `key=value` words. `Debug` prints
+/// nothing of it, because it has a password.
 #[derive(Clone)]
 pub struct DatabaseUrl {
     text: SecretString,
     config: Config,
 }
 
-/// Why text is no address of a database. It quotes nothing of it.
+/// The text is not the URL of a database. The error quotes nothing of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not an address of a PostgreSQL database, postgres://USER:PASSWORD@HOST:PORT/DATABASE")]
-pub struct NoDatabaseUrl;
+#[error("not the URL of a PostgreSQL database: expected postgres://USER:PASSWORD@HOST:PORT/DATABASE")]
+pub struct InvalidDatabaseUrl;
 
 impl DatabaseUrl {
-    /// The address as it was written, password included: for another program that is to connect.
+    /// The URL with its password, for another program that connects.
     pub fn expose(&self) -> &str {
         self.text.expose_secret()
     }
 
-    /// What it says, taken apart. It does not print its password either.
+    /// The parsed URL, whose `Debug` does not print the password either.
     pub fn config(&self) -> &Config {
         &self.config
     }
 }
 
 impl FromStr for DatabaseUrl {
-    type Err = NoDatabaseUrl;
+    type Err = InvalidDatabaseUrl;
 
-    fn from_str(text: &str) -> Result<DatabaseUrl, NoDatabaseUrl> {
-        let config: Config = text.parse().map_err(|_| NoDatabaseUrl)?;
+    fn from_str(text: &str) -> Result<DatabaseUrl, InvalidDatabaseUrl> {
+        let config: Config = text.parse().map_err(|_| InvalidDatabaseUrl)?;
         match config.get_hosts().is_empty() {
-            true => Err(NoDatabaseUrl),
+            true => Err(InvalidDatabaseUrl),
             false => Ok(DatabaseUrl { text: text.into(), config }),
         }
     }
@@ -52,13 +52,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_read_and_never_printed() {
-        let url: DatabaseUrl = "postgres://me:hush@127.0.0.1:5433/shop".parse().expect("an address");
+    fn a_url_is_parsed_and_never_printed() {
+        let url: DatabaseUrl = "postgres://me:hush@127.0.0.1:5433/shop".parse().expect("a URL");
         assert_eq!((url.config().get_user(), url.config().get_ports()), (Some("me"), &[5433][..]));
         assert!(url.expose().contains("hush"));
         assert!(!format!("{url:?} {:?}", url.config()).contains("hush"));
         for bad in ["", "hush", "http://me:hush@host/x", "postgres://me:hush@host:port/x"] {
-            let error = bad.parse::<DatabaseUrl>().expect_err("no address");
+            let error = bad.parse::<DatabaseUrl>().expect_err("not a URL");
             assert!(!error.to_string().contains("hush"));
         }
     }

@@ -2,12 +2,12 @@ use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
-/// The stored digest of a project: the XOR of one sha256 per live file, so that each mutation costs two hashes.
+/// The stored digest of a project: the XOR of one sha256 per live file, so each write costs two hashes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ProjectDigest([u8; 32]);
 
 impl ProjectDigest {
-    /// Adds a live file, or takes it out again: the same operation.
+    /// Adds a live file, or removes it: the operation is the same.
     pub fn toggle(&mut self, path: &str, version: u64, content_hash: &str) {
         let mut hasher = Sha256::new();
         hasher.update(path.as_bytes());
@@ -20,9 +20,10 @@ impl ProjectDigest {
         }
     }
 
-    /// Spoils it, for a test of what an agent does with a digest that is wrong in the database.
-    pub fn spoil(&mut self) {
-        self.0[0] ^= 0xff;
+    /// Makes it wrong, for tests of an agent that reads a wrong digest.
+    pub fn corrupt(&mut self) {
+        let [first, ..] = &mut self.0;
+        *first ^= 0xff;
     }
 }
 

@@ -1,6 +1,8 @@
-mod rate;
+//! Faults on request, for tests and for the console.
 
-use std::collections::BTreeMap;
+mod rate;
+mod settings;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,96 +10,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::{broadcast, watch};
 
-pub use rate::Chance;
+pub use rate::FaultRate;
+pub use settings::{FailJoins, FailReads, FailRenewal, FakeAnswer, FaultSettings, JoinError, SnapshotFaults};
+
 use rate::Random;
 
-/// Every fault that can be switched on, as `GET /_local/faults` shows it. `POST` changes the fields that it names.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct FaultSettings {
-    /// Database broadcasts that reach nobody.
-    pub drop_broadcasts: Chance,
-    /// Database broadcasts that arrive twice.
-    pub double_broadcasts: Chance,
-    /// Database broadcasts held until the next one has overtaken them, or for 200 ms.
-    pub reorder_broadcasts: Chance,
-    /// How late every broadcast is.
-    pub delay_broadcasts_ms: u64,
-    /// Joined, heartbeats answered, neither broadcasts nor rows arrive.
-    pub deaf: bool,
-    /// Nothing is read and nothing is answered on a websocket, while TCP stands.
-    pub silent: bool,
-    /// New websockets are refused with this status; 0 closes TCP without an answer.
-    pub refuse_connections: Option<u16>,
-    /// Joins are refused with this reason.
-    pub refuse_joins: Option<String>,
-    /// The read functions and the objects of storage answer with an error.
-    pub fail_reads: Option<FailReads>,
-    /// How late every read is answered.
-    pub delay_reads_ms: u64,
-    /// Answers given in place of a read function's own, by its name.
-    pub answers: BTreeMap<String, FalseAnswer>,
-    /// What goes wrong with a snapshot's download.
-    pub snapshot: SnapshotFaults,
-    /// What renewal answers with instead.
-    pub fail_renewal: Option<FailRenewal>,
-    /// Rows at which a page of `list_project_changes` ends, in place of `max_rows`.
-    pub page_rows: Option<u32>,
-    /// Writes by the functions that are refused with `PT429`.
-    pub too_many_writes: Chance,
-    /// The database has only `list_current_files` to read with, and its events carry no revision.
-    pub older_database: bool,
-}
-
-/// Reads that fail.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FailReads {
-    /// 401 comes as an expired token, 429 with `Retry-After: 1`, all else with a plain body; 0 closes TCP without an answer.
-    pub status: u16,
-    /// How often.
-    pub chance: Chance,
-}
-
-/// A read function that lies.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FalseAnswer {
-    /// The JSON that it gives.
-    pub body: Value,
-    /// How often.
-    pub chance: Chance,
-}
-
-/// Renewals that fail.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FailRenewal {
-    /// 401, 403 and 410 are final by the contract.
-    pub status: u16,
-    /// How often.
-    pub chance: Chance,
-}
-
-/// What goes wrong with a snapshot's download; each fault at most as often as `chance` says.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SnapshotFaults {
-    /// Answer with this status.
-    pub status: Option<u16>,
-    /// Close TCP after so many bytes of the body.
-    pub truncate_at: Option<u64>,
-    /// Send nothing more after so many bytes of the body.
-    pub stall_at: Option<u64>,
-    /// Flip the bits of the byte at this offset of the file.
-    pub wrong_byte_at: Option<u64>,
-    /// Know nothing of ranges: answer 200 with the whole file.
-    pub no_range: bool,
-    /// How often the faults above strike.
-    pub chance: Chance,
-}
-
-/// How sockets are closed.
+/// How open websockets are closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cut {
@@ -105,18 +23,35 @@ pub enum Cut {
     Abruptly,
     /// A close frame with this code.
     Code(u16),
-    /// As when a tenant is reloaded: `system` "Server requested disconnect", then 1012.
+    /// As after a reload of the tenant: `system` "Server requested disconnect", then 1012.
     Reload,
+    /// Every channel gets `phx_error` with the reason `channel_crash`; the socket stays open.
+    CrashChannels,
 }
 
-/// The switchboard of a running backend. Clones switch the same.
+/// A fault that is on or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Switch {
+    /// The fault happens.
+    On,
+    /// The fault does not happen.
+    Off,
+}
+
+impl From<Switch> for bool {
+    fn from(switch: Switch) -> bool {
+        switch == Switch::On
+    }
+}
+
+/// The faults of a running backend. Clones control the same backend.
 #[derive(Clone)]
 pub struct Faults(Arc<Shared>);
 
 struct Shared {
     state: Mutex<State>,
     cuts: broadcast::Sender<Cut>,
-    deafened: watch::Sender<u64>,
+    stall_epoch: watch::Sender<u64>,
     changed: watch::Sender<u64>,
 }
 
@@ -130,146 +65,157 @@ impl Faults {
         Faults(Arc::new(Shared {
             state: Mutex::new(State { settings: FaultSettings::default(), random: Random(1) }),
             cuts: broadcast::Sender::new(16),
-            deafened: watch::Sender::new(0),
+            stall_epoch: watch::Sender::new(0),
             changed: watch::Sender::new(0),
         }))
     }
 
-    /// The seed of every probability from now on; 1 at the start.
+    /// Sets the seed of every probability from now on; it is 1 at the start.
     pub fn seed(&self, seed: u64) {
         self.lock().random = Random(seed);
     }
 
-    /// What is switched on.
+    /// The current settings.
     pub fn settings(&self) -> FaultSettings {
         self.lock().settings.clone()
     }
 
-    /// Switches exactly this on.
+    /// Replaces all settings.
     pub fn set(&self, settings: FaultSettings) {
         self.change(|all| *all = settings);
     }
 
-    /// Changes some faults and leaves the others as they are.
+    /// Changes some settings and keeps the others.
     pub fn change(&self, change: impl FnOnce(&mut FaultSettings)) {
         change(&mut self.lock().settings);
-        self.0.changed.send_modify(|count| *count += 1);
+        self.0.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// Switches everything off.
+    /// Switches every fault off.
     pub fn clear(&self) {
         self.set(FaultSettings::default());
     }
 
     /// Drops database broadcasts.
-    pub fn drop_broadcasts(&self, chance: Chance) {
-        self.change(|all| all.drop_broadcasts = chance);
+    pub fn drop_broadcasts(&self, rate: FaultRate) {
+        self.change(|all| all.drop_broadcasts = rate);
     }
 
     /// Sends database broadcasts twice.
-    pub fn double_broadcasts(&self, chance: Chance) {
-        self.change(|all| all.double_broadcasts = chance);
+    pub fn double_broadcasts(&self, rate: FaultRate) {
+        self.change(|all| all.double_broadcasts = rate);
     }
 
-    /// Lets database broadcasts be overtaken.
-    pub fn reorder_broadcasts(&self, chance: Chance) {
-        self.change(|all| all.reorder_broadcasts = chance);
+    /// Sends database broadcasts after the next one.
+    pub fn reorder_broadcasts(&self, rate: FaultRate) {
+        self.change(|all| all.reorder_broadcasts = rate);
     }
 
     /// Delays every broadcast; zero ends it.
     pub fn delay_broadcasts(&self, delay: Duration) {
-        self.change(|all| all.delay_broadcasts_ms = delay.as_millis() as u64);
+        self.change(|all| all.delay_broadcasts_ms = milliseconds(delay));
     }
 
     /// Closes every websocket that is open now.
     pub fn cut(&self, cut: Cut) {
-        // No receiver is no error: no socket is open.
+        // An error says that no socket is open.
         let _sockets = self.0.cuts.send(cut);
     }
 
-    /// Refuses new websockets with `status` (0: closes TCP without an answer), or takes them again.
+    /// Refuses new websockets with `status` (0 closes TCP without an answer); `None` ends it.
     pub fn refuse_connections(&self, status: Option<u16>) {
         self.change(|all| all.refuse_connections = status);
     }
 
-    /// Refuses joins with `reason`, or takes them again.
+    /// Refuses joins with `reason`; `None` ends it.
     pub fn refuse_joins(&self, reason: Option<&str>) {
         self.change(|all| all.refuse_joins = reason.map(Into::into));
     }
 
-    /// No channel gets a broadcast or a row, until switched off.
-    pub fn deaf(&self, on: bool) {
-        self.change(|all| all.deaf = on);
+    /// Fails joins with an error of the real server.
+    pub fn fail_joins(&self, error: JoinError, rate: FaultRate) {
+        self.change(|all| all.fail_joins = Some(FailJoins { error, chance: rate }));
     }
 
-    /// The channels joined now get no database broadcast until each joins again or pushes another token: the real
-    /// server after its database restarted.
-    pub fn deafen_joined(&self) {
-        self.0.deafened.send_modify(|epoch| *epoch += 1);
+    /// Stops broadcasts and rows to all channels.
+    pub fn stall_streams(&self, switch: Switch) {
+        self.change(|all| all.stall_streams = switch.into());
     }
 
-    /// No websocket is answered, until switched off.
-    pub fn silent(&self, on: bool) {
-        self.change(|all| all.silent = on);
+    /// Stops database broadcasts to the channels that are joined now, until each joins again or pushes another token: the
+    /// real server after a restart of its database.
+    pub fn stall_joined(&self) {
+        self.0.stall_epoch.send_modify(|epoch| *epoch = epoch.wrapping_add(1));
+    }
+
+    /// Stops all reading and writing on websockets.
+    pub fn freeze_sockets(&self, switch: Switch) {
+        self.change(|all| all.freeze_sockets = switch.into());
+    }
+
+    /// Shows a transaction to reads only this long after its event was sent; zero ends it. See
+    /// [`FaultSettings::visible_after_ms`].
+    pub fn visible_after(&self, delay: Duration) {
+        self.change(|all| all.visible_after_ms = milliseconds(delay));
     }
 
     /// Fails reads with `status`.
-    pub fn fail_reads(&self, status: u16, chance: Chance) {
-        self.change(|all| all.fail_reads = Some(FailReads { status, chance }));
+    pub fn fail_reads(&self, status: u16, rate: FaultRate) {
+        self.change(|all| all.fail_reads = Some(FailReads { status, chance: rate }));
     }
 
-    /// Answers every read so late; zero ends it.
+    /// Delays the answer to every read; zero ends it.
     pub fn delay_reads(&self, delay: Duration) {
-        self.change(|all| all.delay_reads_ms = delay.as_millis() as u64);
+        self.change(|all| all.delay_reads_ms = milliseconds(delay));
     }
 
-    /// Lets the read function of that name answer `body`.
-    pub fn answer(&self, function: &str, body: Value, chance: Chance) {
+    /// Replaces the answer of a read function by `body`.
+    pub fn answer(&self, function: &str, body: Value, rate: FaultRate) {
         self.change(|all| {
-            all.answers.insert(function.into(), FalseAnswer { body, chance });
+            all.answers.insert(function.into(), FakeAnswer { body, chance: rate });
         });
     }
 
-    /// What goes wrong with snapshots.
+    /// Sets the faults of snapshot downloads.
     pub fn snapshot(&self, faults: SnapshotFaults) {
         self.change(|all| all.snapshot = faults);
     }
 
     /// Fails renewals with `status`.
-    pub fn fail_renewal(&self, status: u16, chance: Chance) {
-        self.change(|all| all.fail_renewal = Some(FailRenewal { status, chance }));
+    pub fn fail_renewal(&self, status: u16, rate: FaultRate) {
+        self.change(|all| all.fail_renewal = Some(FailRenewal { status, chance: rate }));
     }
 
-    /// Ends pages of `list_project_changes` at so many rows, or as asked again.
+    /// Ends pages of `list_project_changes` at this many rows; `None` ends it.
     pub fn page_rows(&self, rows: Option<u32>) {
         self.change(|all| all.page_rows = rows);
     }
 
     /// Refuses writes by the functions with `PT429`.
-    pub fn too_many_writes(&self, chance: Chance) {
-        self.change(|all| all.too_many_writes = chance);
+    pub fn too_many_writes(&self, rate: FaultRate) {
+        self.change(|all| all.too_many_writes = rate);
     }
 
-    /// The database knows none of the newer functions.
-    pub fn older_database(&self, on: bool) {
-        self.change(|all| all.older_database = on);
+    /// Removes the newer read functions and the revision in events.
+    pub fn legacy_database(&self, switch: Switch) {
+        self.change(|all| all.legacy_database = switch.into());
     }
 
     pub(crate) fn cuts(&self) -> broadcast::Receiver<Cut> {
         self.0.cuts.subscribe()
     }
 
-    /// Counts the calls of [`Faults::deafen_joined`].
-    pub(crate) fn deafened(&self) -> u64 {
-        *self.0.deafened.borrow()
+    /// Counts the calls of [`Faults::stall_joined`].
+    pub(crate) fn stall_epoch(&self) -> u64 {
+        *self.0.stall_epoch.borrow()
     }
 
-    /// Wakes at each change of the settings.
+    /// Resolves at each change of the settings.
     pub(crate) fn watch(&self) -> watch::Receiver<u64> {
         self.0.changed.subscribe()
     }
 
-    /// Looks at the settings, and throws the dice that they ask for.
+    /// Reads the settings, with the random generator for those that have a rate.
     pub(crate) fn roll<T>(&self, look: impl FnOnce(&mut FaultSettings, &mut Random) -> T) -> T {
         let mut state = self.lock();
         let State { settings, random } = &mut *state;
@@ -279,4 +225,8 @@ impl Faults {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

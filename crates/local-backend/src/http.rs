@@ -1,14 +1,16 @@
-//! The HTTP API: PostgREST's functions and tables, storage, the Edge Functions, broadcasts and the switches of faults.
+//! The HTTP API: PostgREST's functions and tables, storage, the Edge Functions, broadcasts, websockets and faults.
 
-mod arguments;
 mod broadcast;
 mod download;
-pub mod edge_functions;
+mod edge_functions;
 mod fault_control;
 mod multipart;
-pub mod postgrest;
+mod postgrest;
 mod renewal;
-pub mod rpc;
+pub mod router;
+mod rpc;
 pub mod server;
-pub mod storage;
+pub mod state;
+mod storage;
 mod tables;
+mod websocket;

@@ -7,102 +7,104 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::agent_settings::AgentSettings;
 use crate::faults::{Cut, Faults};
-use crate::http::rpc::writes;
-use crate::http::server::{self, App};
-use crate::options::Options;
+use crate::http::state::{Api, ApiSettings};
+use crate::http::{router, server};
+use crate::options::{AnonKey, BackendOptions, FaultApi};
 use crate::postgres::Postgres;
-use crate::realtime::{Agents, Realtime};
+use crate::realtime::{AgentReports, Realtime, RealtimeSettings, Visibility};
 use crate::row::{BulkEntry, FileContent};
-use crate::session::Session;
-use crate::store::event_payload as event;
+use crate::store::event_payload::{EventFormat, EventLimits, event};
 use crate::store::memory::{Commit, Memory};
 use crate::store::objects::Objects;
 use crate::store::policies::Policies;
-use crate::store::preview_sessions::Sessions;
+use crate::store::preview_sessions::PreviewSessions;
 use crate::store::project::MAX_BULK;
-use crate::store::rights::Rights;
-use crate::store::snapshots::Snapshots;
-use crate::store::{Kind, Store};
+use crate::store::record::record;
+use crate::store::rights::{Ownership, Rights};
+use crate::store::snapshots::{SnapshotRequest, Snapshots};
+use crate::store::{Store, StoreKind};
 use crate::store_error::StoreError;
 use crate::token::Keys;
 
-/// The anon key and the editor's token outlive every run.
+/// The lifetime of the anon key and of the editor's token, longer than every run.
 const YEAR: Duration = Duration::from_secs(365 * 86400);
-/// How long the sockets may take to be told goodbye.
-const GOODBYE: Duration = Duration::from_millis(1500);
+/// How long the sockets may take to close.
+const CLOSE_WAIT: Duration = Duration::from_millis(1500);
+/// How often open sockets are counted while they close.
+const CLOSE_POLL: Duration = Duration::from_millis(5);
 
 /// A running local backend. It ends with [`Backend::stop`], or when it is dropped.
 pub struct Backend {
     address: SocketAddr,
-    app: Arc<App>,
+    api: Arc<Api>,
+    session_id: String,
+    anon_key: String,
     editor_token: String,
     server: JoinHandle<()>,
 }
 
+/// The table, and the owner of its project.
+struct OpenedStore {
+    store: Store,
+    owner: String,
+}
+
 impl Backend {
-    /// Binds the address, seeds the table and serves. An error names the operation that failed.
-    pub async fn start(options: Options) -> io::Result<Backend> {
+    /// Binds the address, writes the first files and serves.
+    ///
+    /// # Errors
+    /// The address cannot be bound, the database cannot be used, or the files are refused; the text names the operation.
+    pub async fn start(options: BackendOptions) -> io::Result<Backend> {
         let listener = TcpListener::bind(options.listen)
             .await
-            .map_err(|error| io::Error::new(error.kind(), format!("listening on {}: {error}", options.listen)))?;
+            .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {}: {error}", options.listen)))?;
         let address = listener.local_addr()?;
         let keys = Keys::new(options.jwt_secret.as_deref(), &options.jwks)
-            .map_err(|error| io::Error::other(format!("making signing keys: {error}")))?;
+            .map_err(|error| io::Error::other(format!("cannot generate signing keys: {error}")))?;
         let keys = Arc::new(keys);
-        let objects = Arc::new(Objects::default());
-        let (store, editor) = match &options.database_url {
-            None => {
-                let memory = Memory::new(&options.project_id, objects.clone());
-                (Store(Kind::Memory(memory)), uuid::Uuid::new_v4().to_string())
-            }
-            Some(url) => {
-                let opened = Postgres::open(url.clone(), &options.project_id).await;
-                let (postgres, owner) = opened.map_err(io::Error::other)?;
-                (Store(Kind::Postgres(postgres)), owner)
-            }
-        };
-        seed(&store, &options).map_err(|error| io::Error::other(format!("seeding the project: {error}")))?;
-
-        let claims = json!({"role": "authenticated", "aud": "authenticated", "sub": editor});
-        let editor_token = keys.sign_for(claims, YEAR);
-        let rights = Rights { project_id: options.project_id.clone(), editor, lost: Arc::default() };
-        let faults = Faults::new();
-        let policies = match &store.0 {
-            Kind::Memory(_) => Policies::Memory(rights.clone()),
-            Kind::Postgres(postgres) => Policies::Postgres(postgres.clone()),
-        };
-        let realtime = Arc::new(Realtime::new(&options, keys.clone(), policies.clone(), faults.clone()));
-        match &store.0 {
-            Kind::Memory(memory) => publish(memory, &rights, options.event_limit, &realtime, &faults),
-            Kind::Postgres(postgres) => {
-                postgres.publish(&realtime, faults.clone()).await.map_err(io::Error::other)?;
-            }
-        }
-
-        let url = format!("http://{address}");
-        let anon_key = match options.publishable_key {
-            true => keys.publishable().to_owned(),
-            false => keys.sign_for(json!({"role": "anon", "iss": "local"}), YEAR),
-        };
-        let snapshots = Snapshots::default();
-        let sessions = Sessions::new(&options.session_id, &rights.editor);
-        let app = Arc::new(App {
-            options,
-            url,
-            keys,
-            rights,
-            policies,
-            store,
-            objects,
-            faults,
-            realtime,
-            snapshots,
-            sessions,
-            anon_key,
+        let (objects, faults) = (Arc::new(Objects::default()), Faults::new());
+        let OpenedStore { store, owner } = open_store(&options, &objects, &faults).await?;
+        seed(&store, &options).map_err(|error| io::Error::other(format!("cannot write the first files: {error}")))?;
+        let rights = Rights::new(&options.project_id, &owner, options.channel_rights);
+        let policies = Arc::new(match &store.0 {
+            StoreKind::Memory(_) => Policies::Memory(rights.clone()),
+            StoreKind::Postgres(postgres) => Policies::Postgres(postgres.clone()),
         });
-        let server = tokio::spawn(server::serve(listener, server::router(app.clone(), app.options.faults_over_http)));
-        Ok(Backend { address, app, editor_token, server })
+        let settings = RealtimeSettings::from(&options);
+        let realtime = Arc::new(Realtime::new(settings, keys.clone(), policies.clone(), faults.clone()));
+        let database = match &store.0 {
+            StoreKind::Memory(memory) => {
+                publish(memory, &rights, EventLimits::from(&options), &realtime, &faults);
+                None
+            }
+            StoreKind::Postgres(postgres) => {
+                let published = postgres.publish(realtime.hub.clone(), realtime.changes.clone(), faults.clone()).await;
+                published.map_err(io::Error::other)?;
+                Some(postgres.clone())
+            }
+        };
+        let anon_key = match options.anon_key {
+            AnonKey::Publishable => keys.publishable().to_owned(),
+            AnonKey::Jwt => keys.sign_for(json!({"role": "anon", "iss": "local"}), YEAR),
+        };
+        let claims = json!({"role": "authenticated", "aud": "authenticated", "sub": owner});
+        let editor_token = keys.sign_for(claims, YEAR);
+        let snapshots = Arc::new(Snapshots::new(store.clone(), &options.project_id, options.snapshot_limit));
+        let sessions = PreviewSessions::new(&options.session_id, rights.clone(), database);
+        let settings = ApiSettings {
+            url: format!("http://{address}"),
+            token_lifetime: options.token_lifetime,
+            snapshot_lifetime: options.snapshot_lifetime,
+            page_bytes: options.page_bytes,
+            broadcast_limit: options.broadcast_limit,
+            jwks: options.jwks,
+        };
+        let api = Api { settings, keys, rights, policies, store, objects, faults, realtime, snapshots, sessions };
+        let api = Arc::new(api);
+        let server = tokio::spawn(server::serve(listener, router::router(api.clone(), options.fault_api)));
+        Ok(Backend { address, api, session_id: options.session_id, anon_key, editor_token, server })
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -110,29 +112,28 @@ impl Backend {
         format!("http://{}", self.address)
     }
 
-    /// Every place of the API and the switchboard of faults, to be served at another address as well. Who may come there
-    /// is that address's matter.
+    /// Every route of the API with the faults, to serve at another address as well. The caller decides who reaches it.
     pub fn router(&self) -> axum::Router {
-        server::router(self.app.clone(), true)
+        router::router(self.api.clone(), FaultApi::Served)
     }
 
-    /// What an agent is to be given: each call makes a new token, and a new snapshot where the state has moved. The
-    /// snapshot's URL is empty where none could be made; the log says why.
-    pub fn session(&self) -> Session {
-        let app = &self.app;
-        let snapshot_url = match app.snapshot_now(false) {
-            Ok(built) => app.signed_snapshot(&built.name).0,
+    /// The settings of an agent. Each call makes a new token, and a new snapshot if the state has changed. The snapshot's URL
+    /// is empty if none could be built, which is logged. Blocks.
+    pub fn agent_settings(&self) -> AgentSettings {
+        let api = &self.api;
+        let snapshot_url = match api.snapshots.current(SnapshotRequest::Reuse) {
+            Ok(built) => api.signed_snapshot(&built.name).url,
             Err(error) => {
-                tracing::error!(%error, "the snapshot could not be made");
+                tracing::error!(%error, "cannot build the snapshot");
                 String::new()
             }
         };
-        Session {
-            project_id: app.options.project_id.clone(),
-            session_id: app.options.session_id.clone(),
+        AgentSettings {
+            project_id: api.rights.project_id().to_owned(),
+            session_id: self.session_id.clone(),
             supabase_url: self.url(),
-            anon_key: app.anon_key.clone(),
-            realtime_token: app.token_of(&app.options.session_id),
+            anon_key: self.anon_key.clone(),
+            realtime_token: api.agent_token(&self.session_id),
             snapshot_url,
             session_url: format!("{}/functions/v1/preview-session/renew", self.url()),
         }
@@ -143,67 +144,79 @@ impl Backend {
         self.editor_token.clone()
     }
 
-    /// Takes the project from its editor, or gives it back: for tests of what becomes of a session then. For the
-    /// project in memory; over PostgreSQL its tables say who may.
-    pub fn take_from_editor(&self, taken: bool) {
-        self.app.rights.lost.store(taken, std::sync::atomic::Ordering::Relaxed);
+    /// Takes the project from its editor, or returns it. For a project in memory: over a PostgreSQL its tables decide.
+    pub fn set_ownership(&self, ownership: Ownership) {
+        self.api.rights.set_ownership(ownership);
     }
 
-    /// The key of the newer kind, which does what the anon JWT does.
+    /// The publishable key, which has the same rights as the anon JWT.
     pub fn publishable_key(&self) -> String {
-        self.app.keys.publishable().to_owned()
+        self.api.keys.publishable().to_owned()
     }
 
-    /// Signs any claims, as they are: for tests of tokens that are expired, foreign or empty.
+    /// Signs any claims unchanged, for tests of expired, foreign and empty tokens.
     pub fn sign(&self, claims: &Value) -> String {
-        self.app.keys.sign(claims)
+        self.api.keys.sign(claims)
     }
 
-    /// Broadcasts anything on the project's topic, as `realtime.send` would: for tests of what other senders send.
-    pub fn broadcast(&self, event: &str, payload: Value, private: bool) {
-        let topic = format!("project:{}", self.app.options.project_id);
-        self.app.realtime.hub.send(payload, event, &topic, private);
+    /// Broadcasts any payload on the project's topic, as `realtime.send` does.
+    pub fn broadcast(&self, event: &str, payload: Value, visibility: Visibility) {
+        let topic = format!("project:{}", self.api.rights.project_id());
+        self.api.realtime.hub.send(payload, event, &topic, visibility);
     }
 
     /// The project's table.
     pub fn store(&self) -> Store {
-        self.app.store.clone()
+        self.api.store.clone()
     }
 
-    /// What agents have told of themselves, where they publish it.
-    pub fn agents(&self) -> Agents {
-        self.app.realtime.hub.agents.clone()
+    /// The reports that agents have published.
+    pub fn agent_reports(&self) -> AgentReports {
+        self.api.realtime.hub.agent_reports.clone()
     }
 
-    /// The switchboard of faults.
+    /// The faults.
     pub fn faults(&self) -> Faults {
-        self.app.faults.clone()
+        self.api.faults.clone()
     }
 
-    /// Closes every connection (websockets with 1012) and the listener.
+    /// Closes the websockets with 1012, then every connection and the listener.
     pub async fn stop(self) {
-        self.app.faults.cut(Cut::Code(1012));
-        // Until the sockets are gone: they go on being served while they say goodbye.
-        let gone = async {
-            while self.app.realtime.connections() > 0 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+        self.api.faults.cut(Cut::Code(1012));
+        let closed = async {
+            while self.api.realtime.connections() > 0 {
+                tokio::time::sleep(CLOSE_POLL).await;
             }
         };
-        if tokio::time::timeout(GOODBYE, gone).await.is_err() {
-            tracing::debug!("a websocket did not say goodbye");
+        if tokio::time::timeout(CLOSE_WAIT, closed).await.is_err() {
+            tracing::debug!("a websocket did not close in time");
         }
     }
 }
 
 impl Drop for Backend {
     fn drop(&mut self) {
-        self.app.faults.cut(Cut::Abruptly);
+        self.api.faults.cut(Cut::Abruptly);
         self.server.abort();
     }
 }
 
-/// The files of the start are one revision, or one for each 10,000.
-fn seed(store: &Store, options: &Options) -> Result<(), StoreError> {
+async fn open_store(options: &BackendOptions, objects: &Arc<Objects>, faults: &Faults) -> io::Result<OpenedStore> {
+    match &options.database_url {
+        None => {
+            let memory = Memory::new(&options.project_id, objects.clone(), faults.clone());
+            Ok(OpenedStore { store: Store(StoreKind::Memory(memory)), owner: uuid::Uuid::new_v4().to_string() })
+        }
+        Some(url) => {
+            let opened = Postgres::open(url.clone(), &options.project_id).await;
+            let (postgres, owner) = opened.map_err(io::Error::other)?;
+            Ok(OpenedStore { store: Store(StoreKind::Postgres(postgres)), owner })
+        }
+    }
+}
+
+/// Writes the first files as one revision, or one for each 10,000.
+fn seed(store: &Store, options: &BackendOptions) -> Result<(), StoreError> {
     for part in options.files.chunks(MAX_BULK) {
         let entries = part.iter().map(|file| BulkEntry {
             path: file.path.clone(),
@@ -213,7 +226,9 @@ fn seed(store: &Store, options: &Options) -> Result<(), StoreError> {
         let entries: Vec<BulkEntry> = entries.collect();
         while let Err(error) = store.bulk(entries.clone(), "seed") {
             match error {
-                StoreError::TooMany { retry_after_ms } => std::thread::sleep(Duration::from_millis(retry_after_ms)),
+                StoreError::TooManyWrites { retry_after_ms } => {
+                    std::thread::sleep(Duration::from_millis(retry_after_ms));
+                }
                 error => return Err(error),
             }
         }
@@ -221,19 +236,43 @@ fn seed(store: &Store, options: &Options) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Lets each commit leave as a broadcast and as rows.
-fn publish(memory: &Memory, rights: &Rights, limit: usize, realtime: &Arc<Realtime>, faults: &Faults) {
-    let (realtime, faults, rights) = (realtime.clone(), faults.clone(), rights.clone());
-    let topic = format!("project:{}", rights.project_id);
+/// Sends each commit as a broadcast and as rows.
+fn publish(memory: &Memory, rights: &Rights, limits: EventLimits, realtime: &Realtime, faults: &Faults) {
+    let (hub, changes, faults, rights) =
+        (realtime.hub.clone(), realtime.changes.clone(), faults.clone(), rights.clone());
+    let topic = format!("project:{}", rights.project_id());
     memory.on_commit(Box::new(move |commit: &Commit| {
-        let older = faults.roll(|all, _| all.older_database);
-        let (name, payload) = event::broadcast(commit, limit, older);
-        realtime.hub.send(payload, name, &topic, true);
-        if faults.roll(|all, _| all.deaf) {
+        let (legacy, stalled) = faults.roll(|all, _| (all.legacy_database, all.stall_streams));
+        let event = event(commit, limits, if legacy { EventFormat::Legacy } else { EventFormat::Current });
+        hub.send(event.payload, event.name, &topic, Visibility::Private);
+        if stalled {
             return;
         }
         for row in &commit.rows {
-            realtime.changes.inserted(&commit.at.to_string(), || writes::record(row, &rights));
+            changes.inserted(&commit.at.to_string(), || record(row, &rights));
         }
     }));
+}
+
+impl From<&BackendOptions> for RealtimeSettings {
+    fn from(options: &BackendOptions) -> RealtimeSettings {
+        RealtimeSettings {
+            refusal_delay: options.refusal_delay,
+            join_refusal_delay: options.join_refusal_delay,
+            silence_limit: options.silence_limit,
+            stream_gap: options.stream_gap,
+            replication_timeout: options.replication_timeout,
+            postgres_changes_delay: options.postgres_changes_delay,
+            broadcast_limit: options.broadcast_limit,
+            frame_limit: options.frame_limit,
+            queue_bytes: options.queue_bytes,
+            max_connections: options.max_connections,
+        }
+    }
+}
+
+impl From<&BackendOptions> for EventLimits {
+    fn from(options: &BackendOptions) -> EventLimits {
+        EventLimits { max_bytes: options.event_max_bytes, content_bytes: options.event_content_bytes }
+    }
 }

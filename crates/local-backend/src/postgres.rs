@@ -1,15 +1,15 @@
-//! The project in a PostgreSQL: every function runs there, and events come out of its log. Everything that speaks with
-//! it lives on a thread of its own, so that it can be waited for from anywhere.
+//! The project in a PostgreSQL: every function runs there, and events come from its log. All connections run on one
+//! dedicated thread, so that callers with and without a runtime can wait for an answer.
 
 mod call;
 mod catalog;
 mod connections;
+mod error;
 mod events;
 mod install;
 mod objects;
 pub(crate) mod pgoutput;
 mod project;
-mod refusal;
 mod rows;
 mod stream;
 mod table;
@@ -24,10 +24,8 @@ use tokio::sync::{broadcast, oneshot};
 
 use crate::DatabaseUrl;
 use crate::faults::Faults;
-use crate::http::postgrest::ApiError;
-use crate::realtime::Realtime;
-use crate::row::Change;
-use crate::store::memory::CHANGES_KEPT;
+use crate::realtime::{Changes, Hub};
+use crate::row::{CHANGES_KEPT, Change};
 use crate::store_error::StoreError;
 use crate::token::Claims;
 
@@ -36,47 +34,48 @@ use connections::Connections;
 use events::{Events, PUBLICATIONS};
 use stream::Stream;
 
-pub use call::Call;
+pub use call::{Call, CallMethod, RowSelection};
 pub use catalog::literal;
+pub use error::DatabaseError;
 pub use install::InstallError;
-pub use objects::{Upload, UploadError};
-pub use rows::{Filter, Rows, RowsRequest};
-pub use topics::TopicRight;
+pub use objects::{Overwrite, Upload, UploadError};
+pub use rows::{Filter, Returning, Rows, RowsRequest};
+pub use topics::{Extension, TopicRight};
 
-/// Requests of the API that run at a time, as many as PostgREST's pool has on hosted.
+/// Most API requests at a time: the size of PostgREST's pool on the hosted service.
 const MAX_CALLERS: usize = 20;
-/// Connections of the backend itself.
+/// Most connections for the backend's own statements.
 const MAX_OWN: usize = 5;
-/// Hosted's limits of time: for a statement, and for the wait for a lock.
+/// The time limits of the hosted service, for a statement and for a lock.
 const LIMITS: &str = "set statement_timeout = '8s'; set lock_timeout = '8s'";
 
-/// A handle on the thread. It ends with the last one.
+/// A handle to the thread, which ends with the last handle.
 #[derive(Clone)]
 pub struct Postgres(Arc<Inner>);
 
 struct Inner {
     runtime: Handle,
     shared: Arc<Shared>,
-    /// Dropped, it ends the thread.
+    /// The thread ends when this is dropped.
     _end: oneshot::Sender<()>,
 }
 
-/// What lives on the thread.
+/// The state of the thread.
 pub struct Shared {
     url: DatabaseUrl,
     project_id: String,
-    /// As `authenticator`.
+    /// Connections as the role `authenticator`.
     callers: Connections,
-    /// As the address says.
+    /// Connections as the user of the database URL.
     own: Connections,
     catalog: Catalog,
     changes: broadcast::Sender<Change>,
-    /// The newest revision that `changes` was told of.
+    /// The newest revision that was sent to `changes`.
     known: AtomicU64,
 }
 
 impl Postgres {
-    /// Connects, installs what is missing, and makes the project where it is not there. Gives the handle and the
+    /// Connects, installs missing parts, and creates the project if it does not exist. Returns the handle and the
     /// project's owner.
     pub async fn open(url: DatabaseUrl, project_id: &str) -> Result<(Postgres, String), InstallError> {
         let (end, ended) = oneshot::channel::<()>();
@@ -85,11 +84,10 @@ impl Postgres {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = match runtime {
                 Ok(runtime) => runtime,
-                // Who waits for the handle hears of it.
                 Err(error) => return drop(ready.send(Err(error))),
             };
             if ready.send(Ok(runtime.handle().clone())).is_ok() {
-                // Ends by an error: nothing is ever sent.
+                // Nothing is sent: an error is the normal end.
                 let _ended = runtime.block_on(ended);
             }
         });
@@ -106,7 +104,7 @@ impl Postgres {
             let catalog = Catalog::read(connection.client()).await.map_err(InstallError::Connect)?;
             connection.client().batch_execute(LIMITS).await.map_err(InstallError::Connect)?;
             connection.give_back();
-            // A superuser becomes `authenticator` as if it had signed in, without needing its password.
+            // A superuser can take the session of `authenticator` without its password.
             let become_authenticator = match rights.superuser {
                 true => format!("{LIMITS}; set session authorization authenticator"),
                 false => format!("{LIMITS}; set role authenticator"),
@@ -120,11 +118,10 @@ impl Postgres {
         Ok((Postgres(Arc::new(Inner { runtime, shared: Arc::new(shared), _end: end })), owner))
     }
 
-    /// From now on what is committed goes to the channels.
-    pub async fn publish(&self, realtime: &Realtime, faults: Faults) -> Result<(), InstallError> {
+    /// Sends every commit from now on to the channels.
+    pub async fn publish(&self, hub: Arc<Hub>, subscribers: Arc<Changes>, faults: Faults) -> Result<(), InstallError> {
         let shared = self.shared();
-        let events =
-            Events { shared: shared.clone(), hub: realtime.hub.clone(), subscribers: realtime.changes.clone(), faults };
+        let events = Events { shared: shared.clone(), hub, subscribers, faults };
         let started = self.0.runtime.spawn(async move {
             let stream = shared.stream().await?;
             tokio::spawn(events.run(stream));
@@ -133,30 +130,30 @@ impl Postgres {
         started.await.map_err(std::io::Error::other).and_then(|started| started).map_err(InstallError::Stream)
     }
 
-    /// Runs a function of the database for a caller; its JSON.
-    pub async fn call(&self, call: Call) -> Result<String, ApiError> {
+    /// Runs a function of the database for a caller. Returns its JSON.
+    pub async fn call(&self, call: Call) -> Result<String, DatabaseError> {
         let shared = self.shared();
-        self.0.runtime.spawn(async move { shared.call(call).await }).await.map_err(gone)?
+        self.0.runtime.spawn(async move { shared.call(call).await }).await.map_err(thread_ended)?
     }
 
-    /// Reads or writes rows of a table for a caller; their JSON.
-    pub async fn rows(&self, request: RowsRequest) -> Result<String, ApiError> {
+    /// Reads or writes rows of a table for a caller. Returns their JSON.
+    pub async fn rows(&self, request: RowsRequest) -> Result<String, DatabaseError> {
         let shared = self.shared();
-        self.0.runtime.spawn(async move { shared.rows(request).await }).await.map_err(gone)?
+        self.0.runtime.spawn(async move { shared.rows(request).await }).await.map_err(thread_ended)?
     }
 
-    /// The names of the arguments that a function may have.
+    /// The names of all arguments of the functions with this name.
     pub fn arguments(&self, function: &str) -> std::collections::HashSet<String> {
         self.0.shared.catalog.arguments(function)
     }
 
-    /// Whether a policy lets the caller read a topic, or send on it.
-    pub async fn may(&self, claims: &Claims, topic: &str, right: TopicRight) -> bool {
+    /// Whether a policy gives the caller this right on a topic.
+    pub async fn may(&self, claims: &Claims, topic: &str, right: TopicRight, extension: Extension) -> bool {
         let (shared, claims, topic) = (self.shared(), claims.clone(), topic.to_owned());
-        self.0.runtime.spawn(async move { shared.may(&claims, &topic, right).await }).await.unwrap_or(false)
+        self.0.runtime.spawn(async move { shared.may(&claims, &topic, right, extension).await }).await.unwrap_or(false)
     }
 
-    /// Every transaction that changes the project, from now on.
+    /// Receives every transaction that changes the project from now on.
     pub fn subscribe(&self) -> broadcast::Receiver<Change> {
         self.0.shared.changes.subscribe()
     }
@@ -165,19 +162,19 @@ impl Postgres {
         self.0.shared.clone()
     }
 
-    /// Waits for what the thread does, on any other.
+    /// Blocks until the thread has done `work`. Must not be called on the thread itself.
     fn wait<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T, StoreError> {
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
         self.0.runtime.spawn(async move {
-            // Nobody waits any more where the caller is gone.
-            let _gone = sender.send(work.await);
+            // An error says that the caller has stopped waiting.
+            let _ended = sender.send(work.await);
         });
         receiver.recv().map_err(|_| StoreError::Unreachable { message: "its thread has ended".into() })
     }
 }
 
-fn gone(_: tokio::task::JoinError) -> ApiError {
-    ApiError::new(axum::http::StatusCode::SERVICE_UNAVAILABLE, "PGRST001", "Database client error")
+fn thread_ended(error: tokio::task::JoinError) -> DatabaseError {
+    DatabaseError::Unreachable(error.to_string())
 }
 
 impl Shared {

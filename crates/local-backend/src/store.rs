@@ -1,36 +1,42 @@
+//! The project's table, in memory or over a PostgreSQL, with its rights, events, objects, snapshots and sessions.
+
 pub mod event_payload;
-pub mod listing;
 pub mod memory;
 pub mod objects;
 pub mod policies;
 pub mod preview_sessions;
 pub mod project;
 pub mod rate_limit;
+pub mod record;
 pub mod rights;
 pub mod snapshots;
 
 use tokio::sync::broadcast;
 
 use crate::postgres::Postgres;
-use crate::row::{Bulk, BulkEntry, Change, FileContent, Row};
-use crate::store::memory::Memory;
+use crate::row::{Bulk, BulkEntry, Change, FileContent, Head, ProjectState, Row};
 use crate::store_error::StoreError;
 
-/// The project's table. Clones are the same table. Its methods wait for their answer, over PostgreSQL for the time of a
-/// statement; the requests of the API do not go through them. What only looks finds nothing where the database cannot
-/// be reached, and the log says so.
-#[derive(Clone)]
-pub struct Store(pub(crate) Kind);
+use memory::Memory;
+use project::PathRule;
 
-/// Where the table is.
+/// The project's table. Clones share one table. Each method blocks until it has an answer, over a PostgreSQL for the time of a
+/// statement. A method without a `Result` returns an empty value if the database cannot be reached, and logs it.
 #[derive(Clone)]
-pub(crate) enum Kind {
+pub struct Store(pub(crate) StoreKind);
+
+/// The place of the table.
+#[derive(Clone)]
+pub(crate) enum StoreKind {
     Memory(Memory),
     Postgres(Postgres),
 }
 
 impl Store {
-    /// Saves one file. Equal content changes nothing and gives the current row.
+    /// Saves one file. Equal content changes nothing and returns the current row.
+    ///
+    /// # Errors
+    /// As `upsert_project_file`.
     pub fn upsert(
         &self,
         path: &str,
@@ -39,116 +45,120 @@ impl Store {
         sender: &str,
     ) -> Result<Row, StoreError> {
         match &self.0 {
-            Kind::Memory(memory) => memory.upsert(path, content, expected_version, sender),
-            Kind::Postgres(postgres) => {
+            StoreKind::Memory(memory) => memory.upsert(path, content, expected_version, sender),
+            StoreKind::Postgres(postgres) => {
                 let entry = BulkEntry { path: path.into(), content: Some(content), expected_version };
                 postgres.save(entry, sender)
             }
         }
     }
 
-    /// Deletes one file and gives its tombstone.
+    /// Deletes one file and returns its tombstone.
+    ///
+    /// # Errors
+    /// As `delete_project_file`.
     pub fn delete(&self, path: &str, expected_version: Option<u64>, sender: &str) -> Result<Row, StoreError> {
         match &self.0 {
-            Kind::Memory(memory) => memory.delete(path, expected_version, sender),
-            Kind::Postgres(postgres) => {
+            StoreKind::Memory(memory) => memory.delete(path, expected_version, sender),
+            StoreKind::Postgres(postgres) => {
                 postgres.save(BulkEntry { path: path.into(), content: None, expected_version }, sender)
             }
         }
     }
 
     /// Saves and deletes up to 10,000 files in one transaction, all or nothing.
+    ///
+    /// # Errors
+    /// As `bulk_upsert_project_files`.
     pub fn bulk(&self, entries: Vec<BulkEntry>, sender: &str) -> Result<Bulk, StoreError> {
         match &self.0 {
-            Kind::Memory(memory) => memory.bulk(entries, sender),
-            Kind::Postgres(postgres) => postgres.bulk(entries, sender),
+            StoreKind::Memory(memory) => memory.bulk(entries, sender),
+            StoreKind::Postgres(postgres) => postgres.bulk(entries, sender),
         }
     }
 
-    /// The live files in order of their paths.
+    /// The live files in the order of their paths.
     pub fn current(&self) -> Vec<Row> {
         match &self.0 {
-            Kind::Memory(memory) => memory.current(),
-            Kind::Postgres(postgres) => looked(postgres.state()).1,
+            StoreKind::Memory(memory) => memory.current(),
+            StoreKind::Postgres(postgres) => or_empty(postgres.state()).files,
         }
     }
 
-    /// Head revision and stored digest, as `project_head` gives them.
-    pub fn head(&self) -> (u64, String) {
+    /// Head revision and stored digest, as `project_head` returns them.
+    pub fn head(&self) -> Head {
         match &self.0 {
-            Kind::Memory(memory) => memory.head(),
-            Kind::Postgres(postgres) => looked(postgres.head()),
+            StoreKind::Memory(memory) => memory.head(),
+            StoreKind::Postgres(postgres) => or_empty(postgres.head()),
         }
     }
 
-    /// Head and live files, of one moment.
-    pub(crate) fn state(&self) -> Result<(u64, Vec<Row>), StoreError> {
+    /// Head revision and live files as a read sees them.
+    pub(crate) fn state(&self) -> Result<ProjectState, StoreError> {
         match &self.0 {
-            Kind::Memory(memory) => {
-                let project = memory.project();
-                Ok((project.head(), project.live().cloned().collect()))
+            StoreKind::Memory(memory) => {
+                let project = memory.read_view();
+                Ok(ProjectState { revision: project.head(), files: project.live().cloned().collect() })
             }
-            Kind::Postgres(postgres) => postgres.state(),
+            StoreKind::Postgres(postgres) => postgres.state(),
         }
     }
 
-    /// The newest row of `path`, tombstone or not.
+    /// The newest row of `path`, tombstones included.
     pub fn newest(&self, path: &str) -> Option<Row> {
         match &self.0 {
-            Kind::Memory(memory) => memory.newest(path),
-            Kind::Postgres(postgres) => looked(postgres.newest(path)),
+            StoreKind::Memory(memory) => memory.newest(path),
+            StoreKind::Postgres(postgres) => or_empty(postgres.newest(path)),
         }
     }
 
-    /// Every transaction committed from now on. A receiver that lags by more than 16,384 is told so by the channel.
+    /// Receives every transaction from now on. A receiver that is more than 16,384 behind gets the channel's lag error.
     pub fn subscribe(&self) -> broadcast::Receiver<Change> {
         match &self.0 {
-            Kind::Memory(memory) => memory.subscribe(),
-            Kind::Postgres(postgres) => postgres.subscribe(),
+            StoreKind::Memory(memory) => memory.subscribe(),
+            StoreKind::Postgres(postgres) => postgres.subscribe(),
         }
     }
 
-    /// Forgets the tombstones at or below `floor`, as retention does: who asks from below it is answered with a reset.
+    /// Removes the tombstones at or below `floor`, as retention does. Reads from below it get a reset.
     ///
     /// # Panics
-    /// Like the four below, where the table is not in memory: they are for tests of what an agent makes of it.
+    /// Over a PostgreSQL, like the four methods below: they are for tests of what an agent does then.
     pub fn prune_tombstones(&self, floor: u64) {
         self.memory().prune_tombstones(floor);
     }
 
-    /// Puts back the state at `revision`, as a restored backup does, and tells nobody. In memory only.
+    /// Restores the state at `revision`, as a backup does, without an event. In memory only.
     pub fn rewind(&self, revision: u64) {
         self.memory().rewind(revision);
     }
 
-    /// Puts other bytes under the newest row of `path` and leaves its hash as it was. False where there is no such
-    /// file. In memory only.
+    /// Replaces the bytes of the newest row of `path` and keeps its hash. False if the file does not exist. In memory only.
     pub fn corrupt(&self, path: &str, bytes: Vec<u8>) -> bool {
         self.memory().corrupt(path, bytes)
     }
 
-    /// Makes the stored digest wrong, from now on. In memory only.
-    pub fn spoil_digest(&self) {
-        self.memory().spoil_digest();
+    /// Makes the stored digest wrong from now on. In memory only.
+    pub fn corrupt_digest(&self) {
+        self.memory().corrupt_digest();
     }
 
-    /// Whether paths that the database refuses are taken: for tests of an agent that must refuse them itself. In
-    /// memory only.
-    pub fn allow_any_path(&self, allow: bool) {
-        self.memory().allow_any_path(allow);
+    /// Sets which paths are accepted. In memory only.
+    pub fn set_path_rule(&self, rule: PathRule) {
+        self.memory().set_path_rule(rule);
     }
 
     fn memory(&self) -> &Memory {
         match &self.0 {
-            Kind::Memory(memory) => memory,
-            Kind::Postgres(_) => panic!("only the table in memory can be tampered with"),
+            StoreKind::Memory(memory) => memory,
+            StoreKind::Postgres(_) => panic!("only the table in memory can be changed this way"),
         }
     }
 }
 
-fn looked<T: Default>(found: Result<T, StoreError>) -> T {
-    found.unwrap_or_else(|error| {
-        tracing::error!(%error, "the database was not read");
+fn or_empty<T: Default>(result: Result<T, StoreError>) -> T {
+    result.unwrap_or_else(|error| {
+        tracing::error!(%error, "cannot read the database");
         T::default()
     })
 }

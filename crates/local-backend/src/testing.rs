@@ -15,7 +15,7 @@ use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use serde_json::{Value, json};
 
-use crate::{DatabaseUrl, NoDatabaseUrl};
+use crate::{DatabaseUrl, InvalidDatabaseUrl};
 
 /// Decodes messages of logical replication in their order, and ignores which of them were malformed: for the fuzz target.
 pub fn decode_replication(messages: impl IntoIterator<Item = Vec<u8>>) {
@@ -115,7 +115,7 @@ impl PostgresServer {
     }
 
     /// The address of a database as a user. Only the superuser has a password.
-    pub fn url(&self, user: &str, database: &str) -> Result<DatabaseUrl, NoDatabaseUrl> {
+    pub fn url(&self, user: &str, database: &str) -> Result<DatabaseUrl, InvalidDatabaseUrl> {
         format!("postgres://{user}:{PASSWORD}@127.0.0.1:{}/{database}", self.port).parse()
     }
 

@@ -9,22 +9,22 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use serde_json::{Map, Value, json};
 
-/// The longest token that is looked at.
+/// The longest token in bytes that is verified.
 const MAX_TOKEN: usize = 16 << 10;
 
-/// Signs the project's JWTs (HS256), and verifies them and those that are signed with one of its ES256 keys.
+/// Signs the project's JWTs (HS256), and verifies these and JWTs that one of its ES256 keys signed.
 pub struct Keys {
     key: hmac::Key,
     publishable: String,
-    /// By `kid`: the point as it is on the wire.
+    /// The uncompressed points of the ES256 keys, by `kid`.
     points: HashMap<String, Vec<u8>>,
 }
 
-/// A token whose signature is right.
+/// The claims of a token with a valid signature.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claims(Map<String, Value>);
 
-/// Why a token was refused.
+/// The reason for which a token was refused, with the texts of the real server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum TokenError {
@@ -41,22 +41,26 @@ pub enum TokenError {
 }
 
 impl Keys {
-    /// Keys from `secret`, or new ones, and public ES256 keys as JWKs; of these, what is none is left out.
+    /// Keys from `secret`, or from a random one, and public ES256 keys as JWKs. Values that are not such keys are ignored.
+    ///
+    /// # Errors
+    /// The system has no randomness.
     pub fn new(secret: Option<&[u8]>, jwks: &[Value]) -> Result<Keys, ring::error::Unspecified> {
-        let mut random = [0; 48];
+        let mut random = [0_u8; 48];
         SystemRandom::new().fill(&mut random)?;
-        let publishable = format!("sb_publishable_{}", BASE64_URL_SAFE_NO_PAD.encode(&random[..16]));
-        let key = hmac::Key::new(hmac::HMAC_SHA256, secret.unwrap_or(&random[16..]));
-        let points = jwks.iter().filter_map(|jwk| Some((jwk["kid"].as_str()?.to_owned(), point(jwk)?))).collect();
+        let (publishable, new_secret) = random.split_at(16);
+        let publishable = format!("sb_publishable_{}", BASE64_URL_SAFE_NO_PAD.encode(publishable));
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret.unwrap_or(new_secret));
+        let points = jwks.iter().filter_map(|jwk| Some((jwk.get("kid")?.as_str()?.to_owned(), point(jwk)?))).collect();
         Ok(Keys { key, publishable, points })
     }
 
-    /// The key of the newer kind, in place of the anon JWT.
+    /// The publishable key, which replaces the anon JWT.
     pub fn publishable(&self) -> &str {
         &self.publishable
     }
 
-    /// Signs `claims` as they are.
+    /// Signs `claims` unchanged.
     pub fn sign(&self, claims: &Value) -> String {
         let head = BASE64_URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#);
         let body = BASE64_URL_SAFE_NO_PAD.encode(claims.to_string());
@@ -72,7 +76,10 @@ impl Keys {
         self.sign(&claims)
     }
 
-    /// Checks the signature, in constant time, and that `role` and `exp` are there; not whether it has expired.
+    /// Checks the signature in constant time, and that `role` and `exp` exist. An expired token is accepted.
+    ///
+    /// # Errors
+    /// Every other token.
     pub fn verify(&self, token: &str) -> Result<Claims, TokenError> {
         if token == self.publishable {
             let claims = json!({"role": "anon", "exp": u64::MAX});
@@ -86,12 +93,12 @@ impl Keys {
         let head = object(head)?;
         let claims = object(body)?;
         let tag = BASE64_URL_SAFE_NO_PAD.decode(tag).map_err(|_| TokenError::Malformed)?;
-        let said = |name: &str| head.get(name).and_then(Value::as_str);
-        match said("alg") {
+        let field = |name: &str| head.get(name).and_then(Value::as_str);
+        match field("alg") {
             Some("HS256") => hmac::verify(&self.key, signed.as_bytes(), &tag),
-            // Without `kid` the real server knows no key either.
+            // The real server also needs the `kid`.
             Some("ES256") => {
-                let point = said("kid").and_then(|kid| self.points.get(kid)).ok_or(TokenError::Signer)?;
+                let point = field("kid").and_then(|kid| self.points.get(kid)).ok_or(TokenError::Signer)?;
                 UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(signed.as_bytes(), &tag)
             }
             _ => return Err(TokenError::Signer),
@@ -104,7 +111,24 @@ impl Keys {
         Ok(claims)
     }
 
-    /// The same, and refuses an expired one.
+    /// Verifies a token like [`Keys::verify`], but only with the backend's own secret: not with the keys of the JWKs.
+    ///
+    /// # Errors
+    ///
+    /// As [`Keys::verify`]; [`TokenError::Signer`] for a token that another key signs.
+    pub fn verify_own(&self, token: &str) -> Result<Claims, TokenError> {
+        let claims = self.verify(token)?;
+        let head = token.split('.').next().map(object).transpose()?;
+        match head.as_ref().and_then(|head| head.get("alg")).and_then(Value::as_str) {
+            Some("HS256") => Ok(claims),
+            _ => Err(TokenError::Signer),
+        }
+    }
+
+    /// As [`Keys::verify`], and refuses an expired token.
+    ///
+    /// # Errors
+    /// Every other token.
     pub fn verify_live(&self, token: &str) -> Result<Claims, TokenError> {
         let claims = self.verify(token)?;
         match now().checked_sub(claims.expires_at()) {
@@ -115,18 +139,23 @@ impl Keys {
 }
 
 impl Claims {
-    /// The service's own.
+    /// The claims of the service.
     pub fn service() -> Claims {
         let claims = json!({"role": "service_role", "exp": u64::MAX});
         Claims(claims.as_object().cloned().unwrap_or_default())
     }
 
-    /// A claim that is text.
+    /// The claim `name`, if it is text.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name).and_then(Value::as_str)
     }
 
-    /// All of them, as JSON.
+    /// When the token begins to be valid (`nbf`), in Unix seconds; 0 without `nbf`, and never where it is not a number.
+    pub fn valid_from(&self) -> u64 {
+        self.0.get("nbf").map_or(0, |nbf| nbf.as_f64().map_or(u64::MAX, |seconds| seconds.ceil() as u64))
+    }
+
+    /// All claims as JSON.
     pub fn to_json(&self) -> String {
         json!(self.0).to_string()
     }
@@ -149,8 +178,9 @@ pub fn now() -> u64 {
 
 /// The uncompressed point of a P-256 key.
 fn point(jwk: &Value) -> Option<Vec<u8>> {
-    let is = |name: &str, value: &str| jwk[name].as_str() == Some(value);
-    let part = |name: &str| BASE64_URL_SAFE_NO_PAD.decode(jwk[name].as_str()?).ok().filter(|part| part.len() == 32);
+    let text = |name: &str| jwk.get(name).and_then(Value::as_str);
+    let is = |name: &str, value: &str| text(name) == Some(value);
+    let part = |name: &str| BASE64_URL_SAFE_NO_PAD.decode(text(name)?).ok().filter(|part| part.len() == 32);
     if !is("kty", "EC") || !is("crv", "P-256") {
         return None;
     }
@@ -167,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refuses_each_bad_token_by_its_own_name() -> Result<(), ring::error::Unspecified> {
+    fn rejects_invalid_tokens_with_specific_errors() -> Result<(), ring::error::Unspecified> {
         let keys = Keys::new(None, &[])?;
         let good = keys.sign(&json!({"role": "anon", "exp": now() + 60}));
         assert_eq!(keys.verify_live(&good).map(|claims| claims.role().to_string()), Ok("anon".into()));
@@ -186,7 +216,7 @@ mod tests {
 
     #[test]
     #[cfg(feature = "testing")]
-    fn takes_es256_of_a_key_that_it_knows_by_its_kid() -> Result<(), ring::error::Unspecified> {
+    fn accepts_es256_only_from_the_key_with_the_tokens_kid() -> Result<(), ring::error::Unspecified> {
         use crate::testing::SigningKey;
 
         let (known, other) = (SigningKey::new("one")?, SigningKey::new("one")?);
@@ -198,7 +228,7 @@ mod tests {
         assert_eq!(keys.verify(&known.sign_as(&json!({"alg": "ES256"}), &claims)?), Err(TokenError::Signer), "no kid");
         let hs256 = json!({"alg": "HS256", "kid": "one"});
         assert_eq!(keys.verify(&known.sign_as(&hs256, &claims)?), Err(TokenError::Signature), "another algorithm");
-        // The public key, which everybody has, as the secret of HS256.
+        // The public key as the secret of HS256.
         let forger = Keys::new(Some(known.public().to_string().as_bytes()), &[])?;
         assert_eq!(keys.verify(&forger.sign(&claims)), Err(TokenError::Signature));
         Ok(())

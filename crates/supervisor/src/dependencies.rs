@@ -1,12 +1,10 @@
-//! What the project's package manager has installed, and what it must install.
+//! Which dependencies a project needs, and their installation.
 
-mod files;
+mod check;
 mod install;
 mod manager;
 mod prepared;
-mod tree;
 
-pub use files::{MAX_LOCK, MAX_PACKAGE_JSON, ReadError, read_regular};
-pub use install::{InstallError, Installed, Job, Surroundings};
+pub use check::{CheckError, Dependencies, KEY_FILE, MAX_LOCK, MAX_PACKAGE_JSON, check_dependencies};
+pub use install::{InstallContext, InstallError, InstallFailure, InstallJob, InstalledTree, TreeOrigin};
 pub use manager::Manager;
-pub use tree::{KEY_FILE, Need, TreeError, look};

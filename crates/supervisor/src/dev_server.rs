@@ -1,20 +1,22 @@
-//! Finds, starts, probes and restarts the dev server, and has its dependencies installed.
+//! Finds, starts, probes and restarts the dev server, and installs its dependencies.
 //!
-//! [`DevServer`] is a handle; one task, the supervisor, owns the state.
+//! [`DevServer`] is a handle. One task, the supervisor, owns the state.
 
-mod actions;
-mod budget;
+mod app_dir;
+mod change_effect;
 mod config;
 mod diagnosis;
 mod event;
-mod journal;
-mod oom;
+mod fault;
+mod oom_kills;
+mod output_log;
 mod plan;
 mod probe;
-mod project;
+mod restart_budget;
 mod running;
 #[cfg(target_os = "linux")]
 mod sockets;
+mod status;
 mod supervisor;
 pub mod tls;
 mod upstream;
@@ -26,63 +28,68 @@ use sync_core::ProjectPath;
 use tokio::sync::{Notify, mpsc, watch};
 
 pub use config::{Bind, Config, GRACE, Limits, Placement};
-pub use event::{DevServerEvent, DevServerStatus, LastExit, LogLine, Reason, Source, StateName};
+pub use event::DevServerEvent;
+pub use fault::FaultReason;
+pub use output_log::{LogLine, OutputSource};
 pub use plan::PlanError;
+pub use status::{DevServerState, DevServerStatus, LastExit};
 pub use upstream::{RootAnswer, Scheme, Upstream};
 
 use crate::init::Init;
-use actions::{Work, action};
-use journal::Journal;
+use change_effect::{ChangeEffects, change_effect};
+use output_log::OutputLog;
+use plan::ServerKind;
 use supervisor::Supervisor;
 
-/// Events that wait to be read. Beyond it lines of output are dropped first; they are kept for [`DevServer::logs`].
+/// Events that wait to be read. When fewer than [`output_log::RESERVED`] places are free, lines of output are dropped;
+/// [`DevServer::logs`] still has them.
 pub const MAX_EVENTS: usize = 1024;
 
-/// Speaks to the one task that owns the dev server.
+/// A handle to the one task that owns the dev server.
 #[derive(Debug, Clone)]
 pub struct DevServer {
     shared: Arc<Shared>,
     stopped: watch::Receiver<bool>,
 }
 
-/// What handle and supervisor have in common.
+/// State that the handles and the supervisor share.
 #[derive(Debug)]
 struct Shared {
     status: watch::Sender<DevServerStatus>,
-    asked: Mutex<Asked>,
+    requests: Mutex<PendingRequests>,
     scope: Mutex<Scope>,
     wake: Notify,
     hurry: watch::Sender<bool>,
-    journal: Journal,
+    log: OutputLog,
 }
 
-/// What was asked for since the supervisor last looked.
+/// What was requested since the supervisor last looked.
 #[derive(Debug, Default)]
-struct Asked {
+struct PendingRequests {
     files_ready: bool,
-    edit: Option<Work>,
+    edit: Option<ChangeEffects>,
     stop: bool,
 }
 
-/// What the action table has to know.
+/// What [`change_effect`] needs to know about the running app.
 #[derive(Debug, Default)]
 struct Scope {
-    /// Relative to the project.
+    /// Relative to the project; none where it is not known yet.
     app_dir: Option<PathBuf>,
-    vite: bool,
+    kind: ServerKind,
 }
 
-/// Starts the supervisor; the dev server itself starts after [`DevServer::files_ready`]. Needs a Tokio runtime.
-/// Events never hold the supervisor up: those not read in time are lost, the status is not.
+/// Starts the supervisor. The dev server itself starts after [`DevServer::files_ready`]. Needs a Tokio runtime.
+/// A slow reader of the events never delays the supervisor: events that are not read in time are lost, the status is not.
 pub fn start(init: Init, config: Config) -> (DevServer, mpsc::Receiver<DevServerEvent>) {
     let (events, receiver) = mpsc::channel(MAX_EVENTS);
     let shared = Arc::new(Shared {
         status: watch::Sender::default(),
-        asked: Mutex::default(),
+        requests: Mutex::default(),
         scope: Mutex::default(),
         wake: Notify::new(),
         hurry: watch::Sender::new(false),
-        journal: Journal::new(events),
+        log: OutputLog::new(events),
     });
     let (stop, stopped) = watch::channel(false);
     let supervisor = Supervisor::new(init, config, shared.clone());
@@ -97,15 +104,15 @@ impl DevServer {
     /// These paths were just written or deleted.
     pub fn changed(&self, paths: Vec<ProjectPath>) {
         let scope = self.shared.scope.lock().expect("no panic while held");
-        let actions = paths.iter().map(|path| action(path, scope.app_dir.as_deref(), scope.vite));
-        let work = actions.fold(Work::default(), Work::add);
+        let effects = paths.iter().map(|path| change_effect(path, scope.app_dir.as_deref(), scope.kind));
+        let effects = effects.fold(ChangeEffects::default(), ChangeEffects::with);
         drop(scope);
-        self.ask(|all| all.edit = Some(all.edit.unwrap_or_default().and(work)));
+        self.request(|pending| pending.edit = Some(pending.edit.unwrap_or_default().merged(effects)));
     }
 
-    /// The project's files are there: install what is missing, and start.
+    /// The project's files are on disk: install what is missing, and start.
     pub fn files_ready(&self) {
-        self.ask(|all| all.files_ready = true);
+        self.request(|pending| pending.files_ready = true);
     }
 
     /// The state now.
@@ -118,26 +125,26 @@ impl DevServer {
         self.shared.status.subscribe()
     }
 
-    /// The last `tail` lines, oldest first; at most about a thousand are kept.
+    /// The last `tail` lines of output, oldest first. About a thousand are kept.
     pub fn logs(&self, tail: usize) -> Vec<LogLine> {
-        self.shared.journal.tail(tail)
+        self.shared.log.tail(tail)
     }
 
-    /// From now on nothing is given any grace: SIGTERM is followed by SIGKILL at once.
+    /// From now on there is no grace period: SIGKILL follows SIGTERM at once.
     pub fn hurry(&self) {
         self.shared.hurry.send_replace(true);
     }
 
-    /// Stops the dev server and an install that runs, within the grace and [`crate::process::KILL_WAIT`]; returns once
-    /// nothing of either is left.
+    /// Stops the dev server and a running install, within the grace period and [`crate::process::KILL_WAIT`]. Returns
+    /// when no process of either is left.
     pub async fn stop(mut self) {
-        self.ask(|all| all.stop = true);
-        // An error means that the task is gone, and the dev server with it.
+        self.request(|pending| pending.stop = true);
+        // An error means that the task has ended, and the dev server with it.
         let _ = self.stopped.wait_for(|stopped| *stopped).await;
     }
 
-    fn ask(&self, change: impl FnOnce(&mut Asked)) {
-        change(&mut self.shared.asked.lock().expect("no panic while held"));
+    fn request(&self, change: impl FnOnce(&mut PendingRequests)) {
+        change(&mut self.shared.requests.lock().expect("no panic while held"));
         self.shared.wake.notify_one();
     }
 }

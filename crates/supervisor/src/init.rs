@@ -8,18 +8,18 @@ use std::io;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-pub use children::Exit;
+pub use children::ChildExit;
 #[cfg(target_os = "linux")]
 pub(crate) use children::is_known;
 pub use signals::{Shutdown, Signals};
 
 use crate::process::{Command, OutputLine, Process, ProjectUser};
 
-/// Lines that wait to be read; what comes on top is dropped and counted.
-const MAX_LINES: usize = 256;
+/// Lines of one child that wait to be read. Further lines are dropped and counted.
+const MAX_WAITING_LINES: usize = 256;
 
-/// Spawns children and hands out signals. Waits for every child of the program, so nothing else in it may: a
-/// `std::process::Child` spawned elsewhere loses its status.
+/// Starts children and reports signals. It waits for every child of the program, so nothing else in the program may: a
+/// `std::process::Child` that was started elsewhere loses its status.
 #[derive(Debug, Clone)]
 pub struct Init {
     signals: Signals,
@@ -27,17 +27,23 @@ pub struct Init {
 }
 
 impl Init {
-    /// Installs the signal handlers, becomes a child subreaper (Linux), and starts the task that reaps. Needs a Tokio
-    /// runtime, and runs as long as that does. Fails where a handler cannot be installed.
+    /// Installs the signal handlers, becomes a child subreaper and lowers its own OOM score (Linux), and starts the task
+    /// that waits for children. Needs a Tokio runtime, and works as long as that runs.
+    ///
+    /// # Errors
+    /// A signal handler that cannot be installed.
     pub fn start() -> io::Result<Init> {
         let signals = Signals::listen()?;
         let mut child_ended = signal(SignalKind::child())?;
         #[cfg(target_os = "linux")]
-        children::note_inherited();
-        adopt_orphans();
+        {
+            children::note_inherited();
+            adopt_orphans();
+            crate::process::protect_agent();
+        }
         tokio::spawn(async move {
             loop {
-                while children::reap() {
+                while children::reap() == children::Reaped::MaybeMore {
                     tokio::task::yield_now().await;
                 }
                 if child_ended.recv().await.is_none() {
@@ -48,55 +54,54 @@ impl Init {
         Ok(Init { signals, user: None })
     }
 
-    /// From now on children run as `user`, where the agent has the rights for that: it is root with SETUID, SETGID,
-    /// CHOWN, KILL and DAC_OVERRIDE. Whether it has.
+    /// From now on children run as `user`, where the agent has the rights for that: root with SETUID, SETGID, CHOWN,
+    /// KILL and DAC_OVERRIDE. Returns whether it has.
     pub fn isolate(&mut self, user: &ProjectUser) -> bool {
         #[cfg(target_os = "linux")]
-        let can = crate::process::can_isolate();
+        let possible = crate::process::can_isolate();
         #[cfg(not(target_os = "linux"))]
-        let can = false;
-        self.user = can.then(|| user.clone());
-        can
+        let possible = false;
+        self.user = possible.then(|| user.clone());
+        possible
     }
 
-    /// The user that children run as, where it is another one.
+    /// The user that children run as, where it is another one than the agent's.
     pub fn user(&self) -> Option<&ProjectUser> {
         self.user.as_ref()
     }
 
-    /// Starts `command` in a process group of its own. It has no capability, can gain none, and ends with us (Linux).
-    /// Errors are those of fork and exec, naming the program.
+    /// Starts `command` in its own session. On Linux it has no capability, cannot gain any, and is killed when the
+    /// agent ends.
+    ///
+    /// # Errors
+    /// What fork and exec returned, and what entering the command's directory returned.
     pub fn spawn(&self, command: Command) -> io::Result<Process> {
-        let (lines, output) = mpsc::channel::<OutputLine>(MAX_LINES);
-        #[cfg_attr(not(target_os = "linux"), expect(unused_mut))]
-        let mut command = command.into_std();
+        let (lines, output) = mpsc::channel::<OutputLine>(MAX_WAITING_LINES);
+        let (mut command, dir) = command.into_std();
         #[cfg(target_os = "linux")]
-        crate::process::confine(&mut command, self.user.as_ref());
+        let group = crate::process::ControlGroup::create();
+        #[cfg(target_os = "linux")]
+        crate::process::confine(&mut command, self.user.as_ref(), dir, group.as_ref().map(|group| group.entry()));
+        #[cfg(not(target_os = "linux"))]
+        Command::enter_session(&mut command, dir);
         let (pid, exit, pipes) = children::spawn(command)?;
-        #[cfg(target_os = "linux")]
-        prefer_for_oom(pid);
         pipes.read_into(lines)?;
-        Ok(Process::new(pid, exit, output))
+        let process = Process::new(pid, exit, output);
+        #[cfg(target_os = "linux")]
+        let process = process.within(group);
+        Ok(process)
     }
 
-    /// The signals that ask for an end, those that came before the call included.
+    /// The signals that ask the agent to end, including those that came before this call.
     pub fn signals(&self) -> Signals {
         self.signals.clone()
     }
 }
 
-/// When memory runs out, a child is to go before us. It hands the score on to whatever it starts.
+/// Processes whose parent ended become children of the agent and not of process 1, so that it can stop and reap them.
 #[cfg(target_os = "linux")]
-fn prefer_for_oom(child: rustix::process::Pid) {
-    const SCORE: &str = "500";
-    // A child that has ended already needs none; raising it needs no right.
-    let _ = std::fs::write(format!("/proc/{}/oom_score_adj", child.as_raw_nonzero()), SCORE);
-}
-
-/// Processes whose parent died come to us rather than to PID 1, so that they can be reaped, and stopped.
 fn adopt_orphans() {
-    #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::set_child_subreaper(Some(rustix::process::getpid())) {
-        tracing::warn!(%error, "cannot become a child subreaper; orphans of the dev server go to PID 1");
+        tracing::warn!(%error, "cannot become a child subreaper; orphans of the dev server go to process 1");
     }
 }

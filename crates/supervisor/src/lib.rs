@@ -6,6 +6,9 @@
 pub mod clock;
 pub mod dependencies;
 pub mod dev_server;
+pub mod directory;
+#[cfg(test)]
+mod error_chains;
 pub mod init;
 pub mod process;
 pub mod tree_walk;

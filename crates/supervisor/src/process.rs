@@ -1,19 +1,23 @@
-//! Children in process groups of their own: a built-up environment, bounded output, a stop that leaves nothing behind.
+//! Child processes, each in its own session: an explicit environment, bounded output, a stop that leaves no process.
 
 mod command;
 #[cfg(target_os = "linux")]
 mod confine;
-mod environment;
-mod hide;
-mod output;
 #[cfg(target_os = "linux")]
-mod strays;
+mod control_group;
+#[cfg(target_os = "linux")]
+mod descendants;
+mod environment;
+#[cfg(target_os = "linux")]
+mod oom_score;
+mod output;
+mod secrecy;
 mod user;
 
-use std::io;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -21,99 +25,147 @@ use tokio::time::{Instant, sleep, timeout_at};
 pub use command::Command;
 #[cfg(target_os = "linux")]
 pub(crate) use confine::{can_isolate, confine};
+#[cfg(target_os = "linux")]
+pub(crate) use control_group::ControlGroup;
+#[cfg(target_os = "linux")]
+pub use descendants::{ProcessTable, kill_strays};
 pub use environment::Environment;
-pub use hide::{become_unreadable, wipe_environment};
+#[cfg(target_os = "linux")]
+pub use oom_score::{CHILD_SCORE, protect_agent};
+#[cfg(target_os = "linux")]
+pub(crate) use oom_score::{raise_again, raise_own};
 pub(crate) use output::Pipes;
 pub use output::{MAX_LINE, MAX_LINES, OutputLine, Stream};
-#[cfg(target_os = "linux")]
-pub use strays::kill_strays;
-#[cfg(target_os = "linux")]
-pub(crate) use strays::living_children;
+pub use secrecy::{become_unreadable, wipe_environment};
 pub use user::{ProjectUser, UserError};
 
-use crate::init::Exit;
+use crate::init::ChildExit;
 
-/// How long a group may take to disappear after SIGKILL. Only a process stuck in the kernel takes longer.
+/// How long processes may take to disappear after SIGKILL. Only a process that the kernel holds takes longer.
 pub const KILL_WAIT: Duration = Duration::from_secs(2);
-/// How long a pipe that some stray process still holds is waited for.
-const REST_WAIT: Duration = Duration::from_millis(250);
-/// Between two looks at whether a group is gone.
+/// How long the end of a pipe is waited for that another process still holds.
+const REMAINING_LINES_WAIT: Duration = Duration::from_millis(250);
+/// Time between two looks at whether a group has ended.
 const GROUP_POLL: Duration = Duration::from_millis(10);
 
-/// A running child, leader of a process group of its own. Dropped while it runs, the group is killed.
+/// A running child, leader of a session and a process group. Its group is killed when this is dropped.
 #[derive(Debug)]
 pub struct Process {
     pid: Pid,
-    exit: Exit,
+    exit: ChildExit,
     output: mpsc::Receiver<OutputLine>,
+    #[cfg(target_os = "linux")]
+    control_group: Option<ControlGroup>,
 }
 
 /// How a stop went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopped {
-    /// The leader's status; none where even SIGKILL did not end it within [`KILL_WAIT`].
+    /// The leader's status; none where not even SIGKILL ended it within [`KILL_WAIT`].
     pub status: Option<ExitStatus>,
     /// SIGTERM was not enough.
     pub killed: bool,
 }
 
+/// What [`Process::next`] returns.
+#[derive(Debug)]
+pub enum ChildEvent {
+    /// A process of the group printed a line.
+    Line(OutputLine),
+    /// The leader ended.
+    Exit(ExitStatus),
+}
+
 impl Process {
-    pub(crate) fn new(pid: Pid, exit: Exit, output: mpsc::Receiver<OutputLine>) -> Process {
-        Process { pid, exit, output }
+    pub(crate) fn new(pid: Pid, exit: ChildExit, output: mpsc::Receiver<OutputLine>) -> Process {
+        Process {
+            pid,
+            exit,
+            output,
+            #[cfg(target_os = "linux")]
+            control_group: None,
+        }
     }
 
-    /// The process id, which is the group's id too.
+    /// The control group that the child was started in.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn within(mut self, control_group: Option<ControlGroup>) -> Process {
+        self.control_group = control_group;
+        self
+    }
+
+    /// The process id, which is also the id of its group and its session.
     pub fn id(&self) -> u32 {
         self.pid.as_raw_nonzero().get().cast_unsigned()
     }
 
-    /// The leader's exit status. May be called again, and dropped halfway without loss.
+    /// The leader's exit status. May be called again; nothing is lost where the future is dropped.
     pub async fn wait(&mut self) -> ExitStatus {
         self.exit.wait().await
     }
 
-    /// The next line that the group printed; none once nobody can print any more.
+    /// The next line that a process of the group printed; none when no process can print any more.
     pub async fn line(&mut self) -> Option<OutputLine> {
         self.output.recv().await
     }
 
-    /// After a stop: what was printed until then, waiting for the pipes' ends for at most [`REST_WAIT`].
-    pub async fn rest(&mut self, mut line: impl FnMut(OutputLine)) {
-        let deadline = Instant::now() + REST_WAIT;
+    /// After a stop: what was printed until then. Waits at most [`REMAINING_LINES_WAIT`] for the ends of the pipes.
+    pub async fn remaining_lines(&mut self, mut line: impl FnMut(OutputLine)) {
+        let deadline = Instant::now() + REMAINING_LINES_WAIT;
         while let Ok(Some(got)) = timeout_at(deadline, self.output.recv()).await {
             line(got);
         }
     }
 
-    /// Either of the two, whichever comes first; lines go before the exit.
-    pub async fn next(&mut self) -> Next {
+    /// The next line or the leader's exit; lines that are there come before the exit.
+    pub async fn next(&mut self) -> ChildEvent {
         tokio::select! {
             biased;
-            Some(line) = self.output.recv() => Next::Line(line),
-            status = self.exit.wait() => Next::Exit(status),
+            Some(line) = self.output.recv() => ChildEvent::Line(line),
+            status = self.exit.wait() => ChildEvent::Exit(status),
         }
     }
 
-    /// SIGTERM to the group, then SIGKILL after `grace`; returns once the whole group is gone. A leader that exited
-    /// already leaves its group to be swept in the same way. May be dropped halfway.
+    /// SIGTERM to the group, then SIGKILL after `grace`; returns when the whole group has ended, and every process that
+    /// descended from the leader when the stop began. Also ends the group of a leader that has exited already. May be
+    /// dropped before it is done.
     pub async fn stop(&mut self, grace: Duration) -> Stopped {
+        #[cfg(target_os = "linux")]
+        let descendants = descendants::Marked::below(self.pid);
         self.signal(Signal::TERM);
         let mut killed = false;
-        if !self.gone(grace).await {
+        if !self.has_ended(grace).await {
             killed = true;
             self.signal(Signal::KILL);
-            self.gone(KILL_WAIT).await;
+            self.has_ended(KILL_WAIT).await;
         }
+        #[cfg(target_os = "linux")]
+        self.kill_escaped(descendants).await;
         Stopped { status: self.exit.now(), killed }
+    }
+
+    /// Raises the OOM scores of the child and the processes below it again, which may have lowered them.
+    pub(crate) fn raise_oom_scores(&self) {
+        #[cfg(target_os = "linux")]
+        ProcessTable::read().tree(self.pid.as_raw_nonzero().get()).into_iter().for_each(raise_again);
     }
 
     /// Signals every process of the group.
     pub fn signal(&self, signal: Signal) {
-        // The only errors are that nobody is left, and one of a process that changed its uid: neither has a remedy.
+        // It fails only where the group has ended, or where all of it changed to another user. Neither can be helped.
         let _ = kill_process_group(self.pid, signal);
     }
 
-    async fn gone(&self, within: Duration) -> bool {
+    /// What left the process group.
+    #[cfg(target_os = "linux")]
+    async fn kill_escaped(&self, descendants: descendants::Marked) {
+        if let Some(group) = &self.control_group {
+            group.kill(KILL_WAIT).await;
+        }
+        descendants.kill(KILL_WAIT).await;
+    }
+
+    async fn has_ended(&self, within: Duration) -> bool {
         let deadline = Instant::now() + within;
         loop {
             if self.exit.now().is_some() && !group_exists(self.pid) {
@@ -127,26 +179,20 @@ impl Process {
     }
 }
 
-/// What [`Process::next`] saw.
-#[derive(Debug)]
-#[allow(missing_docs)]
-pub enum Next {
-    Line(OutputLine),
-    Exit(ExitStatus),
-}
-
 impl Drop for Process {
     fn drop(&mut self) {
         if self.exit.now().is_none() || group_exists(self.pid) {
+            #[cfg(target_os = "linux")]
+            descendants::Marked::below(self.pid).kill_once();
             self.signal(Signal::KILL);
+            #[cfg(target_os = "linux")]
+            // It fails only where the group is gone.
+            let _ = self.control_group.as_ref().map(ControlGroup::kill_once);
         }
     }
 }
 
-/// Whether anyone, zombies included, is in the group.
+/// Whether a process is in the group, even one that has ended and was not waited for.
 fn group_exists(group: Pid) -> bool {
-    !matches!(test_kill_process_group(group), Err(error) if io::Error::from(error).raw_os_error() == Some(ESRCH))
+    test_kill_process_group(group) != Err(Errno::SRCH)
 }
-
-/// "No such process" on every Unix.
-const ESRCH: i32 = 3;

@@ -135,7 +135,7 @@ impl ConsoleState {
 
     fn status(&self) -> Event {
         let agent = self.status.as_ref().map(SharedStatus::to_json);
-        let status = json!({"agent": agent, "agents": self.agents.heard(), "faults": self.faults.settings()});
+        let status = json!({"agent": agent, "agents": self.agents.latest(), "faults": self.faults.settings()});
         Event::default().event("status").data(status.to_string())
     }
 }

@@ -45,7 +45,7 @@ impl MirrorLoop {
                     entries[index].expected_version = Some(current);
                     (self.report)(MirrorEvent::Conflict { path, version: current, sender });
                 }
-                Err((_, StoreError::TooMany { retry_after_ms })) => {
+                Err((_, StoreError::TooManyWrites { retry_after_ms })) => {
                     std::thread::sleep(Duration::from_millis(retry_after_ms));
                 }
                 Err((index, error)) => {

@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use local_backend::{Backend, FileContent, Options};
+use local_backend::{Backend, BackendOptions, FileContent};
 
 use super::*;
 
@@ -34,7 +34,7 @@ async fn start(spoil: impl Fn(&mut Opened)) -> Bench {
     let report: EventSink = Arc::new(move |news| to.lock().unwrap().push(news));
     let (mut opened, files) = Opened::read(Folder::open(dir.path()).unwrap(), &report).unwrap();
     spoil(&mut opened);
-    let backend = Backend::start(Options { files, ..Options::default() }).await.unwrap();
+    let backend = Backend::start(BackendOptions { files, ..BackendOptions::default() }).await.unwrap();
     let store = backend.store();
     let mirror = opened.mirror(store.clone(), WriteBack::On, report).unwrap();
     Bench { dir, store, mirror, told, _backend: backend }

@@ -1,121 +1,123 @@
-//! A batch of operations: everything is staged, then everything is renamed, in the order that the core gave.
+//! Applies a batch of operations: first everything is staged, then everything is renamed, in the core's order.
 
 use std::fs::{File, Permissions};
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
-use sync_core::{Content, ContentHash, Op, OpResult, Outcome, PendingReason, ProjectPath};
+use sync_core::{Content, ContentHash, Op, OpResult, Outcome, PendingReason, ProjectPath, StageId};
 
-use super::parents::Missing;
+use super::current::Current;
+use super::parents::{self, Missing};
 use super::stage::Staged;
-use super::{Workspace, parents};
+use super::{Replaced, Workspace};
 use crate::sync::files::FileStamp;
 
-/// Files up to this size are compared in one read.
-const COMPARE_BUFFER: usize = 64 * 1024;
-
-/// One operation between staging and its rename.
+/// An operation after staging.
 enum Prepared {
     Failed(Outcome),
-    /// Exactly that stands there.
-    Same(FileStamp, ContentHash),
-    Rename {
-        staged: Staged,
-        bytes: u64,
+    /// The file has this content already.
+    Unchanged {
         stamp: FileStamp,
         hash: ContentHash,
     },
+    Rename(Ready),
     Delete,
-    /// The file there is another path's: this one has none.
-    Nothing,
+    /// The file at this name belongs to another path, so this path has none to delete.
+    NothingToDelete,
+}
+
+/// A staged file with its final mode and owner.
+struct Ready {
+    staged: Staged,
+    bytes: u64,
+    stamp: FileStamp,
+    hash: ContentHash,
+}
+
+/// A file that was renamed to its place.
+struct Placed {
+    /// Whether there was no file before.
+    created: bool,
+    stamp: Option<FileStamp>,
 }
 
 impl Workspace {
-    /// Carries out a batch; the answer has one entry an operation, in its order. One that fails does not stop the rest.
+    /// Applies a batch. Returns one result for each operation, in their order. A failed operation does not stop the others.
     pub fn apply(&mut self, ops: Vec<Op>) -> Vec<OpResult> {
-        let clashes = self.clashes(&ops);
-        let prepare = |op: &Op| if clashes.contains(Op::path(op)) { self.clash(op) } else { self.prepare(op) };
+        let conflicts = self.case_conflicts(&ops);
+        let prepare = |op: &Op| if conflicts.contains(op.path()) { self.case_conflict(op) } else { self.prepare(op) };
         let prepared: Vec<_> = ops.iter().map(prepare).collect();
         if let Err(error) = self.record(&ops, &prepared) {
-            return ops
-                .iter()
-                .map(|op| OpResult { path: op.path().clone(), outcome: failed(op.path(), "record", &error) })
-                .collect();
+            let failure = |op: &Op| OpResult { path: op.path().clone(), outcome: failed(op.path(), "record", &error) };
+            return ops.iter().map(failure).collect();
         }
         let mut outcomes: Vec<_> =
-            ops.iter().zip(&prepared).map(|(op, prepared)| self.carry_out(op.path(), prepared)).collect();
-        // A file that becomes a directory (or the other way round) finds its place only once the batch's deletes are done.
-        for (at, op) in ops.iter().enumerate() {
-            if matches!(
-                &outcomes[at],
-                Outcome::Failed { reason: PendingReason::IsADirectory | PendingReason::NotADirectory, .. }
-            ) {
-                outcomes[at] = self.carry_out(op.path(), &prepared[at]);
+            ops.iter().zip(&prepared).map(|(op, prepared)| self.place(op.path(), prepared)).collect();
+        // A file in the place of a directory, or the reverse, may have been deleted later in the batch.
+        for ((op, prepared), outcome) in ops.iter().zip(&prepared).zip(&mut outcomes) {
+            use PendingReason::{IsADirectory, NotADirectory};
+            if matches!(outcome, Outcome::Failed { reason: IsADirectory | NotADirectory, .. }) {
+                *outcome = self.place(op.path(), prepared);
             }
         }
         for (outcome, prepared) in outcomes.iter().zip(prepared) {
-            if let (Outcome::Failed { .. }, Prepared::Rename { staged, .. }) = (outcome, prepared) {
-                // The core sends it again.
-                self.stage.remove(staged);
+            if let (Outcome::Failed { .. }, Prepared::Rename(ready)) = (outcome, prepared) {
+                // The core sends the operation again.
+                self.stage.remove(ready.staged);
             }
         }
         let gone = ops.iter().zip(&outcomes).filter(|(op, outcome)| is_gone(op, outcome)).map(|(op, _)| op.path());
         if let Err(error) = self.owned.remove(gone) {
-            tracing::warn!(event_type = "state_not_kept", %error, "a delete is not recorded: {error}");
+            tracing::warn!(event_type = "state_not_kept", %error, "cannot record a delete in STATE_DIR: {error}");
         }
         ops.iter().zip(outcomes).map(|(op, outcome)| OpResult { path: op.path().clone(), outcome }).collect()
     }
 
-    /// Records what is about to be made as owned, so that a crash between two renames leaves nothing unknown.
+    /// Records the files that are about to be created as owned, so that a crash between two renames leaves no unknown file.
     fn record(&mut self, ops: &[Op], prepared: &[Prepared]) -> io::Result<()> {
-        let made = ops
-            .iter()
-            .zip(prepared)
-            .filter(|(_, prepared)| !matches!(prepared, Prepared::Delete | Prepared::Nothing | Prepared::Failed(_)));
-        self.owned.add(made.map(|(op, _)| op.path()))
+        let is_write = |prepared: &Prepared| matches!(prepared, Prepared::Unchanged { .. } | Prepared::Rename(_));
+        let written = ops.iter().zip(prepared).filter(|(_, prepared)| is_write(prepared));
+        self.owned.add(written.map(|(op, _)| op.path()))
     }
 
-    /// On a disk that folds case, another path's file stands at this one's place.
-    fn clash(&self, op: &Op) -> Prepared {
-        let Op::Write { path, content, .. } = op else { return Prepared::Nothing };
+    /// On a disk that folds case, the file at this name belongs to another path.
+    fn case_conflict(&self, op: &Op) -> Prepared {
+        let Op::Write { path, content, .. } = op else { return Prepared::NothingToDelete };
         if let Content::Staged(id) = content {
             self.stage.discard(*id);
         }
         let error =
-            format!("cannot write {path}: this disk takes it for another file, whose name differs only in case");
+            format!("cannot write {path}: on this disk it has the same name as a file that differs only in case");
         Prepared::Failed(Outcome::Failed { reason: PendingReason::CaseConflict, error })
     }
 
     fn prepare(&self, op: &Op) -> Prepared {
         let Op::Write { path, content, hash, .. } = op else { return Prepared::Delete };
-        let standing = match self.standing(path, content, *hash) {
-            Ok(Standing::Same(stamp)) => {
+        // Whatever is wrong at the path fails again, with its reason, when the file is renamed.
+        let current = self.current(path, content, *hash).unwrap_or(Current::Other { mode: None });
+        let mode = match current {
+            Current::Same(stamp) => {
                 if let Content::Staged(id) = content {
                     self.stage.discard(*id);
                 }
-                return Prepared::Same(stamp, *hash);
+                return Prepared::Unchanged { stamp, hash: *hash };
             }
-            Ok(Standing::Other(mode)) => mode,
-            // Whatever is wrong with the place shows when the file is renamed to it.
-            Err(_) => None,
+            Current::Other { mode } => mode,
         };
-        let staged = match content {
-            Content::Bytes(bytes) => self.stage_bytes(bytes, standing),
-            Content::Staged(id) => self.staged(*id, standing),
+        let ready = match content {
+            Content::Bytes(bytes) => self.stage_bytes(bytes, *hash, mode),
+            Content::Staged(id) => self.take_staged(*id, *hash, mode),
         };
-        match staged {
-            Ok((staged, bytes, stamp)) => Prepared::Rename { staged, bytes, stamp, hash: *hash },
-            Err(error) => Prepared::Failed(failed(path, "stage", &error)),
-        }
+        ready.map_or_else(|error| Prepared::Failed(failed(path, "stage", &error)), Prepared::Rename)
     }
 
-    fn stage_bytes(&self, bytes: &[u8], mode: Option<u32>) -> io::Result<(Staged, u64, FileStamp)> {
+    fn stage_bytes(&self, bytes: &[u8], hash: ContentHash, mode: Option<u32>) -> io::Result<Ready> {
         let (staged, mut file) = self.stage.create_unnamed()?;
-        match file.write_all(bytes).and_then(|()| self.finish(&file, mode)) {
-            Ok(stamp) => Ok((staged, bytes.len() as u64, stamp)),
+        match file.write_all(bytes).and_then(|()| self.set_mode_and_owner(&file, mode)) {
+            Ok(stamp) => Ok(Ready { staged, bytes: bytes.len() as u64, stamp, hash }),
             Err(error) => {
                 self.stage.remove(staged);
                 Err(error)
@@ -123,57 +125,60 @@ impl Workspace {
         }
     }
 
-    fn staged(&self, id: sync_core::StageId, mode: Option<u32>) -> io::Result<(Staged, u64, FileStamp)> {
-        let staged = self.stage.take(id).ok_or_else(|| io::Error::other("the staged file is gone"))?;
+    fn take_staged(&self, id: StageId, hash: ContentHash, mode: Option<u32>) -> io::Result<Ready> {
+        let staged = self.stage.take(id).ok_or_else(|| io::Error::other("the staged file does not exist any more"))?;
         let file = self.stage.open_staged(&staged)?;
-        let stamp = self.finish(&file, mode)?;
-        Ok((staged, file.metadata()?.len(), stamp))
+        let stamp = self.set_mode_and_owner(&file, mode)?;
+        Ok(Ready { staged, bytes: stamp.size(), stamp, hash })
     }
 
-    /// Gives a staged file its mode and its owner, in this order: a file of another user's takes another right to change.
-    fn finish(&self, file: &File, mode: Option<u32>) -> io::Result<FileStamp> {
-        keep_mode(file, mode)?;
+    /// A script stays executable when its content changes. The mode comes first: changing it later would take a capability
+    /// that the agent does not need otherwise.
+    fn set_mode_and_owner(&self, file: &File, mode: Option<u32>) -> io::Result<FileStamp> {
+        if let Some(mode) = mode.filter(|mode| mode & 0o111 != 0) {
+            file.set_permissions(Permissions::from_mode(mode))?;
+        }
         self.user.as_ref().map_or(Ok(()), |user| user.own(file))?;
-        stamp_of(file)
+        Ok(FileStamp::of(&rustix::fs::fstat(file)?))
     }
 
-    fn carry_out(&mut self, path: &ProjectPath, prepared: &Prepared) -> Outcome {
+    fn place(&mut self, path: &ProjectPath, prepared: &Prepared) -> Outcome {
         match prepared {
             Prepared::Failed(outcome) => outcome.clone(),
-            Prepared::Nothing => Outcome::Unchanged,
-            Prepared::Same(stamp, hash) => {
+            Prepared::NothingToDelete => Outcome::Unchanged,
+            Prepared::Unchanged { stamp, hash } => {
                 self.stamps.put(path.clone(), *stamp, *hash);
                 Outcome::Unchanged
             }
-            Prepared::Rename { staged, bytes, stamp, hash } => match self.rename(staged, path) {
-                Ok((created, after)) => {
-                    let stamp = after.map_or(*stamp, |after| stamp.renamed(after));
-                    self.stamps.put(path.clone(), stamp, *hash);
-                    Outcome::Changed { created, bytes: *bytes }
+            Prepared::Rename(ready) => match self.rename(&ready.staged, path) {
+                Ok(Placed { created, stamp }) => {
+                    let stamp = stamp.map_or(ready.stamp, |after| ready.stamp.renamed(after));
+                    self.stamps.put(path.clone(), stamp, ready.hash);
+                    Outcome::Changed { created, bytes: ready.bytes }
                 }
                 Err(error) => failed(path, "write", &error.into()),
             },
             Prepared::Delete => match self.delete(path) {
-                Ok(deleted) => {
+                Ok(outcome) => {
                     self.stamps.forget(path);
-                    if deleted { Outcome::Changed { created: false, bytes: 0 } } else { Outcome::Unchanged }
+                    outcome
                 }
                 Err(error) => failed(path, "delete", &error.into()),
             },
         }
     }
 
-    /// Whether the file is new, and its stamp. A symlink at the place is replaced, not followed.
-    fn rename(&mut self, staged: &Staged, path: &ProjectPath) -> Result<(bool, Option<FileStamp>), Errno> {
-        let parent = parents::parent(self.root.as_fd(), path, Missing::IsMade(self.user.as_ref()))?;
+    /// Renames a staged file to its place. A link there is replaced and not followed.
+    fn rename(&mut self, staged: &Staged, path: &ProjectPath) -> Result<Placed, Errno> {
+        let parent = parents::open_parent(self.root.as_fd(), path, Missing::Create(self.user.as_ref()))?;
         let name = path.file_name();
         let created = match rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
-                // Only an empty one gives way; what is in another is not ours to delete.
+                // Only an empty directory is removed: what is in it may be the project's own.
                 rustix::fs::unlinkat(&parent, name, AtFlags::REMOVEDIR).map_err(|_| Errno::ISDIR)?;
                 true
             }
-            Ok(_) if self.quarantines_replaced && !self.stamps.holds(path) => {
+            Ok(_) if self.replaced == Replaced::Quarantine && !self.stamps.contains(path) => {
                 self.quarantine(path).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
                 false
             }
@@ -183,106 +188,30 @@ impl Workspace {
         };
         self.stage.rename(staged, &parent, name)?;
         let after = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).ok();
-        Ok((created, after.map(|stat| FileStamp::of(&stat))))
+        Ok(Placed { created, stamp: after.map(|stat| FileStamp::of(&stat)) })
     }
 
-    /// Whether there was something to delete.
-    fn delete(&self, path: &ProjectPath) -> Result<bool, Errno> {
-        let parent = match parents::parent(self.root.as_fd(), path, Missing::Fails) {
-            // A file or symlink where a directory was means that the path does not exist.
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(false),
-            other => other?,
+    fn delete(&self, path: &ProjectPath) -> Result<Outcome, Errno> {
+        let parent = match parents::open_parent(self.root.as_fd(), path, Missing::Fail) {
+            // A file or a link in the place of a directory: the path does not exist.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(Outcome::Unchanged),
+            opened => opened?,
         };
         let name = path.file_name();
         match rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
-            // A directory is no file of the database: what is in it stays.
-            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => return Ok(false),
-            Err(Errno::NOENT) => return Ok(false),
+            // A directory is no file of the database: it stays, and so does what is in it.
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => return Ok(Outcome::Unchanged),
+            Err(Errno::NOENT) => return Ok(Outcome::Unchanged),
             Err(error) => return Err(error),
             Ok(_) => rustix::fs::unlinkat(&parent, name, AtFlags::empty())?,
         }
-        parents::prune(self.root.as_fd(), path);
-        Ok(true)
-    }
-
-    /// What stands at `path` now: exactly the content that is to be written, or something else with this mode.
-    #[allow(clippy::unnecessary_cast, reason = "a mode has 16 bits on macOS")]
-    fn standing(&self, path: &ProjectPath, content: &Content, hash: ContentHash) -> Result<Standing, Errno> {
-        // A symlink on the way leads to no file that is stamps: what counts is still opened by handle.
-        let stat = rustix::fs::statat(self.root.as_fd(), path.as_str(), AtFlags::SYMLINK_NOFOLLOW)?;
-        if self.stamps.hash_of(path, FileStamp::of(&stat)).is_some_and(|known| known != hash) {
-            return Ok(Standing::Other(Some(stat.st_mode as u32 & 0o777)));
-        }
-        let (mut file, stat) = match self.open_file(path) {
-            Err(Errno::ISDIR) => return Ok(Standing::Other(None)),
-            other => other?,
-        };
-        let same = match content {
-            Content::Bytes(bytes) => stat.st_size as usize == bytes.len() && holds(&mut file, bytes),
-            Content::Staged(_) => hash_of(&mut file).is_ok_and(|standing| standing == hash),
-        };
-        Ok(if same { Standing::Same(FileStamp::of(&stat)) } else { Standing::Other(Some(stat.st_mode as u32 & 0o777)) })
-    }
-
-    /// The regular file at `path` and what the system says of it; `ISDIR` for anything else that can be opened.
-    pub(super) fn open_file(&self, path: &ProjectPath) -> Result<(File, Stat), Errno> {
-        let parent = parents::parent(self.root.as_fd(), path, Missing::Fails)?;
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let file: OwnedFd = rustix::fs::openat(&parent, path.file_name(), flags, Mode::empty())?;
-        let stat = rustix::fs::fstat(&file)?;
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => Ok((file.into(), stat)),
-            _ => Err(Errno::ISDIR),
-        }
+        parents::remove_empty_parents(self.root.as_fd(), path);
+        Ok(Outcome::Changed { created: false, bytes: 0 })
     }
 }
 
 fn is_gone(op: &Op, outcome: &Outcome) -> bool {
     matches!(op, Op::Delete { .. }) && !matches!(outcome, Outcome::Failed { .. })
-}
-
-enum Standing {
-    Same(FileStamp),
-    Other(Option<u32>),
-}
-
-fn stamp_of(file: &File) -> io::Result<FileStamp> {
-    Ok(FileStamp::of(&rustix::fs::fstat(file)?))
-}
-
-/// A script stays executable when its text changes.
-fn keep_mode(file: &File, mode: Option<u32>) -> io::Result<()> {
-    match mode {
-        Some(mode) if mode & 0o111 != 0 => file.set_permissions(Permissions::from_mode(mode)),
-        _ => Ok(()),
-    }
-}
-
-fn holds(file: &mut File, bytes: &[u8]) -> bool {
-    let mut buffer = vec![0; bytes.len().clamp(1, COMPARE_BUFFER)];
-    let mut rest = bytes;
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return rest.is_empty(),
-            Ok(n) if rest.starts_with(&buffer[..n]) => rest = &rest[n..],
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            _ => return false,
-        }
-    }
-}
-
-pub(super) fn hash_of(file: &mut File) -> io::Result<ContentHash> {
-    use sha2::{Digest, Sha256};
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; COMPARE_BUFFER];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(ContentHash::from_bytes(hasher.finalize().into())),
-            Ok(n) => hasher.update(&buffer[..n]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
 }
 
 fn failed(path: &ProjectPath, operation: &str, error: &io::Error) -> Outcome {

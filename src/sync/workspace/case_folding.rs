@@ -1,4 +1,4 @@
-//! Disks that take two names differing only in case for the same.
+//! Disks on which two names that differ only in case are equal.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,24 +7,24 @@ use sync_core::{Op, ProjectPath};
 use super::Workspace;
 
 impl Workspace {
-    /// Operations of a batch that would reach another path's file: on a disk that folds case, all but the first of the
-    /// paths that fold to one, until that one is deleted.
-    pub(super) fn clashes(&self, ops: &[Op]) -> BTreeSet<ProjectPath> {
-        let mut clashes = BTreeSet::new();
+    /// Paths of a batch that would reach another path's file: on a disk that folds case, all but the first of the paths
+    /// that are equal to it, until that one is deleted.
+    pub(super) fn case_conflicts(&self, ops: &[Op]) -> BTreeSet<ProjectPath> {
+        let mut conflicts = BTreeSet::new();
         if !self.folds_case {
-            return clashes;
+            return conflicts;
         }
-        let mut standing: BTreeMap<String, &ProjectPath> =
+        let mut present: BTreeMap<String, &ProjectPath> =
             self.stamps.present().map(|path| (folded(path), path)).collect();
         for op in ops {
             let name = folded(op.path());
-            match (standing.get(&name), op) {
-                (Some(other), _) if *other != op.path() => drop(clashes.insert(op.path().clone())),
-                (_, Op::Write { path, .. }) => drop(standing.insert(name, path)),
-                (_, Op::Delete { .. }) => drop(standing.remove(&name)),
+            match (present.get(&name), op) {
+                (Some(other), _) if *other != op.path() => drop(conflicts.insert(op.path().clone())),
+                (_, Op::Write { path, .. }) => drop(present.insert(name, path)),
+                (_, Op::Delete { .. }) => drop(present.remove(&name)),
             }
         }
-        clashes
+        conflicts
     }
 }
 

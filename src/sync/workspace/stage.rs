@@ -1,188 +1,196 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
-use std::path::Path;
-use std::sync::Mutex;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use cap_std::ambient_authority;
-use cap_std::fs::{Dir, OpenOptions};
-use rustix::fs::{AtFlags, Mode};
+use rustix::fs::{self, AtFlags, Mode};
+use rustix::io::Errno;
+use supervisor::process::ProjectUser;
 use sync_core::StageId;
 
-use super::WorkspaceError;
-use supervisor::process::ProjectUser;
+use super::parents::{Missing, open_dir};
+use crate::sync::private_dir::PrivateDir;
 
-/// Where files are staged if the project is a filesystem of its own. No dev server watches `node_modules`.
-const INSIDE: &str = "node_modules/.preview-stage";
+/// The directory of a project that no dev server watches.
+pub(super) const UNWATCHED: &str = "node_modules";
+/// The staging directory in the state directory.
+const BESIDE: &str = "stage";
+/// The staging directory in [`UNWATCHED`].
+const INSIDE: &str = ".preview-stage";
+/// A file that is renamed once, to find out whether that works.
+const PROBE: &str = ".preview-probe";
+/// The mode of staged files before the umask, which is the mode that they have in the project.
+const FILE_MODE: u32 = 0o666;
 
-/// A directory on the project's filesystem that no dev server watches, for files on their way into the project.
-/// It is held open: whatever is planted under its name later leads nowhere.
+/// A directory on the project's filesystem that no dev server watches, for files on their way into the project. Only the
+/// agent may enter it, and it is held open.
 #[derive(Debug)]
 pub struct Stage {
-    dir: Mutex<Dir>,
-    /// The project, where the stage lies in its `node_modules`, which an install may sweep away.
-    inside: Option<Dir>,
+    dir: Mutex<PrivateDir>,
+    place: Place,
     next: AtomicU64,
     files: Mutex<BTreeMap<StageId, String>>,
 }
 
-/// A staged file that is the workspace's to rename: a name in the staging directory.
+/// Where the staging directory is.
+#[derive(Debug)]
+enum Place {
+    /// In the state directory.
+    Beside,
+    /// In the project's `node_modules`: an install may remove it, and the project's user may move it.
+    Inside { root: OwnedFd, user: Option<ProjectUser> },
+}
+
+/// A staged file that the workspace is about to rename: a name in the staging directory.
 #[derive(Debug)]
 pub(super) struct Staged(String);
 
 impl Stage {
-    /// Opens an empty staging directory at `path`, and tries that a file can be renamed from it into the project.
-    pub(super) fn open(path: &Path, project_dir: &Path) -> Result<Stage, WorkspaceError> {
-        match std::fs::remove_dir_all(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(WorkspaceError::new("empty", path)(error));
-            }
-            _ => std::fs::create_dir_all(path).map_err(WorkspaceError::new("create", path))?,
-        }
-        let dir = Dir::open_ambient_dir(path, ambient_authority()).map_err(WorkspaceError::new("open", path))?;
-        let project = open_project(project_dir)?;
-        try_rename(&dir, &project).map_err(WorkspaceError::new("rename a staged file into", project_dir))?;
-        Ok(Stage::at(dir, None))
+    /// Creates an empty staging directory in the state directory, and checks that a file can be renamed from it into the
+    /// project.
+    pub(super) fn beside(state_dir: &PrivateDir, root: BorrowedFd<'_>) -> io::Result<Stage> {
+        let dir = PrivateDir::recreate(state_dir, BESIDE)?;
+        try_rename(&dir, root)?;
+        Ok(Stage::new(dir, Place::Beside))
     }
 
-    /// The staging directory within the project.
-    pub(super) fn open_inside(project_dir: &Path) -> Result<Stage, WorkspaceError> {
-        let project = open_project(project_dir)?;
-        let failed = |operation| WorkspaceError::new(operation, project_dir.join(INSIDE));
-        match project.remove_dir_all(INSIDE) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("empty")(error)),
-            _ => {}
-        }
-        let dir = make_inside(&project).map_err(failed("create"))?;
-        Ok(Stage::at(dir, Some(project)))
+    /// Creates an empty staging directory in the project. `user` gets a `node_modules` that is created for it.
+    pub(super) fn inside(root: BorrowedFd<'_>, user: Option<&ProjectUser>) -> io::Result<Stage> {
+        let dir = create_inside(root, user)?;
+        Ok(Stage::new(dir, Place::Inside { root: root.try_clone_to_owned()?, user: user.cloned() }))
     }
 
-    fn at(dir: Dir, inside: Option<Dir>) -> Stage {
-        Stage { dir: Mutex::new(dir), inside, next: AtomicU64::new(0), files: Mutex::default() }
+    fn new(dir: PrivateDir, place: Place) -> Stage {
+        Stage { dir: Mutex::new(dir), place, next: AtomicU64::new(0), files: Mutex::default() }
     }
 
-    /// Nobody else may look into it. Where it lies within the project, the `node_modules` around it are the project's.
-    pub(super) fn close(&self, user: &ProjectUser) -> io::Result<()> {
-        let dir = self.dir.lock().expect("no panic while held");
-        if let Some(project) = &self.inside {
-            user.own_dir(project.open_dir("node_modules")?)?;
-        }
-        rustix::fs::chmodat(&*dir, ".", Mode::from_raw_mode(0o700), AtFlags::empty())?;
-        Ok(())
-    }
-
-    /// Whether it lies within the project, on a filesystem that the state directory is not on.
+    /// Whether it is in the project, because a rename from the state directory fails.
     pub(super) fn is_inside(&self) -> bool {
-        self.inside.is_some()
+        matches!(self.place, Place::Inside { .. })
     }
 
-    /// Whether this disk takes two names that differ only in case for one.
+    /// Whether two names that differ only in case are equal on this disk.
     pub(super) fn folds_case(&self) -> bool {
-        let dir = self.dir.lock().expect("no panic while held");
-        let folds = dir.create("probe-case").is_ok() && dir.exists("PROBE-CASE");
-        // What is left of it goes when the stage is next opened.
-        let _ = dir.remove_file("probe-case");
+        let dir = self.dir();
+        let stat = |name| fs::statat(&*dir, name, AtFlags::SYMLINK_NOFOLLOW);
+        let folds = dir.create_new("probe-case", 0o600).is_ok() && stat("PROBE-CASE").is_ok();
+        // A probe that stays is removed when the stage is next opened.
+        let _ = fs::unlinkat(&*dir, "probe-case", AtFlags::empty());
         folds
     }
 
-    /// A new empty file. Its id is what the core is told once the content is verified.
+    /// A new empty file. The core gets its id once the content is verified.
     ///
     /// # Errors
-    /// The file cannot be made.
+    /// The file cannot be created.
     pub fn create(&self) -> io::Result<(StageId, File)> {
         let id = StageId(self.next.fetch_add(1, Ordering::Relaxed));
         let (staged, file) = self.create_named(format!("f{}", id.0))?;
-        self.files.lock().expect("no panic while held").insert(id, staged.0);
+        self.files().insert(id, staged.0);
         Ok((id, file))
     }
 
-    /// A new empty file that no id is needed for.
+    /// A new empty file that needs no id.
     pub(super) fn create_unnamed(&self) -> io::Result<(Staged, File)> {
         self.create_named(format!("f{}", self.next.fetch_add(1, Ordering::Relaxed)))
     }
 
     fn create_named(&self, name: String) -> io::Result<(Staged, File)> {
-        let mut options = OpenOptions::new();
-        options.write(true).read(true).create_new(true);
-        let mut dir = self.dir.lock().expect("no panic while held");
-        let file = match (dir.open_with(&name, &options), &self.inside) {
-            (Err(error), Some(project)) if error.kind() == io::ErrorKind::NotFound => {
-                *dir = make_inside(project)?;
-                dir.open_with(&name, &options)
+        let mut dir = self.dir();
+        let file = match (dir.create_new(&name, FILE_MODE), &self.place) {
+            (Err(error), Place::Inside { root, user }) if error.kind() == io::ErrorKind::NotFound => {
+                *dir = create_inside(root.as_fd(), user.as_ref())?;
+                dir.create_new(&name, FILE_MODE)
             }
-            (opened, _) => opened,
+            (created, _) => created,
         };
-        Ok((Staged(name), file?.into_std()))
+        Ok((Staged(name), file?))
     }
 
-    /// Removes a staged file that is not wanted any more.
+    /// Removes a staged file that is not needed any more.
     pub fn discard(&self, id: StageId) {
         if let Some(staged) = self.take(id) {
             self.remove(staged);
         }
     }
 
-    /// A staged file, the workspace's from now on.
+    /// Hands a staged file over to the workspace.
     pub(super) fn take(&self, id: StageId) -> Option<Staged> {
-        self.files.lock().expect("no panic while held").remove(&id).map(Staged)
+        self.files().remove(&id).map(Staged)
     }
 
     pub(super) fn remove(&self, Staged(name): Staged) {
-        // What cannot be removed now goes when the stage is next opened.
-        let _ = self.dir.lock().expect("no panic while held").remove_file(name);
+        // What cannot be removed now is removed when the stage is next opened.
+        let _ = fs::unlinkat(&*self.dir(), name, AtFlags::empty());
+    }
+
+    /// The size in bytes of the staged file with this id.
+    pub(super) fn size(&self, id: StageId) -> Option<u64> {
+        let name = self.files().get(&id)?.clone();
+        let stat = fs::statat(&*self.dir(), name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        u64::try_from(stat.st_size).ok()
     }
 
     pub(super) fn open_staged(&self, Staged(name): &Staged) -> io::Result<File> {
-        Ok(self.dir.lock().expect("no panic while held").open(name)?.into_std())
+        self.dir().open_file(name)?.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    /// Puts a staged file at `name` in `parent`, in place of what stands there.
-    pub(super) fn rename(&self, Staged(name): &Staged, parent: impl AsFd, to: &str) -> Result<(), rustix::io::Errno> {
-        rustix::fs::renameat(&*self.dir.lock().expect("no panic while held"), name, parent, to)
+    /// Renames a staged file to `name` in `parent`, in place of a file that has the name.
+    pub(super) fn rename(&self, Staged(from): &Staged, parent: impl AsFd, name: &str) -> Result<(), Errno> {
+        fs::renameat(&*self.dir(), from, parent, name)
     }
 
     /// An empty directory in the stage.
-    pub(super) fn make_dir(&self, name: &str) -> io::Result<Dir> {
-        let dir = self.dir.lock().expect("no panic while held");
-        match dir.remove_dir_all(name) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => dir.create_dir(name)?,
-        }
-        dir.open_dir(name)
+    pub(super) fn recreate_dir(&self, name: &str) -> io::Result<PrivateDir> {
+        PrivateDir::recreate(&*self.dir(), name)
     }
 
-    /// Removes a directory of the stage and what is left in it.
+    /// Removes a directory of the stage and everything in it.
     pub(super) fn remove_dir(&self, name: &str) -> io::Result<()> {
-        self.dir.lock().expect("no panic while held").remove_dir_all(name)
+        supervisor::tree_walk::remove_tree(&*self.dir(), name)
     }
 
-    /// A directory of the stage, by its name.
-    pub(super) fn open_dir(&self, name: &str) -> io::Result<Dir> {
-        self.dir.lock().expect("no panic while held").open_dir(name)
+    /// Opens a directory of the stage.
+    pub(super) fn open_dir(&self, name: &str) -> Result<OwnedFd, Errno> {
+        open_dir(&*self.dir(), name)
+    }
+
+    fn dir(&self) -> MutexGuard<'_, PrivateDir> {
+        self.dir.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn files(&self) -> MutexGuard<'_, BTreeMap<StageId, String>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn open_project(path: &Path) -> Result<Dir, WorkspaceError> {
-    Dir::open_ambient_dir(path, ambient_authority()).map_err(WorkspaceError::new("open", path))
+/// The staging directory in the project. What the project's code put in its place is removed.
+fn create_inside(root: BorrowedFd<'_>, user: Option<&ProjectUser>) -> io::Result<PrivateDir> {
+    PrivateDir::recreate(open_unwatched(root, user)?, INSIDE)
 }
 
-fn make_inside(project: &Dir) -> io::Result<Dir> {
-    project.create_dir_all(INSIDE)?;
-    project.open_dir(INSIDE)
+/// Opens [`UNWATCHED`], which is created where it is missing.
+pub(super) fn open_unwatched(root: BorrowedFd<'_>, user: Option<&ProjectUser>) -> io::Result<OwnedFd> {
+    Ok(super::parents::enter(root, UNWATCHED, Missing::Create(user))?)
 }
 
-/// Equal device numbers prove nothing (bind mounts): only a rename does. It goes into `node_modules`, unwatched.
-fn try_rename(stage: &Dir, project: &Dir) -> io::Result<()> {
-    stage.create("probe")?;
-    let made = project.create_dir("node_modules").is_ok();
-    let landed = "node_modules/.preview-probe";
-    let renamed = stage.rename("probe", project, landed);
-    // Leftovers of the probe: what stands in their way shows again, and better, at the first real write.
-    let _ = project.remove_file(landed);
-    if made {
-        let _ = project.remove_dir("node_modules");
+/// Renames a file from the stage into the project. Equal device numbers would prove nothing: a rename between two bind
+/// mounts of one filesystem fails.
+fn try_rename(stage: &PrivateDir, root: BorrowedFd<'_>) -> io::Result<()> {
+    stage.create_new(PROBE, 0o600)?;
+    let created = fs::mkdirat(root, UNWATCHED, Mode::RWXU).is_ok();
+    let target = open_dir(root, UNWATCHED).or_else(|_| open_dir(root, "."))?;
+    let renamed = match fs::renameat(stage, PROBE, &target, PROBE) {
+        // A directory has the name: the filesystem is the same.
+        Err(Errno::ISDIR) => Ok(()),
+        renamed => renamed,
+    };
+    // What cannot be removed fails again, with a better message, at the first real write.
+    let _ = fs::unlinkat(&target, PROBE, AtFlags::empty());
+    if created {
+        let _ = fs::unlinkat(root, UNWATCHED, AtFlags::REMOVEDIR);
     }
-    renamed
+    Ok(renamed?)
 }

@@ -6,7 +6,9 @@ use sync_core::{Content, ContentHash, Op, OpResult, Outcome, ProjectPath};
 use tempfile::TempDir;
 
 use super::*;
-use crate::sync::files::ExtractedFile;
+use crate::sync::files::{ExtractedFile, FileStamp};
+
+mod hostile;
 
 struct Place {
     temp: TempDir,
@@ -15,8 +17,11 @@ struct Place {
 
 impl Place {
     fn new() -> Place {
-        let temp = tempfile::tempdir().unwrap();
-        let workspace = Workspace::open(&temp.path().join("project"), &temp.path().join("state"), "p").unwrap();
+        Place::in_dir(tempfile::tempdir().unwrap())
+    }
+
+    fn in_dir(temp: TempDir) -> Place {
+        let workspace = Workspace::open(&temp.path().join("project"), &temp.path().join("state"), "p", None).unwrap();
         Place { temp, workspace }
     }
 
@@ -32,7 +37,7 @@ impl Place {
         self.workspace.apply(ops).into_iter().map(|OpResult { outcome, .. }| outcome).collect()
     }
 
-    /// What lies in the stage.
+    /// The number of entries in the stage.
     fn staged(&self) -> usize {
         fs::read_dir(self.temp.path().join("state/stage")).unwrap().count()
     }
@@ -64,7 +69,7 @@ fn reason(outcome: &Outcome) -> &'static str {
 }
 
 #[test]
-fn writes_replaces_and_leaves_alone() {
+fn writes_and_replaces_but_not_with_the_same_content() {
     let mut place = Place::new();
     assert_eq!(place.apply(vec![write("src/a/b.txt", "one")]), [changed(true, 3)]);
     assert_eq!(place.apply(vec![write("src/a/b.txt", "three")]), [changed(false, 5)]);
@@ -76,7 +81,7 @@ fn writes_replaces_and_leaves_alone() {
 }
 
 #[test]
-fn deletes_and_prunes_what_is_left_empty() {
+fn deletes_files_and_empty_parents() {
     let mut place = Place::new();
     place.apply(vec![write("a/b/c.txt", "x"), write("a/keep.txt", "x")]);
     assert_eq!(place.apply(vec![delete("a/b/c.txt")]), [changed(false, 0)]);
@@ -111,7 +116,7 @@ fn a_file_becomes_a_directory_and_back_within_one_batch() {
 }
 
 #[test]
-fn a_file_in_the_way_is_a_debt_and_stops_nothing_else() {
+fn a_file_in_place_of_a_directory_fails_alone() {
     let mut place = Place::new();
     fs::write(place.project("src"), "foreign").unwrap();
     let outcomes = place.apply(vec![write("src/a", "x"), write("b", "y")]);
@@ -148,7 +153,7 @@ fn a_script_stays_executable() {
 }
 
 #[test]
-fn renames_what_was_downloaded() {
+fn staged_content_is_renamed_or_discarded() {
     use std::io::Write;
     let mut place = Place::new();
     let stage = place.workspace.stage();
@@ -170,22 +175,22 @@ fn renames_what_was_downloaded() {
 }
 
 #[test]
-fn stages_in_the_project_where_there_is_no_other_place() {
+fn stages_in_the_project_without_a_state_directory() {
     let temp = tempfile::tempdir().unwrap();
     fs::write(temp.path().join("state"), "a file where the directory should be").unwrap();
     let project = temp.path().join("project");
-    let mut workspace = Workspace::open(&project, &temp.path().join("state"), "p").unwrap();
-    assert!(!workspace.keeps_state());
+    let mut workspace = Workspace::open(&project, &temp.path().join("state"), "p", None).unwrap();
+    assert!(workspace.state_dir().is_none());
     workspace.apply(vec![write("a", "1")]);
     fs::remove_dir_all(project.join("node_modules")).unwrap();
     let written = workspace.apply(vec![write("a", "2")]);
-    assert_eq!(written[0].outcome, changed(false, 1), "an install swept the stage away");
+    assert_eq!(written[0].outcome, changed(false, 1), "an install removed the stage");
     assert_eq!(fs::read_to_string(project.join("a")).unwrap(), "2");
 }
 
-/// Puts files where an extraction would have, and says what it would have said.
+/// Creates files as an extraction would, and returns its list.
 fn extracted(place: &Place, files: &[(&str, &str)]) -> Vec<ExtractedFile> {
-    let dir = place.workspace.hydration_dir().unwrap().dir;
+    let dir = place.workspace.extract_dir().unwrap().dir;
     let mut extracted = Vec::new();
     for (at, text) in files {
         let path = path(at);
@@ -201,7 +206,7 @@ fn extracted(place: &Place, files: &[(&str, &str)]) -> Vec<ExtractedFile> {
 }
 
 #[test]
-fn a_snapshot_takes_over_and_puts_foreign_files_aside() {
+fn a_snapshot_is_moved_in_and_other_files_are_quarantined() {
     let mut place = Place::new();
     for (at, text) in
         [("same.txt", "same"), ("differs.txt", "old"), ("foreign/deep.txt", "mine"), ("node_modules/x", "n")]
@@ -226,13 +231,13 @@ fn a_snapshot_takes_over_and_puts_foreign_files_aside() {
 }
 
 #[test]
-fn a_takeover_that_fails_leaves_the_project_as_it_was() {
+fn a_failed_takeover_is_undone() {
     let mut place = Place::new();
     fs::write(place.project("a.txt"), "old").unwrap();
     fs::create_dir(place.project("node_modules")).unwrap();
     fs::write(place.project("mine"), "mine").unwrap();
     let mut files = extracted(&place, &[("a.txt", "new"), ("b/c.txt", "new"), ("z.txt", "new")]);
-    // The last one was never extracted: its rename fails.
+    // The last file was not extracted, so its rename fails.
     files[2].path = path("zz.txt");
     let error = place.workspace.take_over(&files).unwrap_err();
     assert!(error.to_string().ends_with("zz.txt"), "{error}");
@@ -242,19 +247,19 @@ fn a_takeover_that_fails_leaves_the_project_as_it_was() {
     assert!(!place.project("z.txt").exists());
 }
 
-/// That the disk folds case is injected: Linux hosts rarely have such a disk.
+/// The property of the disk is set by hand: Linux hosts rarely have such a disk.
 #[test]
-fn paths_that_a_disk_takes_for_one_are_a_debt_of_the_later() {
+fn on_a_disk_that_folds_case_the_second_path_fails() {
     let mut place = Place::new();
     place.workspace.folds_case = true;
     let outcomes = place.apply(vec![write("src/App.tsx", "one"), write("src/app.tsx", "two")]);
     assert_eq!(outcomes[0], changed(true, 3));
     assert_eq!(reason(&outcomes[1]), "case_conflict");
     assert_eq!(place.read("src/App.tsx"), "one");
-    // A delete of the path that has no file must not reach the other's.
+    // A delete of the path without a file must not delete the other file.
     assert_eq!(place.apply(vec![delete("src/APP.tsx")]), [Outcome::Unchanged]);
     assert_eq!(place.read("src/App.tsx"), "one");
-    // A rename in case only: the delete comes first and makes room.
+    // A rename that changes only the case: the delete comes first.
     assert_eq!(
         place.apply(vec![delete("src/App.tsx"), write("src/app.tsx", "two")]),
         [changed(false, 0), changed(true, 3)]
@@ -264,13 +269,13 @@ fn paths_that_a_disk_takes_for_one_are_a_debt_of_the_later() {
 }
 
 #[test]
-fn what_was_extracted_is_known_by_its_stamps_wherever_it_was_moved() {
+fn extracted_files_have_known_stamps_after_the_takeover() {
     let mut place = Place::new();
     fs::create_dir(place.project("stands")).unwrap();
     fs::write(place.project("stands/same"), "s").unwrap();
     let files =
         extracted(&place, &[("top", "0"), ("src/a", "1"), ("src/b", "2"), ("stands/same", "s"), ("stands/c", "3")]);
-    // So that a rename shows in the time of the change, however coarse the clock.
+    // The change time of a rename must differ, also with a coarse clock.
     std::thread::sleep(std::time::Duration::from_millis(20));
     place.workspace.take_over(&files).unwrap();
     assert_eq!(place.workspace.changed_stamps(), []);

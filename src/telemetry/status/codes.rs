@@ -1,7 +1,7 @@
 //! The short codes of the agent's own parts, as they appear in `/status`, in labels of `/metrics` and in log lines.
 //! `docs/operations.md` explains each. The other codes are enums beside what they are codes of: in `sync_core`
 //! (`DegradedReason`, `DisconnectReason`, `PendingReason`, `CatchUpCause`, `RejectReason`, `SkipReason`, `FileAction`)
-//! and in `supervisor::dev_server` (`Reason`).
+//! and in `supervisor::dev_server` (`FaultReason`, `InstallFailure`).
 
 sync_core::code_enum! {
     /// A bound that was reached. Each has a defined behaviour beyond it.

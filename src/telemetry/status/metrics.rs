@@ -30,7 +30,7 @@ macro_rules! codes_of {
     };
 }
 
-const DEV_SERVER_REASONS: Values = |take| dev_server::Reason::ALL.iter().for_each(|reason| take(reason.code()));
+const DEV_SERVER_REASONS: Values = |take| dev_server::FaultReason::ALL.iter().for_each(|reason| take(reason.as_str()));
 
 struct Metric {
     name: &'static str,

@@ -12,7 +12,7 @@ use super::codes::{BootStep, Limit};
 use super::metrics::{count, resident_memory};
 use crate::telemetry::logs;
 use crate::telemetry::text::millis;
-use supervisor::dev_server::{DevServer, DevServerStatus, StateName};
+use supervisor::dev_server::{DevServer, DevServerState, DevServerStatus};
 
 /// Last errors kept for `/status`.
 const ERRORS_KEPT: usize = 20;
@@ -145,7 +145,7 @@ impl SharedStatus {
         let dev_server = data.dev_server.as_ref().map(DevServer::status);
         let ready = data.ready(dev_server.as_ref());
         let mut reasons = data.reasons();
-        reasons.extend(dev_server.and_then(|status| status.reason).map(|reason| reason.code().to_owned()));
+        reasons.extend(dev_server.and_then(|status| status.reason).map(|reason| reason.as_str().to_owned()));
         (ready, json!({"phase": data.phase.as_str(), "ready": ready, "reasons": reasons, "current": data.core.current}))
     }
 
@@ -187,6 +187,18 @@ impl SharedStatus {
             "last_errors": data.errors,
             "isolation": if data.isolated { "user" } else { "none" },
         })
+    }
+
+    /// The codes of what is degraded.
+    pub fn degraded(&self) -> Vec<String> {
+        self.lock().reasons()
+    }
+
+    /// The last lines of the dev server and the package manager, at most `count`, oldest first.
+    pub fn last_lines(&self, count: usize) -> Vec<String> {
+        let dev_server = self.lock().dev_server.clone();
+        let lines = dev_server.map(|server| server.logs(count)).unwrap_or_default();
+        lines.into_iter().map(|line| line.line).collect()
     }
 
     /// The dev server's last lines, one a line.
@@ -248,8 +260,9 @@ impl StatusData {
     }
 }
 
+/// Behind the proxy an answer to `/` that reports a failure of the server does not count.
 fn answers(dev_server: &DevServerStatus) -> bool {
-    dev_server.state == StateName::Serving
+    dev_server.state == DevServerState::Serving && dev_server.upstream.is_none_or(|upstream| upstream.answer.is_good())
 }
 
 fn as_gauge(holds: bool) -> f64 {

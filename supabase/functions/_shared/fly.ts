@@ -1,95 +1,103 @@
-import { Answered, type Asking, ask, type Deadline, PATIENCE, type Patience, pause } from './ask.ts'
 import { type FlyOptions, flyConfig, readFlyOptions } from './fly_config.ts'
+import {
+  DEFAULT_RETRY,
+  type Deadline,
+  HttpError,
+  type RequestOptions,
+  type RetryPolicy,
+  request,
+  sleep,
+} from './http.ts'
 import type { Machine, MachineConfig, MachineState, Machines } from './machines.ts'
 import type { Environment } from './settings.ts'
 
-/** Seconds that one wait takes at most. Fly would take 60, but nothing says that it ends when the machine fails meanwhile. */
-const WAIT = 10
-/** How often a machine that failed is replaced, and one that is stopped is started, in one start. */
-const REPLACED = 1
-const STARTED = 2
+/** Seconds of one wait request. Fly allows 60, but does not document that the wait ends early when the machine fails. */
+const WAIT_SECONDS = 10
+/** How often one start replaces a machine that failed, and starts one that stops again. */
+const MAX_REPLACEMENTS = 1
+const MAX_STARTS = 2
 
-/** As the Machines API gives it, in the parts that are used. */
+/** The fields of the Machines API's answers that are used. */
 interface FlyMachine {
   id: string
   name: string
   state: string
-  /** Of the machine's current version: an older one would be `replaced`. */
+  /** The current version of the machine: a wait for an older version fails. */
   instance_id?: string
   config?: { metadata?: Record<string, string> }
 }
 
-/** Machines of one Fly app, by the Machines API. */
+/** Machines of one Fly app, through the Machines API. */
 export class FlyMachines implements Machines {
   readonly provider = 'fly'
   readonly #options: FlyOptions
-  readonly #patience: Patience
+  readonly #retry: RetryPolicy
 
-  constructor(options: FlyOptions, patience: Patience) {
+  constructor(options: FlyOptions, retry: RetryPolicy) {
     this.#options = options
-    this.#patience = patience
+    this.#retry = retry
   }
 
-  /** Throws, naming the variable, where one is missing or not what Fly takes. */
-  static fromEnvironment(environment: Environment, patience = PATIENCE): FlyMachines {
-    return new FlyMachines(readFlyOptions(environment), patience)
+  /** Throws, naming the variable, where one is missing or has a value that Fly refuses. */
+  static fromEnvironment(environment: Environment, retry = DEFAULT_RETRY): FlyMachines {
+    return new FlyMachines(readFlyOptions(environment), retry)
   }
 
   async ensure(name: string, config: MachineConfig, deadline: Deadline): Promise<Machine> {
     for (let replaced = 0; ; replaced++) {
-      const machine = await this.#settled(await this.#create(name, config, deadline), deadline)
+      const machine = await this.#waitUntilStarted(await this.#create(name, config, deadline), deadline)
       switch (stateOf(machine.state)) {
         case 'started':
           return this.#machine(machine)
         case 'stopped':
         case 'suspended':
-          throw new Error(`machine ${machine.id} stops whenever it is started`)
+          throw new Error(`machine ${machine.id} stopped again after each start`)
         case 'starting':
-          throw new Error(`machine ${machine.id} is not started in time: it is ${machine.state}`)
+          throw new Error(`machine ${machine.id} is still ${machine.state} at the deadline`)
         case 'failed':
       }
-      if (replaced === REPLACED) throw new Error(`machine ${machine.id} ended as ${machine.state}`)
-      await this.#replaceable(machine, deadline)
+      if (replaced === MAX_REPLACEMENTS) throw new Error(`machine ${machine.id} ended as ${machine.state}`)
+      await this.#destroyAndWait(machine, deadline)
     }
   }
 
   async find(name: string, id: string | null): Promise<Machine | null> {
-    const machine = id ? await this.#look(id) : null
+    const machine = id ? await this.#get(id) : null
     if (machine && !isGone(machine)) return this.#machine(machine)
-    // Replaced, it has another id under the same name.
+    // A machine that was replaced has another id under the same name.
     return (await this.list()).find((machine) => machine.name === name) ?? null
   }
 
   async list(): Promise<Machine[]> {
     const { managedBy } = this.#options
     const path = `?metadata.managed_by=${encodeURIComponent(managedBy)}`
-    const all = await this.#ask<FlyMachine[]>({ operation: 'listing machines' }, 'GET', path)
+    const all = await this.#request<FlyMachine[]>({ operation: 'listing machines' }, 'GET', path)
     return all
       .filter((machine) => machine.config?.metadata?.managed_by === managedBy && !isGone(machine))
       .map((machine) => this.#machine(machine))
   }
 
   async start(id: string, deadline: Deadline): Promise<Machine | null> {
-    const found = await this.#look(id, deadline)
-    const machine = found && (await this.#settled(found, deadline))
+    const found = await this.#get(id, deadline)
+    const machine = found && (await this.#waitUntilStarted(found, deadline))
     return machine && stateOf(machine.state) === 'started' ? this.#machine(machine) : null
   }
 
   async stop(id: string): Promise<void> {
     const body = { signal: 'SIGTERM', timeout: '5s' }
-    await this.#unless([404, 412], this.#ask({ operation: 'stopping a machine' }, 'POST', `/${id}/stop`, body))
+    await this.#ignoring([404, 412], this.#request({ operation: 'stopping a machine' }, 'POST', `/${id}/stop`, body))
   }
 
   async suspend(id: string): Promise<void> {
-    await this.#unless([412], this.#ask({ operation: 'suspending a machine' }, 'POST', `/${id}/suspend`))
+    await this.#ignoring([412], this.#request({ operation: 'suspending a machine' }, 'POST', `/${id}/suspend`))
   }
 
   async destroy(id: string): Promise<void> {
-    await this.#unless([404], this.#ask({ operation: 'destroying a machine' }, 'DELETE', `/${id}?force=true`))
+    await this.#ignoring([404], this.#request({ operation: 'destroying a machine' }, 'DELETE', `/${id}?force=true`))
   }
 
-  /** Started where it halted, and waited for until it is started or failed, halts again and again, or the time is over. */
-  async #settled(found: FlyMachine, deadline: Deadline): Promise<FlyMachine> {
+  /** Starts the machine where it is stopped, and waits until it is started or failed, stops too often, or the deadline passes. */
+  async #waitUntilStarted(found: FlyMachine, deadline: Deadline): Promise<FlyMachine> {
     let machine = found
     for (let started = 0; ; ) {
       switch (stateOf(machine.state)) {
@@ -98,71 +106,71 @@ export class FlyMachines implements Machines {
           return machine
         case 'stopped':
         case 'suspended':
-          if (started++ === STARTED) return machine
+          if (started++ === MAX_STARTS) return machine
           await this.#start(machine.id, deadline)
           break
         case 'starting':
       }
-      if (!isHalting(machine) && (await this.#reached(machine, 'started', deadline))) {
+      if (!isStopping(machine) && (await this.#waitForState(machine, 'started', deadline))) {
         return { ...machine, state: 'started' }
       }
       if (deadline.left() === 0) {
         return stateOf(machine.state) === 'starting' ? machine : { ...machine, state: 'starting' }
       }
-      await pause(Math.min(this.#patience.firstWaitMs, deadline.left()))
-      machine = (await this.#look(machine.id, deadline)) ?? { ...machine, state: 'destroyed' }
+      await sleep(Math.min(this.#retry.firstDelayMs, deadline.left()))
+      machine = (await this.#get(machine.id, deadline)) ?? { ...machine, state: 'destroyed' }
     }
   }
 
-  /** 412: it is started, on its way there, or still on its way to a halt; looking at it again tells. */
+  /** 412 means that it is started, starting or still stopping; reading it again shows which. */
   async #start(id: string, deadline: Deadline): Promise<void> {
-    const asking = { operation: 'starting a machine', deadline }
-    await this.#unless([412], this.#ask(asking, 'POST', `/${id}/start`))
+    const options = { operation: 'starting a machine', deadline }
+    await this.#ignoring([412], this.#request(options, 'POST', `/${id}/start`))
   }
 
-  /** A new machine, or the one that has the name already. */
+  /** Creates a machine, or returns the one that already has the name. */
   async #create(name: string, config: MachineConfig, deadline: Deadline): Promise<FlyMachine> {
     const body = { name, region: this.#options.region, config: flyConfig(this.#options, config) }
     try {
-      return await this.#ask<FlyMachine>({ operation: 'creating a machine', deadline }, 'POST', '', body)
+      return await this.#request<FlyMachine>({ operation: 'creating a machine', deadline }, 'POST', '', body)
     } catch (error) {
-      // Names are unique: a try before this one, whose answer was lost, or another caller made it. Fly says which.
-      if (!(error instanceof Answered) || (error.status !== 409 && error.status !== 422)) throw error
+      // Names are unique: an earlier attempt whose answer was lost, or another caller, has made it. The error contains its id.
+      if (!(error instanceof HttpError) || (error.status !== 409 && error.status !== 422)) throw error
       const id = /machine ID (\w+) already exists/.exec(error.body)?.[1] ?? (await this.find(name, null))?.id
-      const machine = id ? await this.#look(id, deadline) : null
+      const machine = id ? await this.#get(id, deadline) : null
       if (!machine) throw error
       return machine
     }
   }
 
-  /** Destroys it, and waits until its name is free again. */
-  async #replaceable(machine: FlyMachine, deadline: Deadline): Promise<void> {
+  /** Destroys the machine, and waits until its name is free again. */
+  async #destroyAndWait(machine: FlyMachine, deadline: Deadline): Promise<void> {
     if (machine.state !== 'destroyed') await this.destroy(machine.id)
-    await this.#reached(machine, 'destroyed', deadline)
+    await this.#waitForState(machine, 'destroyed', deadline)
   }
 
-  /** Whether it is in that state before the deadline, and before Fly gives up waiting or says that it never will be. */
-  async #reached(machine: FlyMachine, state: string, deadline: Deadline): Promise<boolean> {
-    const most = Math.min(deadline.left(), this.#patience.longTryMs) / 1000
-    const seconds = Math.max(1, Math.min(WAIT, Math.floor(most)))
+  /** Whether the machine reaches the state before the deadline, and before Fly ends the wait. */
+  async #waitForState(machine: FlyMachine, state: string, deadline: Deadline): Promise<boolean> {
+    const most = Math.min(deadline.left(), this.#retry.transferMs) / 1000
+    const seconds = Math.max(1, Math.min(WAIT_SECONDS, Math.floor(most)))
     const instance = machine.instance_id ? `&instance_id=${machine.instance_id}` : ''
-    // Longer than the wait itself, so that Fly's own answer (408) is the one that comes.
-    const timeout = seconds * 1000 + this.#patience.tryMs
+    // Longer than the wait itself, so that Fly's own answer (408) arrives first.
+    const timeout = seconds * 1000 + this.#retry.attemptMs
     try {
       const path = `/${machine.id}/wait?state=${state}&timeout=${seconds}${instance}`
-      await this.#ask({ operation: 'waiting for a machine', timeout, deadline }, 'GET', path)
+      await this.#request({ operation: 'waiting for a machine', timeout, deadline }, 'GET', path)
       return true
     } catch (error) {
-      if (error instanceof Answered && [400, 404, 408, 409, 412].includes(error.status)) return false
+      if (error instanceof HttpError && [400, 404, 408, 409, 412].includes(error.status)) return false
       throw error
     }
   }
 
-  async #look(id: string, deadline?: Deadline): Promise<FlyMachine | null> {
+  async #get(id: string, deadline?: Deadline): Promise<FlyMachine | null> {
     try {
-      return await this.#ask<FlyMachine>({ operation: 'looking at a machine', deadline }, 'GET', `/${id}`)
+      return await this.#request<FlyMachine>({ operation: 'reading a machine', deadline }, 'GET', `/${id}`)
     } catch (error) {
-      if (error instanceof Answered && error.status === 404) return null
+      if (error instanceof HttpError && error.status === 404) return null
       throw error
     }
   }
@@ -178,24 +186,24 @@ export class FlyMachines implements Machines {
     }
   }
 
-  /** These statuses mean that it is so already. */
-  async #unless(statuses: number[], asked: Promise<unknown>): Promise<void> {
+  /** Ignores answers with these statuses: they mean that nothing is left to do. */
+  async #ignoring(statuses: number[], answer: Promise<unknown>): Promise<void> {
     try {
-      await asked
+      await answer
     } catch (error) {
-      if (!(error instanceof Answered) || !statuses.includes(error.status)) throw error
+      if (!(error instanceof HttpError) || !statuses.includes(error.status)) throw error
     }
   }
 
-  async #ask<T>(asking: Omit<Asking, 'patience'>, method: string, path: string, body?: unknown): Promise<T> {
+  async #request<T>(options: Omit<RequestOptions, 'retry'>, method: string, path: string, body?: unknown): Promise<T> {
     const { api, app, token } = this.#options
     const init: RequestInit = {
       method,
       headers: { authorization: `Bearer ${token.reveal()}`, 'content-type': 'application/json' },
       body: body === undefined ? undefined : JSON.stringify(body),
     }
-    const request = (): [string, RequestInit] => [`${api}/apps/${app}/machines${path}`, init]
-    return await ask({ ...asking, patience: this.#patience }, request, async (response) => {
+    const build = (): [string, RequestInit] => [`${api}/apps/${app}/machines${path}`, init]
+    return await request({ ...options, retry: this.#retry }, build, async (response) => {
       const text = await response.text()
       return (text === '' ? null : JSON.parse(text)) as T
     })
@@ -206,8 +214,8 @@ function isGone(machine: FlyMachine): boolean {
   return machine.state === 'destroyed' || machine.state === 'destroying'
 }
 
-/** Waiting for it to be started would be waiting for somebody else to start it. */
-function isHalting(machine: FlyMachine): boolean {
+/** A machine that is stopping does not become started by itself. */
+function isStopping(machine: FlyMachine): boolean {
   return machine.state === 'stopping' || machine.state === 'suspending'
 }
 
@@ -223,7 +231,7 @@ function stateOf(state: string): MachineState {
     case 'destroying':
     case 'destroyed':
       return 'failed'
-    // On its way: created, starting, stopping, suspending, restarting, updating, replacing.
+    // created, starting, stopping, suspending, restarting, updating, replacing
     default:
       return 'starting'
   }

@@ -1,16 +1,16 @@
-import { type Deadline, pause } from './ask.ts'
+import { type Deadline, sleep } from './http.ts'
 import type { Machine, MachineConfig, MachineState, Machines } from './machines.ts'
 import { type Environment, required } from './settings.ts'
 
-/** How long a machine may take to end after SIGTERM before it is killed, milliseconds: the agent's own grace is 4 s. */
-const GRACE_MS = 15_000
+/** How long after SIGTERM a process is killed, in milliseconds: the agent gives the dev server 4 s. */
+const STOP_GRACE_MS = 15_000
 
-/** Milliseconds between two looks at a process that starts or ends. */
-const LOOK_MS = 20
+/** Milliseconds between two checks of a process that starts or ends. */
+const POLL_MS = 20
 
 /**
- * Writes down which process this is, whole or not at all, and becomes the agent. Written by whoever starts it, it would be
- * missing where they are killed in between, and the process would be nobody's.
+ * Records which process this is, in one rename, and becomes the agent. If the parent wrote the record, it would be missing
+ * where the parent is killed in between, and the process could not be found any more.
  */
 const SCRIPT = `
 home=$1 rest=$2
@@ -22,17 +22,17 @@ mv "$home/machine.json.new" "$home/machine.json" || exit 1
 exec "$@" > "$home/log" 2>&1
 `
 
-/** What lies beside a machine's project, for a process that comes after this one. */
-interface Kept {
+/** The record beside a machine's project, from which a later process of these functions finds the machine. */
+interface ProcessRecord {
   pid: number
-  /** The process's start, in ticks since boot: a pid alone may be another's by now. */
+  /** The start of the process, in ticks since boot: the pid alone may have been reused. */
   began: string
   sessionId: string
   port: number
   statusPort: number
 }
 
-/** Machines that are processes of this computer: a directory for each, with its project, its log and its pid. */
+/** Machines as processes of this computer. Each has a directory with its project, its log and its record. */
 export class LocalMachines implements Machines {
   readonly provider = 'local'
 
@@ -58,7 +58,7 @@ export class LocalMachines implements Machines {
     const home = `${this.root}/${name}`
     await Deno.mkdir(`${home}/project`, { recursive: true })
     const [port, statusPort] = [freePort(), freePort()]
-    // Where it lives and listens is said by flags, so that its environment is the one that a machine of Fly's has.
+    // Its places and ports are set by flags, so that its environment is the same as on a Fly machine.
     const flags = [
       '--project-dir',
       `${home}/project`,
@@ -77,13 +77,17 @@ export class LocalMachines implements Machines {
       stderr: 'null',
     }).spawn()
     let ended = false
-    // Nobody else waits for it, and it would stay a zombie.
-    child.status.finally(() => (ended = true)).catch(() => {})
+    // Without this it would stay a zombie after its end.
+    child.status
+      .finally(() => {
+        ended = true
+      })
+      .catch(() => {})
     child.unref()
     while (!(await answers(`http://127.0.0.1:${statusPort}/healthz`))) {
-      if (ended) throw new Error(`the machine ended at once: ${await lastLine(`${home}/log`)}`)
-      if (deadline.left() === 0) throw new Error('the machine does not answer in time')
-      await pause(LOOK_MS)
+      if (ended) throw new Error(`the machine ended during its start: ${await lastLine(`${home}/log`)}`)
+      if (deadline.left() === 0) throw new Error('the machine does not answer before the deadline')
+      await sleep(POLL_MS)
     }
     const machine = await this.find(name)
     if (!machine) throw new Error(`${home} was removed while the machine started`)
@@ -91,8 +95,8 @@ export class LocalMachines implements Machines {
   }
 
   async find(name: string): Promise<Machine | null> {
-    const kept = await this.#kept(name)
-    return kept ? this.#machine(name, kept) : null
+    const record = await this.#record(name)
+    return record ? this.#machine(name, record) : null
   }
 
   async list(): Promise<Machine[]> {
@@ -103,13 +107,13 @@ export class LocalMachines implements Machines {
         if (machine) machines.push(machine)
       }
     } catch (error) {
-      // Made with the first machine.
+      // The directory is made with the first machine.
       if (!(error instanceof Deno.errors.NotFound)) throw error
     }
     return machines
   }
 
-  /** A process that ended cannot be started again. */
+  /** Continues a suspended process; one that has ended cannot be started again. */
   async start(id: string): Promise<Machine | null> {
     if (!(await this.#signal(id, 'SIGCONT'))) return null
     const machine = await this.find(id)
@@ -120,7 +124,7 @@ export class LocalMachines implements Machines {
     await this.#end(id)
   }
 
-  /** A suspended process keeps its memory and does nothing. */
+  /** Stops the process without ending it; its memory is kept. */
   async suspend(id: string): Promise<void> {
     await this.#signal(id, 'SIGSTOP')
   }
@@ -133,24 +137,24 @@ export class LocalMachines implements Machines {
   }
 
   async #signal(id: string, signal: Deno.Signal): Promise<boolean> {
-    const kept = await this.#kept(id)
-    if (!kept || !process(kept)) return false
-    kill(kept.pid, signal)
+    const record = await this.#record(id)
+    if (!record || !process(record)) return false
+    kill(record.pid, signal)
     return true
   }
 
   async #end(id: string): Promise<void> {
     if (!(await this.#signal(id, 'SIGTERM'))) return
     await this.#signal(id, 'SIGCONT')
-    const kept = await this.#kept(id)
-    const until = Date.now() + GRACE_MS
-    while (kept && process(kept)) {
-      if (Date.now() > until) kill(kept.pid, 'SIGKILL')
-      await pause(LOOK_MS)
+    const record = await this.#record(id)
+    const until = Date.now() + STOP_GRACE_MS
+    while (record && process(record)) {
+      if (Date.now() > until) kill(record.pid, 'SIGKILL')
+      await sleep(POLL_MS)
     }
   }
 
-  async #kept(id: string): Promise<Kept | null> {
+  async #record(id: string): Promise<ProcessRecord | null> {
     try {
       return JSON.parse(await Deno.readTextFile(`${this.root}/${id}/machine.json`))
     } catch (error) {
@@ -159,9 +163,9 @@ export class LocalMachines implements Machines {
     }
   }
 
-  #machine(name: string, kept: Kept): Machine {
-    const { sessionId, port } = kept
-    return { id: name, name, state: process(kept) ?? 'stopped', sessionId, url: `http://127.0.0.1:${port}/` }
+  #machine(name: string, record: ProcessRecord): Machine {
+    const { sessionId, port } = record
+    return { id: name, name, state: process(record) ?? 'stopped', sessionId, url: `http://127.0.0.1:${port}/` }
   }
 }
 
@@ -172,7 +176,7 @@ function freePort(): number {
   return port
 }
 
-/** One that has just ended has got what it was to be told. */
+/** A process that has just ended is not an error. */
 function kill(pid: number, signal: Deno.Signal): void {
   try {
     Deno.kill(pid, signal)
@@ -181,13 +185,13 @@ function kill(pid: number, signal: Deno.Signal): void {
   }
 }
 
-/** How the process is; null where it ended, whether or not its number is another's by now. */
-function process(kept: Kept): MachineState | null {
+/** The state of the process; null where it has ended, also where its pid is used by another process now. */
+function process(record: ProcessRecord): MachineState | null {
   try {
-    const stat = Deno.readTextFileSync(`/proc/${kept.pid}/stat`)
-    // The name stands in brackets and may hold anything.
+    const stat = Deno.readTextFileSync(`/proc/${record.pid}/stat`)
+    // The name is in brackets and may contain spaces and brackets itself.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-    if (fields[0] === 'Z' || fields[0] === 'X' || fields[19] !== kept.began) return null
+    if (fields[0] === 'Z' || fields[0] === 'X' || fields[19] !== record.began) return null
     return fields[0] === 'T' ? 'suspended' : 'started'
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return null
@@ -207,5 +211,5 @@ async function answers(url: string): Promise<boolean> {
 
 async function lastLine(path: string): Promise<string> {
   const log = await Deno.readTextFile(path).catch(() => '')
-  return log.trimEnd().split('\n').at(-1) || 'it said nothing'
+  return log.trimEnd().split('\n').at(-1) || 'its log is empty'
 }

@@ -1,47 +1,52 @@
-import type { Deadline } from './ask.ts'
+import type { Deadline } from './http.ts'
 
-/** What a machine is to run. The same for every provider; no service key is ever part of it. */
+/** What a machine runs, the same for every provider. It never contains a service key. */
 export interface MachineConfig {
-  /** The session it is for, by which orphans are found. */
+  /** The session that the machine belongs to; machines without a live session are removed by it. */
   sessionId: string
   env: Record<string, string>
 }
 
-export type MachineState = 'starting' | 'started' | 'suspended' | 'stopped' | 'failed'
+export const MACHINE_STATES = ['starting', 'started', 'suspended', 'stopped', 'failed'] as const
+export type MachineState = (typeof MACHINE_STATES)[number]
+
+/** Where machines can come from; the setting MACHINES_PROVIDER. */
+export const MACHINE_PROVIDERS = ['fly', 'local'] as const
+export type MachineProvider = (typeof MACHINE_PROVIDERS)[number]
 
 export interface Machine {
   id: string
   name: string
   state: MachineState
   sessionId: string | null
-  /** Where the preview answers. */
+  /** The preview's address. */
   url: string
 }
 
-/** Where machines come from. Each operation may be asked for again; what is there already or gone already is no fault. */
+/** A provider of machines. Each operation may be repeated: what is already done is not an error. */
 export interface Machines {
-  readonly provider: string
+  readonly provider: MachineProvider
   /**
-   * The machine of that name, made where there is none, and started; one that failed is replaced. Resolves once it is
-   * started, and throws when it is not by the deadline.
+   * Returns the machine of that name, started. It is created where there is none, and replaced where it failed. Throws where
+   * it is not started by the deadline.
    */
   ensure(name: string, config: MachineConfig, deadline: Deadline): Promise<Machine>
-  /** The machine of that name, or null; by its `id` where that is known, which asks less of the provider. */
+  /** The machine of that name, or null. With its `id` the provider needs fewer requests. */
   find(name: string, id: string | null): Promise<Machine | null>
-  /** Every machine that this provider made for sessions of this backend. */
+  /** All machines that this provider made for sessions of this backend. */
   list(): Promise<Machine[]>
   /**
-   * Started as it is, where it halted or is on its way; null where that is not done by the deadline, or never will be, since
-   * it failed, is gone, or stops whenever it is started.
+   * Starts an existing machine that is stopped, suspended or starting. Null where it is not started by the deadline, or cannot
+   * be: it failed, is gone, or stops again after each start.
    */
   start(id: string, deadline: Deadline): Promise<Machine | null>
   stop(id: string): Promise<void>
   suspend(id: string): Promise<void>
-  /** Kills and removes it. */
+  /** Ends and removes it. */
   destroy(id: string): Promise<void>
 }
 
-/** A machine's name: the same for the same session, so that creating it twice makes one. */
+/** A machine's name. It depends only on the session, so that creating it twice makes one machine. */
 export function machineName(sessionId: string): string {
   return `preview-${sessionId}`
 }

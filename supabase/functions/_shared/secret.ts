@@ -1,4 +1,4 @@
-/** A value that shows itself to nobody: not in a log line, not in JSON, not in an error. */
+/** A value that is never printed: not in a log line, not in JSON, not in an error. */
 export class Secret {
   readonly #value: string
 
@@ -6,12 +6,12 @@ export class Secret {
     this.#value = value
   }
 
-  /** The value itself, for the one place that sends it. */
+  /** The value itself, for the code that sends it. */
   reveal(): string {
     return this.#value
   }
 
-  /** Whether `other` is the same, in a time that does not tell where they differ. */
+  /** Compares with `other` in constant time. */
   async equals(other: string): Promise<boolean> {
     const [a, b] = await Promise.all([digest(this.#value), digest(other)])
     let difference = 0

@@ -1,17 +1,17 @@
-import { Refusal } from './refusal.ts'
+import { invalid, Refusal } from './refusal.ts'
 
-/** Editors call from a page of another origin. Tokens travel in a header, never in a cookie, so any origin may ask. */
+/** Editors call from pages of other origins. Tokens are sent in a header, never in a cookie, so every origin is allowed. */
 const CORS = {
   'access-control-allow-origin': '*',
   'access-control-allow-headers': 'authorization, apikey, content-type, x-client-info',
   'access-control-allow-methods': 'GET, POST, DELETE, OPTIONS',
   'access-control-max-age': '86400',
 }
-/** Bytes of a request's body; no request here needs more. */
+/** The largest body of a request, in bytes. */
 const MAX_BODY = 64 << 10
 
-/** Wraps what a function does: preflight, refusals as JSON, and a fault of our own as 500 without its insides. */
-export function answering(handle: (request: Request) => Promise<Response>): (request: Request) => Promise<Response> {
+/** Wraps a handler: answers preflights, and turns errors into JSON answers; an unexpected error is 500 without details. */
+export function withErrors(handle: (request: Request) => Promise<Response>): (request: Request) => Promise<Response> {
   return async (request) => {
     if (request.method === 'OPTIONS') return new Response(null, { status: 204, headers: CORS })
     let response: Response
@@ -27,13 +27,13 @@ export function answering(handle: (request: Request) => Promise<Response>): (req
 
 function refused(error: unknown): Response {
   if (!(error instanceof Refusal)) {
-    console.error('a fault of the function:', error instanceof Error ? error.stack : String(error))
-    return json(500, { code: 'internal', message: 'a fault of the function; its log says more' })
+    console.error('unexpected error:', error instanceof Error ? error.stack : String(error))
+    return json(500, { code: 'internal', message: 'unexpected error; see the log of the function' })
   }
   const { status, code, message, details, cause } = error
   if (status >= 500) {
-    const why = cause instanceof Error && !message.includes(cause.message) ? `: ${cause.message}` : ''
-    console.error(`${status} ${code}: ${message}${why}`)
+    const reason = cause instanceof Error && !message.includes(cause.message) ? `: ${cause.message}` : ''
+    console.error(`${status} ${code}: ${message}${reason}`)
   }
   const response = json(status, { code, message, ...(details ? { details } : {}) })
   if (status === 401) response.headers.set('www-authenticate', 'Bearer')
@@ -41,12 +41,12 @@ function refused(error: unknown): Response {
   return response
 }
 
-/** An answer that nobody may keep: most hold a token or a signed URL. */
+/** A JSON answer that must not be cached: most contain a token or a signed URL. */
 export function json(status: number, body: unknown): Response {
   return Response.json(body, { status, headers: { 'cache-control': 'no-store' } })
 }
 
-/** The request's body as an object; an empty body is an empty one. Refused: larger than 64 KiB, no JSON, no object. */
+/** The request's body as an object; an empty body is an empty object. Refused where it is larger than 64 KiB or not a JSON object. */
 export async function body(request: Request): Promise<Record<string, unknown>> {
   const text = await boundedText(request)
   if (text === '') return {}
@@ -54,10 +54,10 @@ export async function body(request: Request): Promise<Record<string, unknown>> {
   try {
     value = JSON.parse(text)
   } catch {
-    throw new Refusal(400, 'invalid_request', 'the body is no JSON')
+    throw invalid('the body is not JSON')
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new Refusal(400, 'invalid_request', 'the body is no JSON object')
+    throw invalid('the body is not a JSON object')
   }
   return value as Record<string, unknown>
 }
@@ -80,7 +80,7 @@ export function bearer(request: Request): string | null {
   return header?.startsWith('Bearer ') ? header.slice('Bearer '.length).trim() || null : null
 }
 
-/** The parts of the path after the function's own name: the gateway may or may not have taken its prefix away. */
+/** The parts of the path after the function's name, whether or not the gateway has removed the prefix before it. */
 export function pathBelow(request: Request, name: string): string[] {
   const parts = new URL(request.url).pathname.split('/').filter((part) => part !== '')
   return parts.slice(parts.indexOf(name) + 1)

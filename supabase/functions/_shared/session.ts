@@ -1,15 +1,26 @@
-import { Answered, ask, Deadline } from './ask.ts'
 import { bearerOf, type Database } from './database.ts'
+import { Deadline, HttpError, messageOf, request } from './http.ts'
 import { type Machine, type Machines, machineName } from './machines.ts'
 import { invalid, Refusal, unavailable } from './refusal.ts'
 import type { Settings } from './settings.ts'
 import type { AgentScope, Person, Tokens } from './token.ts'
 
+export const SESSION_STATES = ['starting', 'running', 'ending', 'ended'] as const
+export type SessionState = (typeof SESSION_STATES)[number]
+
+/** The database's answers to a renewal. */
+export const RENEWAL_VERDICTS = ['live', 'no_right', 'ended'] as const
+export type RenewalVerdict = (typeof RENEWAL_VERDICTS)[number]
+
+/** What an agent can renew. */
+export const RENEWABLE = ['token', 'snapshot'] as const
+export type Renewable = (typeof RENEWABLE)[number]
+
 /** A session as its owner sees it. */
 export interface Session {
   session_id: string
   project_id: string
-  state: 'starting' | 'running' | 'ending' | 'ended'
+  state: SessionState
   reason: string | null
   provider: string | null
   machine_id: string | null
@@ -18,10 +29,10 @@ export interface Session {
   ended_at: string | null
 }
 
-/** A session, and whether this caller is the one to start its machine. */
+/** A session, and whether this caller has to start its machine. */
 interface Claimed extends Session {
   go: boolean
-  /** What is left of the time that it has for it. */
+  /** How long the caller has for the start. */
   lease_seconds: number
 }
 
@@ -30,16 +41,16 @@ interface BuiltSnapshot {
   snapshot_expires_at: string
 }
 
-/** The part of a lease in which a start must be done: the rest is for taking it back before another caller takes over. */
-const LEASE_USED = 0.75
-/** Milliseconds for the builder, whose own time is 150 s at most. */
+/** The part of the lease in which a start must succeed; the rest is for undoing it before another caller takes over. */
+const LEASE_SHARE = 0.75
+/** Milliseconds for the snapshot builder, which may run for 150 s at most. */
 const BUILD_MS = 120_000
-/** Milliseconds for waking a machine that halted, before it counts as dead. */
+/** Milliseconds for starting a stopped machine, before it counts as failed. */
 const WAKE_MS = 30_000
-/** Milliseconds after which a sweep leaves the rest to the next one. */
+/** Milliseconds after which a sweep leaves the remaining work to the next one. */
 const SWEEP_MS = 100_000
 
-/** The life of sessions: what database, snapshot builder, tokens and machines do together. */
+/** Opens, renews and ends sessions, with the database, the snapshot builder, tokens and machines. */
 export class Sessions {
   constructor(
     readonly settings: Settings,
@@ -49,9 +60,9 @@ export class Sessions {
   ) {}
 
   /**
-   * The person's session of the project, running. Asked twice at once, one call starts the machine and the other answers
-   * `starting`. Where a step fails, what was made is taken away again and the session ended, so that asking again begins
-   * anew; where even that fails, or this function is killed, the lease runs out and whoever asks next takes the start over.
+   * Returns the person's running session of the project. Of two calls at the same time one starts the machine, and the other
+   * returns `starting`. Where a step fails, the machine is removed and the session ended, so that the next call starts again.
+   * Where that fails too, or this function is killed, the lease expires and the next call takes over the start.
    */
   async create(person: Person, projectId: string, another: boolean): Promise<Session> {
     const claim = crypto.randomUUID()
@@ -62,15 +73,15 @@ export class Sessions {
       person.token,
     )
     if (!go && session.state === 'running') {
-      // A fault of this look, or of the waking, is none of the session's, which goes on.
-      if (await this.#isAwake(session)) return session
-      const again = { session_uuid: session.session_id, claim }
-      ;({ go, lease_seconds, ...session } = await this.database.call<Claimed>('restart_preview_session', again))
-      if (session.ended_at) throw new Refusal(410, 'ended', 'the session was ended meanwhile: ask again')
+      // An error while the machine is read or started does not end the session.
+      if (await this.#isMachineRunning(session)) return this.#withAccess(session)
+      const restart = { session_uuid: session.session_id, claim }
+      ;({ go, lease_seconds, ...session } = await this.database.call<Claimed>('restart_preview_session', restart))
+      if (session.ended_at) throw new Refusal(410, 'ended', 'the session was ended meanwhile: open it again')
     }
-    if (!go) return session
+    if (!go) return this.#withAccess(session)
     try {
-      return await this.#start(session, Deadline.in(lease_seconds * 1000 * LEASE_USED))
+      return await this.#start(session, Deadline.in(lease_seconds * 1000 * LEASE_SHARE))
     } catch (error) {
       const failure =
         error instanceof Refusal ? error : unavailable(`starting a machine at ${this.machines.provider}`, error)
@@ -90,16 +101,24 @@ export class Sessions {
       p_preview_url: machine.url,
     })
     if (!started) throw new Refusal(410, 'ended', 'the session was ended while its machine started')
-    return {
+    return this.#withAccess({
       ...session,
       state: 'running',
       provider: this.machines.provider,
       machine_id: machine.id,
       preview_url: machine.url,
-    }
+    })
   }
 
-  /** Everything that a machine is told (contract, section 1), and nothing else. */
+  /** Adds the preview's access token to its address. Only answers to the owner contain it; the database does not. */
+  async #withAccess(session: Session): Promise<Session> {
+    if (session.preview_url === null || session.ended_at !== null) return session
+    const url = new URL(session.preview_url)
+    url.searchParams.set('preview_token', await this.tokens.previewAccess(session.session_id))
+    return { ...session, preview_url: url.href }
+  }
+
+  /** The complete environment of a machine (contract, section 1). */
   async agentEnvironment(scope: AgentScope, deadline: Deadline): Promise<Record<string, string>> {
     const snapshot = await this.#snapshot(scope.projectId, false, deadline)
     return {
@@ -107,6 +126,7 @@ export class Sessions {
       SESSION_ID: scope.sessionId,
       SNAPSHOT_URL: snapshot.snapshot_url,
       REALTIME_TOKEN: (await this.tokens.mint(scope)).token,
+      PREVIEW_ACCESS_TOKEN: await this.tokens.previewAccess(scope.sessionId),
       SUPABASE_URL: this.settings.supabaseUrl,
       SUPABASE_ANON_KEY: this.settings.anonKey,
       SESSION_URL: `${this.settings.functionsUrl}/preview-session/renew`,
@@ -115,16 +135,14 @@ export class Sessions {
   }
 
   /** A new token, a new snapshot URL, or both (contract, section 6). 403 and 410 are final. */
-  async renew(scope: AgentScope, wish: Record<string, unknown>): Promise<Record<string, string>> {
-    const { want, rebuild = false } = wish
-    if (!Array.isArray(want) || want.length === 0 || !want.every((one) => one === 'token' || one === 'snapshot')) {
-      throw invalid('want is a list of "token" and "snapshot"')
+  async renew(scope: AgentScope, body: Record<string, unknown>): Promise<Record<string, string>> {
+    const { rebuild = false } = body
+    const want = wanted(body.want)
+    if (typeof rebuild !== 'boolean') throw invalid('rebuild must be true or false')
+    if (body.session_id !== scope.sessionId || body.project_id !== scope.projectId) {
+      throw new Refusal(403, 'foreign_session', 'the token belongs to another session')
     }
-    if (typeof rebuild !== 'boolean') throw invalid('rebuild is neither true nor false')
-    if (wish.session_id !== scope.sessionId || wish.project_id !== scope.projectId) {
-      throw new Refusal(403, 'foreign_session', 'the token is of another session')
-    }
-    const verdict = await this.database.call<string>('renew_preview_session', {
+    const verdict = await this.database.call<RenewalVerdict>('renew_preview_session', {
       session_uuid: scope.sessionId,
       project_uuid: scope.projectId,
     })
@@ -148,12 +166,13 @@ export class Sessions {
     return answer
   }
 
-  /** The person's session, as it stands. */
+  /** Returns the person's session; the preview's address opens it without a further check. */
   async status(person: Person, sessionId: string): Promise<Session> {
-    return await this.database.call<Session>('preview_session', { session_uuid: sessionId }, person.token)
+    const args = { session_uuid: sessionId }
+    return this.#withAccess(await this.database.call<Session>('preview_session', args, person.token))
   }
 
-  /** Over at once; `ending` where the machine could not be removed yet, which the sweep goes on with. */
+  /** Ends a session. The state is `ending` where the machine could not be removed yet; the sweep tries it again. */
   async end(person: Person, sessionId: string): Promise<Session> {
     const session = await this.database.call<Session>('end_preview_session', { session_uuid: sessionId }, person.token)
     if (session.state !== 'ending') return session
@@ -161,8 +180,8 @@ export class Sessions {
   }
 
   /**
-   * Ends what is idle, removes machines of ended sessions and orphans; `left` are machines that could not be removed. For
-   * the service, every few minutes.
+   * Ends idle sessions, and removes machines of ended sessions and machines without a session (`orphans`); `left` counts the
+   * machines that could not be removed. Called by the service every few minutes.
    */
   async sweep(): Promise<{ ended: number; orphans: number; left: number }> {
     const deadline = Deadline.in(SWEEP_MS)
@@ -171,7 +190,7 @@ export class Sessions {
     const machines = await this.#listed()
     const swept = { ended: 0, orphans: 0, left: 0 }
     for (const session of due) {
-      // One listing does for all: a machine that is made after it, for a session that is over, is the next sweep's orphan.
+      // One listing is enough: a machine that is made after it for an ended session is an orphan of the next sweep.
       const machine = machines.get(session.session_id) ?? null
       if (deadline.left() > 0 && (await this.#removed(session, () => Promise.resolve(machine)))) swept.ended++
       else swept.left++
@@ -204,19 +223,19 @@ export class Sessions {
     }
   }
 
-  /** Whether its machine runs; one that halted is woken as it is, without a new snapshot. */
-  async #isAwake(session: Session): Promise<boolean> {
+  /** Whether its machine runs. A stopped machine is started as it is, without a new snapshot. */
+  async #isMachineRunning(session: Session): Promise<boolean> {
     const machine = await this.#machineOf(session)
     if (!machine || machine.state === 'failed') return false
     if (machine.state === 'started') return true
     try {
       return (await this.machines.start(machine.id, Deadline.in(WAKE_MS))) !== null
     } catch (error) {
-      throw unavailable(`waking a machine at ${this.machines.provider}`, error)
+      throw unavailable(`starting a machine at ${this.machines.provider}`, error)
     }
   }
 
-  /** Built in a function of its own: it has its own two seconds of CPU. */
+  /** Calls the snapshot builder, a separate function with its own two seconds of CPU time. */
   async #snapshot(projectId: string, rebuild: boolean, deadline: Deadline): Promise<BuiltSnapshot> {
     const key = this.settings.serviceKey.reveal()
     const init = {
@@ -226,29 +245,29 @@ export class Sessions {
     }
     const url = `${this.settings.functionsUrl}/build-project-snapshot`
     try {
-      // The builder tries each step again itself.
-      return await ask(
-        { operation: 'building the snapshot', timeout: BUILD_MS, deadline, tries: 1, patience: this.settings.patience },
+      // The builder repeats its own steps.
+      return await request(
+        { operation: 'building the snapshot', timeout: BUILD_MS, deadline, attempts: 1, retry: this.settings.retry },
         () => [url, init],
         (r) => r.json(),
       )
     } catch (error) {
-      throw passedOn(error)
+      throw builderRefusal(error)
     }
   }
 
-  /** Left alone where another caller has taken the start over: session and machine are that one's now. */
-  async #undo(session: Session, claim: string, why: string): Promise<void> {
+  /** Takes a failed start back, unless another caller has taken it over: then session and machine belong to that start. */
+  async #undo(session: Session, claim: string, reason: string): Promise<void> {
     try {
-      const args = { session_uuid: session.session_id, why, claim }
+      const args = { session_uuid: session.session_id, why: reason, claim }
       const { ended_at: endedAt } = await this.database.call<Session>('end_preview_session', args)
       if (endedAt) await this.#remove(session)
     } catch (error) {
-      console.warn(`session ${session.session_id} is left to the sweep:`, told(error))
+      console.warn(`cannot end session ${session.session_id}, the sweep will:`, messageOf(error))
     }
   }
 
-  /** Whether the machine is gone, looked for by the session's name. */
+  /** Removes the session's machine. True where it is gone. */
   async #remove(session: Session): Promise<boolean> {
     return await this.#removed(session, () => this.#machineOf(session))
   }
@@ -260,7 +279,7 @@ export class Sessions {
       await this.database.call('preview_session_gone', { session_uuid: session.session_id })
       return true
     } catch (error) {
-      console.warn(`the machine of session ${session.session_id} stays for now:`, told(error))
+      console.warn(`cannot remove the machine of session ${session.session_id} yet:`, messageOf(error))
       return false
     }
   }
@@ -270,29 +289,31 @@ export class Sessions {
       await this.machines.destroy(machine.id)
       return true
     } catch (error) {
-      console.warn(`the orphaned machine ${machine.id} stays for now:`, told(error))
+      console.warn(`cannot remove machine ${machine.id}, which has no session, yet:`, messageOf(error))
       return false
     }
   }
 }
 
-function told(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
+function wanted(want: unknown): Renewable[] {
+  const isRenewable = (one: unknown): one is Renewable => RENEWABLE.includes(one as Renewable)
+  if (Array.isArray(want) && want.length > 0 && want.every(isRenewable)) return want
+  throw invalid('want must be a list of "token" and "snapshot"')
 }
 
-/** What says of whoever asked that they may not, or no more: of the builder it says that of our own key. */
-const OF_THE_CALLER = [401, 403, 410]
+/** From the builder these statuses concern the service's own key, not the caller of this function. */
+const KEY_STATUSES = [401, 403, 410]
 
-/** The builder's own refusal, such as a project that is too large. */
-function passedOn(error: unknown): Refusal {
-  if (error instanceof Answered) {
+/** Passes on a refusal of the builder, such as a project that is too large. */
+function builderRefusal(error: unknown): Refusal {
+  if (error instanceof HttpError) {
     try {
       const { code, message, details } = JSON.parse(error.body)
-      if (code && !OF_THE_CALLER.includes(error.status)) {
+      if (code && !KEY_STATUSES.includes(error.status)) {
         return new Refusal(error.status, code, message, details, { cause: error })
       }
     } catch {
-      // No JSON: the status has to do.
+      // Not JSON: the status alone is passed on.
     }
   }
   return unavailable('building the snapshot', error)

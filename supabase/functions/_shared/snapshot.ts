@@ -1,5 +1,6 @@
 import type { Database } from './database.ts'
 import { byBytes, projectDigest, sha256, snapshotId } from './digest.ts'
+import { messageOf } from './http.ts'
 import { Refusal, unavailable } from './refusal.ts'
 import type { Storage } from './storage.ts'
 import { END_SIZE, type Entry, entry, entrySize, MAX_ENTRIES, zipPieces } from './zip.ts'
@@ -11,11 +12,11 @@ const MANIFEST = '.preview/manifest.json'
 export const MAX_SNAPSHOT = 50 << 20
 /** Rows of a page; a page ends earlier, past 1 MB of content. */
 const PAGE_ROWS = 500
-/** A state whose digest does not match is read again so often: something was written between two pages. */
-const READS = 3
-/** Snapshots of a project that stay, the newest; and younger ones than this in any case, since URLs of them are about. */
-const KEPT = 3
-const KEPT_FOR_MS = 3_600_000
+/** How often the state is read where its digest does not match, because something was written between two pages. */
+const MAX_READS = 3
+/** So many of a project's newest snapshots are kept, and all younger than this, since their URLs may still be used. */
+const KEPT_COUNT = 3
+const KEPT_AGE_MS = 3_600_000
 
 interface Change {
   file_path: string
@@ -50,20 +51,20 @@ interface State {
   files: Map<string, Packed>
 }
 
-/** A snapshot that can be fetched. */
+/** A snapshot that can be downloaded. */
 export interface Snapshot {
   object: string
   revision: number
   url: string
-  /** Whether it had to be made. */
+  /** Whether this call has made it. */
   built: boolean
   bytes?: number
 }
 
 /**
- * The project's snapshot at its head, with a URL signed for `urlSeconds`: the one that is there already, or, where the
- * state has moved or `rebuild` asks for it, a new one. The object's name holds revision and digest, so that two builders
- * of one state make one object, and a restored backup's revision is not mistaken for another's.
+ * Returns the snapshot of the project's head, with a URL signed for `urlSeconds`. An existing snapshot of this state is
+ * used, unless `rebuild` is set. The object's name contains revision and digest, so that two builders of the same state make
+ * one object, and revisions of a restored backup are not confused with others.
  */
 export async function snapshotOf(
   database: Database,
@@ -76,10 +77,10 @@ export async function snapshotOf(
     const head = await database.call<{ head_revision: number; digest: string }>('project_head', {
       project_uuid: projectId,
     })
-    const prefix = stem(head.head_revision, head.digest)
-    const there = (await storage.list(BUCKET, projectId)).find((stored) => stored.name.startsWith(prefix))
-    if (there) {
-      const object = `${projectId}/${there.name}`
+    const prefix = objectPrefix(head.head_revision, head.digest)
+    const existing = (await storage.list(BUCKET, projectId)).find((stored) => stored.name.startsWith(prefix))
+    if (existing) {
+      const object = `${projectId}/${existing.name}`
       const url = await storage.sign(BUCKET, object, urlSeconds)
       if (url) return { object, revision: head.head_revision, url, built: false }
     }
@@ -87,22 +88,22 @@ export async function snapshotOf(
   const state = await readState(database, storage, projectId)
   const { entries, bytes } = pack(state, projectId)
   const suffix = rebuild ? `-${crypto.randomUUID().slice(0, 8)}` : ''
-  const object = `${projectId}/${stem(state.revision, state.digest)}${suffix}.zip`
-  // An object of that name, made meanwhile by another builder, holds the same files.
+  const object = `${projectId}/${objectPrefix(state.revision, state.digest)}${suffix}.zip`
+  // An object of that name that another builder has made meanwhile has the same files.
   await storage.upload(BUCKET, object, () => zipPieces(entries), 'application/zip')
   const url = await storage.sign(BUCKET, object, urlSeconds)
-  if (!url) throw unavailable('storage', new Error(`${object} was uploaded and is not there`))
+  if (!url) throw unavailable('storage', new Error(`${object} was uploaded, but cannot be found`))
   await prune(storage, projectId)
   return { object, revision: state.revision, url, built: true, bytes }
 }
 
-function stem(revision: number, digest: string): string {
+function objectPrefix(revision: number, digest: string): string {
   return `${revision}-${digest.slice(0, 32)}`
 }
 
-/** One consistent state: what the pages add up to, if its digest is the one that the last page names. */
+/** Reads one consistent state: all pages, where their digest equals the one in the last page. */
 async function readState(database: Database, storage: Storage, projectId: string): Promise<State> {
-  for (let attempt = 1; attempt <= READS; attempt++) {
+  for (let attempt = 1; attempt <= MAX_READS; attempt++) {
     const state = await readPages(database, storage, projectId)
     if (state && projectDigest(state.files.values()) === state.digest) return state
   }
@@ -128,7 +129,7 @@ async function readPages(database: Database, storage: Storage, projectId: string
       const bytes = await bytesOf(database, storage, projectId, change)
       if (!bytes) return null
       const content_hash = change.content_hash ?? ''
-      // Packed at once, so that no more than a page of contents is in memory as it is.
+      // Compressed at once, so that at most one page of contents is in memory uncompressed.
       const packed = {
         file_path: change.file_path,
         version: change.version,
@@ -143,13 +144,13 @@ async function readPages(database: Database, storage: Storage, projectId: string
     if (page.complete) return { revision: page.head_revision, digest: page.digest, files }
     const last = page.files.at(-1)?.revision
     if (last === undefined || last <= since) {
-      throw unavailable('the database', new Error('a page of changes leads nowhere'))
+      throw unavailable('the database', new Error('a page of changes without progress'))
     }
     since = last
   }
 }
 
-/** The file's bytes; null where the version is gone, which means that the state has moved. */
+/** The file's bytes; null where that version is not kept any more, because the state has changed. */
 async function bytesOf(
   database: Database,
   storage: Storage,
@@ -176,7 +177,7 @@ async function bytesOf(
   }
   const bytes = await storage.download(ASSETS, `${projectId}/${change.content_hash}`, change.size ?? 0)
   if (!bytes || sha256(bytes) !== change.content_hash) {
-    // What the database computed itself needs no check; what a person uploaded does.
+    // Texts were hashed by the database; uploaded objects have to be checked here.
     throw new Refusal(
       422,
       'asset_missing',
@@ -207,7 +208,7 @@ function tooLarge(files: Map<string, Packed>, total: number): Refusal {
   )
 }
 
-/** Manifest first, then what a package manager and a dev server need first, then the rest. */
+/** Orders the entries: the manifest, what the package manager and the dev server need first, then the rest. */
 function pack(state: State, projectId: string): { entries: Entry[]; bytes: number } {
   const sorted = [...state.files.values()].sort((a, b) => byBytes(a.entry.name, b.entry.name))
   const files = sorted.map(({ file_path, version, content_hash, size }) => ({
@@ -257,18 +258,18 @@ function rank(path: string): number {
   return name === 'index.html' ? 3 : 4
 }
 
-/** Old snapshots go. A fault here is no reason to withhold the new one; the next build tries again. */
+/** Removes old snapshots. A failure does not affect the new one; the next build tries again. */
 async function prune(storage: Storage, projectId: string): Promise<void> {
   try {
-    const young = Date.now() - KEPT_FOR_MS
+    const cutoff = Date.now() - KEPT_AGE_MS
     const old = (await storage.list(BUCKET, projectId))
-      .slice(KEPT)
-      .filter((stored) => stored.created_at === null || Date.parse(stored.created_at) < young)
+      .slice(KEPT_COUNT)
+      .filter((stored) => stored.created_at === null || Date.parse(stored.created_at) < cutoff)
     await storage.remove(
       BUCKET,
       old.map((stored) => `${projectId}/${stored.name}`),
     )
   } catch (error) {
-    console.warn('old snapshots stay for now:', error instanceof Error ? error.message : error)
+    console.warn('cannot remove old snapshots yet:', messageOf(error))
   }
 }

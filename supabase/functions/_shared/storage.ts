@@ -1,5 +1,5 @@
-import { Answered, ask } from './ask.ts'
 import { bearerOf } from './database.ts'
+import { HttpError, request } from './http.ts'
 import { unavailable } from './refusal.ts'
 import type { Settings } from './settings.ts'
 
@@ -9,9 +9,9 @@ export interface Stored {
   created_at: string | null
 }
 
-/** Storage answers 400 for most refusals, the real status in the body. */
+/** The status of a refusal. Storage answers most refusals with 400; the real status is in the body. */
 function statusOf(error: unknown): number | null {
-  if (!(error instanceof Answered)) return null
+  if (!(error instanceof HttpError)) return null
   try {
     return Number(JSON.parse(error.body).statusCode) || error.status
   } catch {
@@ -19,7 +19,7 @@ function statusOf(error: unknown): number | null {
   }
 }
 
-/** Storage's objects, with the service's right. */
+/** The objects of storage, accessed with the service's key. */
 export class Storage {
   readonly #settings: Settings
 
@@ -27,7 +27,7 @@ export class Storage {
     this.#settings = settings
   }
 
-  /** Objects of a folder, the newest first, at most 100. */
+  /** The newest 100 objects of a folder, the newest first. */
   async list(bucket: string, folder: string): Promise<Stored[]> {
     const body = JSON.stringify({
       prefix: folder,
@@ -36,30 +36,30 @@ export class Storage {
       sortBy: { column: 'created_at', order: 'desc' },
     })
     const url = `${this.#settings.supabaseUrl}/storage/v1/object/list/${bucket}`
-    return await this.#ask(
+    return await this.#request(
       `listing ${bucket}/${folder}`,
       () => [url, this.#init('POST', body)],
       (r) => r.json(),
     )
   }
 
-  /** Uploads the pieces, made anew for each try, as one object. False where an object of that name is there already. */
+  /** Uploads the pieces as one object; they are made again for each attempt. False where an object of that name exists. */
   async upload(bucket: string, name: string, pieces: () => Iterable<Uint8Array>, type: string): Promise<boolean> {
     const url = `${this.#settings.supabaseUrl}/storage/v1/object/${bucket}/${encoded(name)}`
     try {
-      await this.#ask(
+      await this.#request(
         `uploading ${bucket}/${name}`,
         () => [
           url,
           {
             method: 'POST',
-            // A stream of the pieces: joined first, a snapshot would be in memory twice.
+            // A stream: joining the pieces first would need twice the memory.
             body: ReadableStream.from(pieces()),
             headers: { ...this.#headers(), 'content-type': type, 'x-upsert': 'false' },
           },
         ],
         (r) => r.body?.cancel() ?? Promise.resolve(),
-        this.#settings.patience.longTryMs,
+        this.#settings.retry.transferMs,
       )
       return true
     } catch (error) {
@@ -68,15 +68,15 @@ export class Storage {
     }
   }
 
-  /** The object's bytes, or null where it is not there or larger than `limit` bytes. */
+  /** The object's bytes, or null where it does not exist or is larger than `limit` bytes. */
   async download(bucket: string, name: string, limit: number): Promise<Uint8Array | null> {
     const url = `${this.#settings.supabaseUrl}/storage/v1/object/authenticated/${bucket}/${encoded(name)}`
     try {
-      return await this.#ask(
+      return await this.#request(
         `reading ${bucket}/${name}`,
         () => [url, { headers: this.#headers() }],
         (r) => bounded(r, limit),
-        this.#settings.patience.longTryMs,
+        this.#settings.retry.transferMs,
       )
     } catch (error) {
       if (statusOf((error as Error).cause) === 404) return null
@@ -84,12 +84,12 @@ export class Storage {
     }
   }
 
-  /** A URL at which whoever has it may read the object for so many seconds; null where there is no such object. */
+  /** A URL with which the object can be read for so many seconds; null where the object does not exist. */
   async sign(bucket: string, name: string, seconds: number): Promise<string | null> {
     const url = `${this.#settings.supabaseUrl}/storage/v1/object/sign/${bucket}/${encoded(name)}`
     const init = this.#init('POST', JSON.stringify({ expiresIn: seconds }))
     try {
-      const { signedURL } = await this.#ask<{ signedURL: string }>(
+      const { signedURL } = await this.#request<{ signedURL: string }>(
         `signing ${bucket}/${name}`,
         () => [url, init],
         (r) => r.json(),
@@ -101,26 +101,26 @@ export class Storage {
     }
   }
 
-  /** Removes objects; those that are gone already are no fault. */
+  /** Removes objects; missing ones are not an error. */
   async remove(bucket: string, names: string[]): Promise<void> {
     if (names.length === 0) return
     const url = `${this.#settings.supabaseUrl}/storage/v1/object/${bucket}`
     const init = this.#init('DELETE', JSON.stringify({ prefixes: names }))
-    await this.#ask(
+    await this.#request(
       `removing from ${bucket}`,
       () => [url, init],
       (r) => r.body?.cancel() ?? Promise.resolve(),
     )
   }
 
-  async #ask<T>(
+  async #request<T>(
     operation: string,
-    request: () => [string, RequestInit],
+    build: () => [string, RequestInit],
     read: (response: Response) => Promise<T>,
     timeout?: number,
   ): Promise<T> {
     try {
-      return await ask({ operation, timeout, patience: this.#settings.patience }, request, read)
+      return await request({ operation, timeout, retry: this.#settings.retry }, build, read)
     } catch (error) {
       throw unavailable('storage', error)
     }
@@ -136,15 +136,15 @@ export class Storage {
   }
 }
 
-/** The body, read no further than its limit; null where there is more. */
+/** Reads the body up to `limit` bytes; null where it is longer. */
 async function bounded(response: Response, limit: number): Promise<Uint8Array | null> {
-  const said = Number(response.headers.get('content-length') ?? 0)
-  if (said > limit) {
+  const length = Number(response.headers.get('content-length') ?? 0)
+  if (length > limit) {
     await response.body?.cancel()
     return null
   }
-  // Without a length it is collected, and cut off past the limit.
-  let bytes = new Uint8Array(said > 0 ? said : 64 << 10)
+  // Without a length the buffer grows with the body.
+  let bytes = new Uint8Array(length > 0 ? length : 64 << 10)
   let read = 0
   for await (const piece of response.body ?? []) {
     if (read + piece.length > limit) return null

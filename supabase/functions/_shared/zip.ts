@@ -1,6 +1,6 @@
 import * as zlib from 'node:zlib'
 
-/** One entry, compressed whole: its sizes and checksum stand before its bytes, so that any reader can go forwards. */
+/** One compressed entry. Sizes and checksum are known before its bytes are written, so that a reader can stream it. */
 export interface Entry {
   name: Uint8Array
   method: 0 | 8
@@ -9,11 +9,11 @@ export interface Entry {
   data: Uint8Array
 }
 
-/** From so many bytes on, a part is tried first: images and fonts, which are large, do not get smaller. */
-const TRIED_FROM = 256 << 10
-const TRIED = 64 << 10
+/** For files of at least this size a sample is compressed first: images and fonts do not get smaller. Bytes. */
+const SAMPLED_FROM = 256 << 10
+const SAMPLE = 64 << 10
 
-/** Four tables: a table for each byte of a word, so that a word is one step. */
+/** One table for each byte of a word, so that four bytes are one step. */
 const CRC_TABLES = [new Uint32Array(256), new Uint32Array(256), new Uint32Array(256), new Uint32Array(256)] as const
 for (let at = 0; at < 256; at++) {
   let crc = at
@@ -27,7 +27,7 @@ for (let byte = 1; byte < 4; byte++) {
   }
 }
 
-/** Zip's checksum, where the runtime has none. */
+/** Zip's checksum (CRC-32), for runtimes without one. */
 export function crc32ByTable(bytes: Uint8Array): number {
   const [first, second, third, fourth] = CRC_TABLES
   let crc = 0xffffffff
@@ -40,7 +40,7 @@ export function crc32ByTable(bytes: Uint8Array): number {
   return (crc ^ 0xffffffff) >>> 0
 }
 
-/** Zip's checksum. Deno before 2.1 lacks the runtime's own, and in the first of 2.1 it throws when it is called. */
+/** Zip's checksum (CRC-32). Deno before 2.1 has no `zlib.crc32`, and in 2.1.0 it throws. */
 export const crc32: (bytes: Uint8Array) => number = (() => {
   try {
     const probed = zlib.crc32(Uint8Array.of(97)) === 0xe8b7be43
@@ -50,7 +50,7 @@ export const crc32: (bytes: Uint8Array) => number = (() => {
   }
 })()
 
-/** Level 1: a fifth of level 6's time for half as much again in bytes. Stored where that would not be smaller. */
+/** Compresses a file at level 1: a fifth of the time of level 6, and 1.5 times its size. Stored where that is not smaller. */
 export function entry(path: string, bytes: Uint8Array): Entry {
   const packed = packable(bytes) ? deflated(bytes) : bytes
   const smaller = packed.byteLength < bytes.byteLength
@@ -64,32 +64,32 @@ export function entry(path: string, bytes: Uint8Array): Entry {
 }
 
 function packable(bytes: Uint8Array): boolean {
-  if (bytes.byteLength < TRIED_FROM) return true
-  // From the middle: a header may be all text.
-  const middle = (bytes.byteLength - TRIED) >> 1
-  return deflated(bytes.subarray(middle, middle + TRIED)).byteLength < TRIED * 0.97
+  if (bytes.byteLength < SAMPLED_FROM) return true
+  // From the middle, since the header may be text.
+  const middle = (bytes.byteLength - SAMPLE) >> 1
+  return deflated(bytes.subarray(middle, middle + SAMPLE)).byteLength < SAMPLE * 0.97
 }
 
 function deflated(bytes: Uint8Array): Uint8Array {
   const packed = zlib.deflateRawSync(bytes, { level: 1 })
-  // A copy of its own size where the compressor hands out a view of a larger buffer, which would stay as well.
+  // A copy where the result is a view of a larger buffer, which would stay in memory otherwise.
   return packed.buffer.byteLength > packed.byteLength ? new Uint8Array(packed) : packed
 }
 
-/** Bytes that an entry takes in the zip, its place in the directory included. */
+/** Bytes of an entry in the zip, with its part of the directory. */
 export function entrySize(entry: Entry): number {
   return 30 + 46 + 2 * entry.name.length + entry.data.length
 }
 
 /** Bytes of the end record. */
 export const END_SIZE = 22
-/** Zip counts entries in 16 bits; 65,535 means zip64, which no project needs. */
+/** Zip counts entries in 16 bits; 65,535 would mean zip64. */
 export const MAX_ENTRIES = 65_534
 
-/** Bytes of a piece at most, but for an entry that is larger itself. */
+/** The largest piece in bytes, except for a larger entry. */
 const PIECE = 256 << 10
 
-/** The zip in pieces that are sent one after the other. Joined, since each costs time, and only when it is their turn. */
+/** The zip in pieces for sending. Small parts are joined, since each piece costs time, and made only when they are needed. */
 export function* zipPieces(entries: Entry[]): Generator<Uint8Array> {
   let waiting: Uint8Array[] = []
   let bytes = 0
@@ -125,7 +125,7 @@ function* zipParts(entries: Entry[]): Generator<Uint8Array> {
     const local = new Uint8Array(30 + made.name.length)
     const head = new DataView(local.buffer)
     head.setUint32(0, 0x04034b50, true)
-    common(head, 4, made)
+    writeSharedFields(head, 4, made)
     local.set(made.name, 30)
     yield local
     yield made.data
@@ -134,7 +134,7 @@ function* zipParts(entries: Entry[]): Generator<Uint8Array> {
     const view = new DataView(listed.buffer)
     view.setUint32(0, 0x02014b50, true)
     view.setUint16(4, (3 << 8) | 20, true) // made by Unix
-    common(view, 6, made)
+    writeSharedFields(view, 6, made)
     view.setUint32(38, 0o100644 << 16, true) // a regular file
     view.setUint32(42, offset, true)
     listed.set(made.name, 46)
@@ -155,8 +155,8 @@ function* zipParts(entries: Entry[]): Generator<Uint8Array> {
   yield new Uint8Array(end.buffer)
 }
 
-/** What a local header and the directory have in common: version, flags, method, time, checksum, sizes, length of the name. */
-function common(view: DataView, at: number, made: Entry): void {
+/** Writes the fields that the local header and the directory share: version, flags, method, time, checksum, sizes, name length. */
+function writeSharedFields(view: DataView, at: number, made: Entry): void {
   view.setUint16(at, 20, true)
   view.setUint16(at + 2, 1 << 11, true) // names are UTF-8
   view.setUint16(at + 4, made.method, true)

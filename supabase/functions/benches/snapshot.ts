@@ -1,5 +1,5 @@
-// What building a snapshot costs, beside JSZip in the same Deno: CPU of the build and the process's peak of memory, each run
-// in a process of its own, against a stand-in for the database and storage in another. `deno run -A benches/snapshot.ts`
+// The cost of building a snapshot, compared with JSZip in the same Deno: CPU time and peak memory, each run in a separate
+// process, against a fake database and storage in another. `deno run -A benches/snapshot.ts`
 // prints the table, and the largest project that fits a function; `RUNS`, `SIZES` and `LARGEST` (megabytes) change it.
 import process from 'node:process'
 import JSZip from 'npm:jszip@3.10.2'
@@ -17,7 +17,7 @@ const MEMORY_MB = 256
 const FILE = 25_000
 const PAGE = 1 << 20
 
-type Kind = 'text' | 'images'
+type ContentKind = 'text' | 'images'
 type Builder = 'ours' | 'jszip-1' | 'jszip-6'
 
 interface Measured {
@@ -30,7 +30,7 @@ interface Measured {
 
 const [role = 'table', ...rest] = Deno.args
 if (role === 'serve') serve()
-else if (role === 'build') await build(rest[0] as Builder, rest[1] as Kind, Number(rest[2]), rest[3]!)
+else if (role === 'build') await build(rest[0] as Builder, rest[1] as ContentKind, Number(rest[2]), rest[3]!)
 else await table()
 
 async function table(): Promise<void> {
@@ -39,7 +39,7 @@ async function table(): Promise<void> {
   const server = run(['serve']).spawn()
   const reader = server.stdout.pipeThrough(new TextDecoderStream()).getReader()
   const url = (await reader.read()).value!.trim()
-  const measure = async (builder: Builder, kind: Kind, size: number, times = runs) => {
+  const measure = async (builder: Builder, kind: ContentKind, size: number, times = runs) => {
     const all: Measured[] = []
     for (let at = 0; at < times; at++) {
       const { stdout, success } = await run(['build', builder, kind, `${size}`, url]).output()
@@ -102,7 +102,7 @@ function run(args: string[]): Deno.Command {
   })
 }
 
-async function build(builder: Builder, kind: Kind, size: number, url: string): Promise<void> {
+async function build(builder: Builder, kind: ContentKind, size: number, url: string): Promise<void> {
   const all: Record<string, string> = { SUPABASE_URL: url, SUPABASE_ANON_KEY: 'x', PREVIEW_JWT_SECRET: 'x' }
   const settings = readSettings((name) => ({ ...all, SUPABASE_SERVICE_ROLE_KEY: 'x' })[name])
   const [database, storage] = [new Database(settings), new Storage(settings)]
@@ -123,11 +123,11 @@ async function build(builder: Builder, kind: Kind, size: number, url: string): P
   Deno.exit(0)
 }
 
-/** What stands in most functions that make a zip. */
+/** The usual code of a function that makes a zip. */
 async function withJszip(database: Database, storage: Storage, project: string, level: number): Promise<number> {
   const zip = new JSZip()
   for (let since = 0; ; ) {
-    // biome-ignore lint/suspicious/noExplicitAny: as a user would
+    // biome-ignore lint/suspicious/noExplicitAny: as usual code does
     const page: any = await database.call('list_project_changes', { project_uuid: project, since_revision: since })
     for (const file of page.files) {
       if (file.content !== null) zip.file(file.file_path, file.content)
@@ -147,13 +147,13 @@ async function withJszip(database: Database, storage: Storage, project: string, 
   return bytes.length
 }
 
-/** The most memory that this process has had, in MB. */
+/** The peak memory of this process, in MB. */
 function peak(): number {
   const line = Deno.readTextFileSync('/proc/self/status').match(/VmHWM:\s+(\d+) kB/)
   return Number(line![1]) / 1024
 }
 
-/** Database and storage, as far as building asks them. Projects are made when they are first asked for. */
+/** The parts of database and storage that the build uses. Projects are made at their first request. */
 function serve(): void {
   const made = new Map<string, { pages: Map<number, string>; digest: string; head: number }>()
   const image = (name: string) => {
@@ -180,10 +180,10 @@ function serve(): void {
       for await (const _ of request.body ?? []);
       return Response.json({})
     }
-    const asked = await request.json()
-    const { pages, digest, head } = project(asked.project_uuid)
+    const args = await request.json()
+    const { pages, digest, head } = project(args.project_uuid)
     if (last === 'project_head') return Response.json({ head_revision: head, digest })
-    return new Response(pages.get(asked.since_revision), { headers: { 'content-type': 'application/json' } })
+    return new Response(pages.get(args.since_revision), { headers: { 'content-type': 'application/json' } })
   })
   console.log(`http://127.0.0.1:${server.addr.port}`)
 }
@@ -191,7 +191,7 @@ function serve(): void {
 const images = new Map<string, string>()
 
 function generate(name: string, image: (name: string) => Uint8Array) {
-  const [kind, size] = name.split('-') as [Kind, string]
+  const [kind, size] = name.split('-') as [ContentKind, string]
   const each = kind === 'text' ? FILE : 500_000
   const count = Math.round((Number(size) * 1e6) / each)
   const files = Array.from({ length: count }, (_, at) => {
@@ -217,7 +217,7 @@ function generate(name: string, image: (name: string) => Uint8Array) {
   return { pages, digest, head: count }
 }
 
-/** Something like source text: words of some hundred, names with numbers, in lines. */
+/** A text like source code: lines with some hundred different words and names with numbers. */
 function source(at: number): string {
   let seed = (at * 2654435761) | 0
   const next = (below: number) => {

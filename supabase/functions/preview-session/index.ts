@@ -5,7 +5,7 @@ import { previewSession } from './handler.ts'
 
 const settings = readSettings((name) => Deno.env.get(name))
 const provider = required(settings.environment, 'MACHINES_PROVIDER')
-if (provider !== 'fly' && provider !== 'local') throw new Error('MACHINES_PROVIDER is `fly` or `local`')
+if (provider !== 'fly' && provider !== 'local') throw new Error('MACHINES_PROVIDER must be `fly` or `local`')
 const machines =
   provider === 'fly'
     ? FlyMachines.fromEnvironment(settings.environment)

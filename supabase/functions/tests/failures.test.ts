@@ -1,9 +1,20 @@
-import type { Patience } from '../_shared/ask.ts'
-import { type Faults, KINDS, type Kind } from './faults.ts'
-import { inWorld, later, type Person, person, project, QUICK, rows, service, sessionsOf, World } from './fly_support.ts'
+import type { RetryPolicy } from '../_shared/http.ts'
+import { FAULT_KINDS, type FaultKind, type Faults } from './faults.ts'
+import {
+  FAST_RETRY,
+  inWorld,
+  type Person,
+  passTime,
+  person,
+  project,
+  rows,
+  service,
+  sessionsOf,
+  World,
+} from './fly_support.ts'
 import { assert, assertEquals, post, rpc, settings } from './support.ts'
 
-/** Every step of a start, in order, and who takes it. */
+/** The steps of a start, in order, and the server of each. */
 const STEPS: [keyof Pick<World, 'gateway' | 'fly'>, string][] = [
   ['gateway', 'rpc open_preview_session'],
   ['gateway', 'rpc project_head'],
@@ -13,28 +24,28 @@ const STEPS: [keyof Pick<World, 'gateway' | 'fly'>, string][] = [
   ['fly', 'wait'],
   ['gateway', 'rpc preview_session_started'],
 ]
-/** The same for a machine that died. */
-const AGAIN: typeof STEPS = [
+/** The steps of a restart of a failed machine. */
+const RESTART_STEPS: typeof STEPS = [
   ['fly', 'get'],
   ['fly', 'start'],
   ['gateway', 'rpc restart_preview_session'],
   ['gateway', 'rpc project_head'],
   ['gateway', 'rpc preview_session_started'],
 ]
-const ENDING: typeof STEPS = [
+const END_STEPS: typeof STEPS = [
   ['gateway', 'rpc end_preview_session'],
   ['fly', 'get'],
   ['fly', 'destroy'],
   ['gateway', 'rpc preview_session_gone'],
 ]
 
-/** What must hold once everything works again and a lease is over: nothing is half there, and asked again it goes on. */
-async function goesOn(world: World, who: Person, what: string): Promise<void> {
+/** Checks that after the faults and the lease the next call succeeds, and nothing half-made is left. */
+async function assertRecovers(world: World, who: Person, what: string): Promise<void> {
   const before = await sessionsOf(who.id)
-  // Whoever was at work is gone: as if the rest of the lease had passed.
-  for (const one of before.filter((one) => one.state === 'starting')) await later(one.id, 121)
+  // The call that was starting has ended: as if the rest of its lease had passed.
+  for (const one of before.filter((one) => one.state === 'starting')) await passTime(one.id, 121)
   const { status, body } = await world.open(who.token)
-  assertEquals([status, body.state], [200, 'running'], `${what}, asked again: ${JSON.stringify(body)}`)
+  assertEquals([status, body.state], [200, 'running'], `${what}, next call: ${JSON.stringify(body)}`)
   assertEquals((await world.sweep()).status, 200, what)
   const after = await sessionsOf(who.id)
   const live = after.filter((one) => !one.ended_at).map((one) => [one.id, one.state])
@@ -42,20 +53,20 @@ async function goesOn(world: World, who: Person, what: string): Promise<void> {
   assertEquals(
     after.filter((one) => one.state === 'ending'),
     [],
-    `${what}: sessions that are still to end`,
+    `${what}: sessions that have not ended`,
   )
   const machines = world.fly.alive(after.map((one) => one.id)).map((one) => one.config.metadata.session_id)
   assertEquals(machines, [body.session_id], `${what}: machines`)
   assertEquals((await world.end(who.token, body.session_id)).body.state, 'ended', what)
 }
 
-/** Prints what came of each step and kind of failure. */
+/** Prints the result of each step and kind of failure. */
 class Table {
   readonly #lines: string[] = []
   readonly #began = performance.now()
 
   constructor(readonly title: string) {
-    this.#lines.push(['step'.padEnd(34), ...KINDS.map((kind) => kind.padEnd(16))].join(''))
+    this.#lines.push(['step'.padEnd(34), ...FAULT_KINDS.map((kind) => kind.padEnd(16))].join(''))
   }
 
   add(step: string, cells: string[]): void {
@@ -68,33 +79,35 @@ class Table {
   }
 }
 
-/** A failure as it is tried: with a person of its own, in a world that fails and, later, in one that does not. */
-interface Try {
+/** A failure as it is tried: with a person of its own, in a world that fails and, passTime, in one that does not. */
+interface Attempt {
   who: Person
-  kind: Kind
+  kind: FaultKind
   what: string
 }
 
 /**
- * One line of the table: the step fails in each way, all at once, each in a world of its own; then all works again, and each
- * is told how it is to go on. The worlds have the same machines, so that every sweep sees all of them, as a real one does.
+ * One line of the table: the step fails in each way at the same time, each in its own world; then the faults end, and each
+ * attempt continues. The worlds have the same machines, so that each sweep sees all of them, as a real one does.
  */
 async function everyKind(
   step: string,
-  patience: Patience,
-  fail: (world: World, tried: Try) => Promise<string>,
-  goOn: (calm: World, tried: Try) => Promise<void>,
+  retry: RetryPolicy,
+  fail: (world: World, tried: Attempt) => Promise<string>,
+  goOn: (faultless: World, tried: Attempt) => Promise<void>,
 ): Promise<string[]> {
-  const calm = new World()
-  const tries = await Promise.all(KINDS.map(async (kind) => ({ kind, who: await person(), what: `${step}, ${kind}` })))
-  const worlds = KINDS.map(() => new World(patience, {}, calm))
+  const faultless = new World()
+  const tries = await Promise.all(
+    FAULT_KINDS.map(async (kind) => ({ kind, who: await person(), what: `${step}, ${kind}` })),
+  )
+  const worlds = FAULT_KINDS.map(() => new World(retry, {}, faultless))
   try {
     const cells = await Promise.all(tries.map((tried, at) => fail(worlds[at]!, tried)))
-    await Promise.all(worlds.map((world) => world.mend()))
-    await Promise.all(tries.map((tried) => goOn(calm, tried)))
+    await Promise.all(worlds.map((world) => world.clear()))
+    await Promise.all(tries.map((tried) => goOn(faultless, tried)))
     return cells
   } finally {
-    for (const world of [...worlds, calm]) await world.stop()
+    for (const world of [...worlds, faultless]) await world.stop()
   }
 }
 
@@ -102,29 +115,27 @@ function faultsOf(world: World, at: 'gateway' | 'fly'): Faults {
   return world[at].faults
 }
 
-/** Whose effect comes after all, or comes and is not told, may leave what is taken over or swept. */
-function mayTakeEffect(kind: Kind): boolean {
+/** Faults after which the effect may still happen: the session is then taken over or swept. */
+function mayTakeEffect(kind: FaultKind): boolean {
   return kind === 'late' || kind === 'hang' || kind === 'cut after'
 }
 
-/** A cell of the table: the answer's status, the person's session, and how many machines it has. */
+/** A cell of the table: the answer's status, the session's state, and its number of machines. */
 async function left(world: World, who: Person, status: number): Promise<string> {
   const [session] = await sessionsOf(who.id)
   return `${status} ${session?.state ?? '-'} ${world.fly.alive([session?.id]).length}`
 }
 
 for (const times of [1, Infinity]) {
-  const title = times === 1 ? 'a step that fails once' : 'a step that fails for good'
-  Deno.test(`a start survives ${title}, or leaves nothing behind`, async () => {
-    const table = new Table(
-      `start, ${title}: answer; what is left of session and machine before anything is asked again`,
-    )
+  const title = times === 1 ? 'a step that fails once' : 'a step that always fails'
+  Deno.test(`a start succeeds or leaves nothing after ${title}`, async () => {
+    const table = new Table(`start, ${title}: answer; session and machines before the next call`)
     for (const [at, operation] of STEPS) {
-      const fail = async (world: World, { who, kind, what }: Try) => {
+      const fail = async (world: World, { who, kind, what }: Attempt) => {
         faultsOf(world, at).fail(operation, kind, times)
         const { status, body } = await world.open(who.token)
         assert([200, 202, 503].includes(status), `${what}: ${status} ${JSON.stringify(body)}`)
-        // What fails once is tried again; nobody hears of it.
+        // A step that fails once is repeated without an error.
         if (times === 1) assertEquals([status, body.state], [200, 'running'], `${what}: ${JSON.stringify(body)}`)
         const cell = await left(world, who, status)
         if (times > 1 && !mayTakeEffect(kind)) {
@@ -132,67 +143,74 @@ for (const times of [1, Infinity]) {
         }
         return cell
       }
-      // A failure that is to pass must not be one of a busy machine: then more than one try is late.
-      const patience = times === 1 ? { ...QUICK, tries: 4, tryMs: 800, longTryMs: 3_000, totalMs: 30_000 } : QUICK
-      table.add(operation, await everyKind(operation, patience, fail, (calm, { who, what }) => goesOn(calm, who, what)))
+      // Longer timeouts, so that a busy machine does not cause a second failure.
+      const retry =
+        times === 1 ? { ...FAST_RETRY, attempts: 4, attemptMs: 800, transferMs: 3_000, totalMs: 30_000 } : FAST_RETRY
+      table.add(
+        operation,
+        await everyKind(operation, retry, fail, (faultless, { who, what }) => assertRecovers(faultless, who, what)),
+      )
     }
     table.print()
   })
 }
 
-Deno.test('a machine that died is started again, or the session ends, whatever fails', async () => {
-  const table = new Table('start again, a step that fails for good')
-  for (const [at, operation] of AGAIN) {
-    const fail = async (world: World, { who, kind, what }: Try) => {
+Deno.test('a failed machine is replaced, or the session ends, whichever step fails', async () => {
+  const table = new Table('restart, a step that always fails')
+  for (const [at, operation] of RESTART_STEPS) {
+    const fail = async (world: World, { who, kind, what }: Attempt) => {
       const {
         body: { session_id: id },
-      } = await world.calmly().open(who.token)
+      } = await world.withoutFaults().open(who.token)
       world.fly.alive([id])[0]!.state = operation === 'start' ? 'suspended' : 'failed'
       faultsOf(world, at).fail(operation, kind)
       const { status } = await world.open(who.token)
       const cell = await left(world, who, status)
-      // What only was looked at or woken is left alone.
+      // Reading or starting a machine changes nothing where it fails.
       if (operation === 'get' || operation === 'start') assertEquals(cell, '503 running 1', what)
       if (operation === 'rpc preview_session_started' && !mayTakeEffect(kind)) {
         assertEquals(cell, '503 ended 0', what)
       }
       return cell
     }
-    table.add(operation, await everyKind(operation, QUICK, fail, (calm, { who, what }) => goesOn(calm, who, what)))
+    table.add(
+      operation,
+      await everyKind(operation, FAST_RETRY, fail, (faultless, { who, what }) => assertRecovers(faultless, who, what)),
+    )
   }
   table.print()
 })
 
-Deno.test('a session that cannot be ended whole is ended by the sweep', async () => {
-  const table = new Table('end, a step that fails for good: answer, session, machines')
-  for (const [at, operation] of ENDING) {
-    const fail = async (world: World, { who, kind, what }: Try) => {
+Deno.test('a session that cannot be ended completely is ended by the sweep', async () => {
+  const table = new Table('end, a step that always fails: answer, session, machines')
+  for (const [at, operation] of END_STEPS) {
+    const fail = async (world: World, { who, kind, what }: Attempt) => {
       const {
         body: { session_id: id },
-      } = await world.calmly().open(who.token)
+      } = await world.withoutFaults().open(who.token)
       faultsOf(world, at).fail(operation, kind)
       const { status, body } = await world.end(who.token, id)
       if (operation.startsWith('rpc end')) assertEquals(status, 503, what)
       else assertEquals([status, body.state], [202, 'ending'], what)
       return await left(world, who, status)
     }
-    const goOn = async (calm: World, { who, what }: Try) => {
+    const goOn = async (faultless: World, { who, what }: Attempt) => {
       const [session] = await sessionsOf(who.id)
-      if (!session.ended_at) assertEquals((await calm.end(who.token, session.id)).status, 200, what)
-      assertEquals((await calm.sweep()).body.left, 0, what)
-      assertEquals([(await sessionsOf(who.id))[0].state, calm.fly.alive([session.id])], ['ended', []], what)
+      if (!session.ended_at) assertEquals((await faultless.end(who.token, session.id)).status, 200, what)
+      assertEquals((await faultless.sweep()).body.left, 0, what)
+      assertEquals([(await sessionsOf(who.id))[0].state, faultless.fly.alive([session.id])], ['ended', []], what)
     }
-    table.add(operation, await everyKind(operation, QUICK, fail, goOn))
+    table.add(operation, await everyKind(operation, FAST_RETRY, fail, goOn))
   }
   table.print()
 })
 
-Deno.test('a sweep that cannot ask is done by the next one', () =>
+Deno.test('a sweep that fails is completed by the next one', () =>
   inWorld(async (world) => {
     const who = await person()
     const {
       body: { session_id: id },
-    } = await world.calmly().open(who.token)
+    } = await world.withoutFaults().open(who.token)
     await rows('preview_sessions', `id=eq.${id}`, { state: 'ending', ended_at: new Date().toISOString() })
     const steps = [
       ['gateway', 'rpc sweep_preview_sessions'],
@@ -204,13 +222,13 @@ Deno.test('a sweep that cannot ask is done by the next one', () =>
       faultsOf(world, at).fail(operation, '500')
       const { status, body } = await world.sweep()
       assertEquals(operation === 'destroy' ? body.left : status, operation === 'destroy' ? 1 : 503, operation)
-      await world.mend()
+      await world.clear()
     }
     assertEquals((await world.sweep()).body.left, 0)
     assertEquals([(await sessionsOf(who.id))[0].state, world.fly.alive()], ['ended', []])
-  }, QUICK))
+  }, FAST_RETRY))
 
-const BUILDING = [
+const BUILD_STEPS = [
   'rpc list_project_changes',
   'storage authenticated',
   'storage list',
@@ -219,12 +237,12 @@ const BUILDING = [
   'storage remove',
 ]
 
-Deno.test('a snapshot that cannot be built leaves no half of it, whatever fails', async () => {
-  const table = new Table('build, a step that fails for good: answer, new objects then, and when asked again')
-  for (const operation of BUILDING) {
-    // One after the other: each needs a state of its own.
+Deno.test('a snapshot that cannot be built leaves no partial object, whichever step fails', async () => {
+  const table = new Table('build, a step that always fails: answer, new objects, and the next call')
+  for (const operation of BUILD_STEPS) {
+    // One after the other, since each needs its own state of the project.
     const cells: string[] = []
-    for (const kind of KINDS) {
+    for (const kind of FAULT_KINDS) {
       await inWorld(
         async (world) => {
           const content = crypto.randomUUID()
@@ -236,17 +254,17 @@ Deno.test('a snapshot that cannot be built leaves no half of it, whatever fails'
           const what = `${operation}, ${kind}`
           const made = (await objects()).filter((one) => !before.includes(one))
           assert(made.length <= 1, `${what}: ${made}`)
-          await world.mend()
-          const again = await build(world.calmly())
-          assertEquals(again.status, 200, `${what}, asked again: ${JSON.stringify(again.body)}`)
+          await world.clear()
+          const again = await build(world.withoutFaults())
+          assertEquals(again.status, 200, `${what}, next call: ${JSON.stringify(again.body)}`)
           const zip = new Uint8Array(await (await fetch(again.body.snapshot_url)).arrayBuffer())
           const [start, end] = [zip.subarray(0, 4), zip.subarray(zip.length - 22, zip.length - 18)]
-          assertEquals([...start, ...end], [80, 75, 3, 4, 80, 75, 5, 6], `${what}: a whole zip`)
+          assertEquals([...start, ...end], [80, 75, 3, 4, 80, 75, 5, 6], `${what}: a complete zip`)
           const after = (await objects()).filter((one) => !before.includes(one))
           assertEquals(after, [again.body.object], `${what}: one object of this state`)
-          cells.push(`${status} ${made.length} ${again.body.built ? 'built' : 'there'}`)
+          cells.push(`${status} ${made.length} ${again.body.built ? 'built' : 'existing'}`)
         },
-        { ...QUICK, tryMs: 150, longTryMs: 150 },
+        { ...FAST_RETRY, attemptMs: 150, transferMs: 150 },
       )
     }
     table.add(operation, cells)

@@ -1,48 +1,48 @@
-/** How an operation fails. `late`: its effect comes after whoever asked has given up. */
-export const KINDS = ['429', '429 retry-after', '500', '503', 'hang', 'cut before', 'cut after', 'late'] as const
-export type Kind = (typeof KINDS)[number]
+/** How an operation fails. `late`: its effect comes after the caller has given up. */
+export const FAULT_KINDS = ['429', '429 retry-after', '500', '503', 'hang', 'cut before', 'cut after', 'late'] as const
+export type FaultKind = (typeof FAULT_KINDS)[number]
 
-/** An answer of the database's own, which says no. */
-interface No {
+/** A refusal by the database. */
+interface DatabaseRefusal {
   status: number
   code: string
 }
 
 interface Fault {
   operation: string
-  kind: Kind | No
+  kind: FaultKind | DatabaseRefusal
   left: number
 }
 
-/** Makes operations of a server fail, each by its name. */
+/** Makes operations of a server fail, by their names. */
 export class Faults {
   #faults: Fault[] = []
   #held: (() => void)[] = []
-  /** How often each operation was asked for. */
-  readonly asked = new Map<string, number>()
+  /** How often each operation was called. */
+  readonly calls = new Map<string, number>()
 
-  /** From now on, the operation fails so many times. */
-  fail(operation: string, kind: Kind, times = Infinity): void {
+  /** The next `times` calls of the operation fail. */
+  fail(operation: string, kind: FaultKind, times = Infinity): void {
     this.#faults.push({ operation, kind, left: times })
   }
 
-  /** From now on, the operation is answered so. */
+  /** All calls of the operation are refused with this answer. */
   refuse(operation: string, status: number, code: string): void {
     this.#faults.push({ operation, kind: { status, code }, left: Infinity })
   }
 
-  /** Everything works again; what was held back happens now. */
-  async mend(): Promise<void> {
+  /** Ends all faults; effects that were held back happen now. */
+  async clear(): Promise<void> {
     this.#faults = []
     const held = this.#held.splice(0)
     for (const go of held) go()
-    // What was held back is at work.
+    // Gives the held effects time to begin.
     if (held.length > 0) await new Promise((done) => setTimeout(done, 20))
   }
 
-  /** Answers for an operation with what it does, or with its fault. */
-  async meet(operation: string, effect: () => Promise<Response>): Promise<Response> {
-    this.asked.set(operation, (this.asked.get(operation) ?? 0) + 1)
+  /** Runs an operation, or its fault. */
+  async run(operation: string, effect: () => Promise<Response>): Promise<Response> {
+    this.calls.set(operation, (this.calls.get(operation) ?? 0) + 1)
     const fault = this.#faults.find((one) => one.operation === operation && one.left > 0)
     if (!fault) return await effect()
     fault.left--
@@ -61,12 +61,12 @@ export class Faults {
         return refusal(503, 'unavailable: no capacity')
       case 'hang':
         await this.#hold()
-        return refusal(500, 'nobody is there to hear this')
+        return refusal(500, 'the caller has gone')
       case 'cut before':
-        return broken()
+        return cutAnswer()
       case 'cut after':
         await effect().then((answer) => answer.body?.cancel())
-        return broken()
+        return cutAnswer()
       case 'late':
         await this.#hold()
         return await effect()
@@ -82,7 +82,7 @@ function refusal(status: number, error: string, headers: Record<string, string> 
   return Response.json({ error }, { status, headers })
 }
 
-/** An answer whose connection breaks before it is whole. */
-function broken(): Response {
+/** An answer whose connection is cut before its end. */
+function cutAnswer(): Response {
   return new Response(new ReadableStream({ pull: (body) => body.error('cut') }))
 }

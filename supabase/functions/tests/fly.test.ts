@@ -1,7 +1,17 @@
-import { excluded, inWorld, later, person, project, QUICK, rows, sessionsOf, type World } from './fly_support.ts'
+import {
+  FAST_RETRY,
+  inWorld,
+  passTime,
+  person,
+  project,
+  removeRight,
+  rows,
+  sessionsOf,
+  type World,
+} from './fly_support.ts'
 import { assert, assertEquals, post } from './support.ts'
 
-/** One session of one person and one machine for it, both as they should be. */
+/** Checks that the person has exactly this session, running, with exactly one started machine. */
 async function assertRunning(world: World, who: { id: string }, id: string): Promise<void> {
   const live = (await sessionsOf(who.id)).filter((one) => !one.ended_at)
   assertEquals(
@@ -14,17 +24,26 @@ async function assertRunning(world: World, who: { id: string }, id: string): Pro
   )
 }
 
-Deno.test('a session on a Fly machine, from create to end', () =>
+Deno.test('a session on a Fly machine is opened, read and ended', () =>
   inWorld(async (world) => {
     const who = await person()
     const { status, body } = await world.open(who.token)
     assertEquals([status, body.state, body.provider], [200, 'running', 'fly'], JSON.stringify(body))
     await assertRunning(world, who, body.session_id)
     const [machine] = world.fly.alive()
-    assertEquals(body.preview_url, `https://${machine!.id}.previews.example/`)
+    const { PREVIEW_ACCESS_TOKEN: access, PREVIEW_HOSTS: hosts } = machine!.config.env
+    assert(/^[0-9a-f]{64}$/.test(access), 'the machine has an access token for its preview')
+    assertEquals(hosts, '.previews.example')
+    const address = `https://${machine!.id}.previews.example/?preview_token=${access}`
+    assertEquals(body.preview_url, address)
+    assertEquals((await world.status(who.token, body.session_id)).body.preview_url, address, 'read again')
+    const [row] = await sessionsOf(who.id)
+    assert(!JSON.stringify(row).includes(access), 'the database does not have it')
     const env = Object.keys(machine!.config.env).sort()
     assertEquals(env, [
       'LOG_FORMAT',
+      'PREVIEW_ACCESS_TOKEN',
+      'PREVIEW_HOSTS',
       'PROJECT_ID',
       'REALTIME_TOKEN',
       'SESSION_ID',
@@ -38,17 +57,23 @@ Deno.test('a session on a Fly machine, from create to end', () =>
     const another = await world.open(who.token, { another: true })
     assert(another.status === 200 && another.body.session_id !== body.session_id, 'unless another is asked for')
     assertEquals(world.fly.alive().length, 2)
+    const tokens = new Set(world.fly.alive().map((one) => one.config.env.PREVIEW_ACCESS_TOKEN))
+    assertEquals(tokens.size, 2, 'each session has its own access token')
     for (const id of [body.session_id, another.body.session_id]) {
       assertEquals((await world.end(who.token, id)).body.state, 'ended')
       assertEquals((await world.end(who.token, id)).body.state, 'ended', 'ended twice')
     }
     assertEquals(world.fly.alive(), [])
     const token = machine!.config.env.REALTIME_TOKEN
-    const wish = { session_id: body.session_id, project_id: project, want: ['token'] }
-    assertEquals((await post(`${world.url}/preview-session/renew`, token, wish)).status, 410, 'renewed after its end')
+    const renewal = { session_id: body.session_id, project_id: project, want: ['token'] }
+    assertEquals(
+      (await post(`${world.url}/preview-session/renew`, token, renewal)).status,
+      410,
+      'renewal after its end',
+    )
   }))
 
-Deno.test('asked twice and ten times at once, one machine is made', () =>
+Deno.test('ten calls at the same time make one machine', () =>
   inWorld(async (world) => {
     world.fly.stepMs = 50
     const who = await person()
@@ -57,16 +82,16 @@ Deno.test('asked twice and ten times at once, one machine is made', () =>
       if (before) before.state = state === 'dead' ? 'stopped' : 'failed'
       const answers = await Promise.all(Array.from({ length: 10 }, () => world.open(who.token)))
       const states = answers.map((one) => one.body.state).sort()
-      // One that is only to be woken is no start: all of them wait for it.
+      // A stopped machine is only started: all calls wait for it.
       const running = state === 'dead' ? 10 : 1
       assertEquals(states.filter((one) => one === 'running').length, running, `${state}: ${states}`)
       assertEquals(states.filter((one) => one === 'starting').length, 10 - running, `${state}: ${states}`)
       await assertRunning(world, who, answers[0]!.body.session_id)
     }
-    assertEquals(world.fly.machines.size, 2, 'the failed one was replaced once, and the stopped one woken')
+    assertEquals(world.fly.machines.size, 2, 'the failed one was replaced once, and the stopped one was started')
   }))
 
-Deno.test('a machine is started from every state that it may be found in', () =>
+Deno.test('a machine is started from every state', () =>
   inWorld(async (world) => {
     const who = await person()
     const {
@@ -79,7 +104,7 @@ Deno.test('a machine is started from every state that it may be found in', () =>
       assertEquals([status, body.state, body.session_id], [200, 'running', id], `${state}: ${JSON.stringify(body)}`)
       await assertRunning(world, who, id)
     }
-    // On its way somewhere: it gets there while it is waited for.
+    // States that change by themselves while the call waits.
     for (const [state, next] of [
       ['starting', 'started'],
       ['stopping', 'stopped'],
@@ -94,7 +119,7 @@ Deno.test('a machine is started from every state that it may be found in', () =>
     }
   }))
 
-Deno.test('a machine that fails while it starts is replaced once, and then given up', () =>
+Deno.test('a machine that fails during its start is replaced once, then the start fails', () =>
   inWorld(
     async (world) => {
       const who = await person()
@@ -113,12 +138,12 @@ Deno.test('a machine that fails while it starts is replaced once, and then given
         assertEquals([world.fly.alive(), (await sessionsOf(who.id)).at(-1).state], [[], 'ended'], end)
         world.fly.ends.length = 0
       }
-      assertEquals((await world.open(who.token)).status, 200, 'asked again, it goes on')
+      assertEquals((await world.open(who.token)).status, 200, 'the next call succeeds')
     },
-    { ...QUICK, tryMs: 30_000 },
+    { ...FAST_RETRY, attemptMs: 30_000 },
   ))
 
-Deno.test('an answer that was lost makes no second machine, and no second session', () =>
+Deno.test('a lost answer causes no second machine and no second session', () =>
   inWorld(async (world) => {
     for (const another of [false, true]) {
       const who = await person()
@@ -135,11 +160,11 @@ Deno.test('an answer that was lost makes no second machine, and no second sessio
         assertEquals((await world.open(who.token)).body.state, 'running', state)
         await assertRunning(world, who, body.session_id)
       }
-      await world.mend()
+      await world.clear()
     }
   }))
 
-Deno.test("Fly's own limits of requests are waited out", () =>
+Deno.test('requests that Fly refuses by its rate limits are repeated', () =>
   inWorld(
     async (world) => {
       world.fly.rate = 1
@@ -150,52 +175,60 @@ Deno.test("Fly's own limits of requests are waited out", () =>
         [200, 200, 200, 200, 200],
         JSON.stringify(answers),
       )
-      assert(world.fly.faults.asked.get('create')! > 5, 'some were refused at first')
+      assert(world.fly.faults.calls.get('create')! > 5, 'some were refused at first')
     },
-    { ...QUICK, tries: 8, firstWaitMs: 300, longestWaitMs: 1500, tryMs: 30_000, longTryMs: 30_000, totalMs: 60_000 },
+    {
+      ...FAST_RETRY,
+      attempts: 8,
+      firstDelayMs: 300,
+      maxDelayMs: 1500,
+      attemptMs: 30_000,
+      transferMs: 30_000,
+      totalMs: 60_000,
+    },
   ))
 
-Deno.test('the sweep ends what is idle, what lost its right, and removes orphans', () =>
+Deno.test('the sweep ends idle sessions and sessions without a right, and removes machines without a session', () =>
   inWorld(
     async (world) => {
       const [idle, gone, live] = [await person(), await person(), await person()]
       const ids = []
       for (const { token } of [idle, gone, live]) ids.push((await world.open(token)).body.session_id)
       const [, ofGone, ofLive] = ids
-      await excluded(gone.id)
+      await removeRight(gone.id)
       const orphan = { ...world.fly.alive()[0]!, id: 'd0orphan', name: 'preview-orphan' }
       orphan.config = { ...orphan.config, metadata: { ...orphan.config.metadata, session_id: crypto.randomUUID() } }
       const foreign = { ...orphan, id: 'd0foreign', name: "another-project's" }
       foreign.config = { ...orphan.config, metadata: { managed_by: 'preview-session@other', session_id: 'x' } }
       for (const one of [orphan, foreign]) world.fly.machines.set(one.id, one)
       const agents = world.fly.alive([ofGone])[0]!.config.env.REALTIME_TOKEN
-      const wish = { session_id: ofGone, project_id: project, want: ['token'] }
-      assertEquals((await post(`${world.url}/preview-session/renew`, agents, wish)).status, 403, 'no right any more')
-      // A leased machine cannot be removed for now.
+      const renewal = { session_id: ofGone, project_id: project, want: ['token'] }
+      assertEquals((await post(`${world.url}/preview-session/renew`, agents, renewal)).status, 403, 'no right any more')
+      // A leased machine cannot be removed.
       const [leased] = world.fly.alive([ofGone])
       world.fly.lease(leased!.id)
-      // The project's last save counts as use as well.
+      // The project's last save counts as use too.
       await new Promise((done) => setTimeout(done, 3_200))
-      assertEquals((await world.status(live.token, ofLive)).body.state, 'running', 'looked at, it is in use')
+      assertEquals((await world.status(live.token, ofLive)).body.state, 'running', 'reading the session counts as use')
       const { status, body } = await world.sweep()
       assertEquals([status, body], [200, { ended: 1, orphans: 1, left: 1 }])
       world.fly.release(leased!.id)
       assertEquals((await world.sweep()).body, { ended: 1, orphans: 0, left: 0 })
       assertEquals((await world.sweep()).body, { ended: 0, orphans: 0, left: 0 })
       const states = [...world.fly.alive()].map((one) => one.id).sort()
-      assertEquals(states, [world.fly.alive([ofLive])[0]!.id, 'd0foreign'].sort(), 'who is left')
+      assertEquals(states, [world.fly.alive([ofLive])[0]!.id, 'd0foreign'].sort(), 'remaining machines')
       assertEquals((await sessionsOf(idle.id))[0].reason, 'idle')
       assertEquals((await sessionsOf(gone.id))[0].reason, 'no_right')
     },
-    { ...QUICK, tryMs: 30_000, totalMs: 60_000 },
+    { ...FAST_RETRY, attemptMs: 30_000, totalMs: 60_000 },
     { PREVIEW_IDLE_SECONDS: '3' },
   ))
 
-Deno.test('whoever may not is refused, and nothing is made', () =>
+Deno.test('callers without a right are refused, and nothing is made', () =>
   inWorld(async (world) => {
     const who = await person()
     const stranger = await person()
-    await excluded(stranger.id)
+    await removeRight(stranger.id)
     assertEquals((await world.open(stranger.token)).status, 403, 'no right to the project')
     assertEquals((await world.open(who.token, { project_id: crypto.randomUUID() })).status, 403, 'no such project')
     assertEquals((await world.open(who.token, { project_id: 'one' })).status, 400)
@@ -213,30 +246,30 @@ Deno.test('whoever may not is refused, and nothing is made', () =>
     for (let more = 0; more < 4; more++) await world.open(who.token, { another: true })
     const before = performance.now()
     const sixth = await world.open(who.token, { another: true })
-    assertEquals([sixth.status, sixth.body.code], [429, 'PT429'], 'five at once are enough')
+    assertEquals([sixth.status, sixth.body.code], [429, 'PT429'], 'five sessions are the limit')
     console.log(`the sixth session was refused after ${Math.round(performance.now() - before)} ms`)
-    assertEquals(world.gateway.faults.asked.get('rpc open_preview_session')! < 20, true, 'refusals are not asked again')
+    assertEquals(world.gateway.faults.calls.get('rpc open_preview_session')! < 20, true, 'refusals are not repeated')
     assertEquals(world.fly.alive().length, 5)
   }))
 
-Deno.test('who loses the project while the machine starts gets none', () =>
+Deno.test('a person who loses the right during the start gets no session', () =>
   inWorld(async (world) => {
     const who = await person()
     world.fly.stepMs = 150
     const opened = world.open(who.token)
     while (world.fly.machines.size === 0) await new Promise((done) => setTimeout(done, 5))
-    await excluded(who.id)
+    await removeRight(who.id)
     assertEquals((await opened).status, 410)
     assertEquals([world.fly.alive(), (await sessionsOf(who.id))[0].state], [[], 'ended'])
   }))
 
-Deno.test('a machine that halted is woken, whether or not a snapshot can be built', () =>
+Deno.test('a stopped machine is started without a new snapshot', () =>
   inWorld(
     async (world) => {
       const who = await person()
       const {
         body: { session_id: id },
-      } = await world.calmly().open(who.token)
+      } = await world.withoutFaults().open(who.token)
       const [machine] = world.fly.alive([id])
       world.gateway.faults.fail('rpc project_head', '500')
       for (const state of ['suspended', 'stopped']) {
@@ -245,60 +278,60 @@ Deno.test('a machine that halted is woken, whether or not a snapshot can be buil
         assertEquals([status, body.state, body.session_id], [200, 'running', id], `${state}: ${JSON.stringify(body)}`)
         await assertRunning(world, who, id)
       }
-      assertEquals(world.gateway.faults.asked.get('rpc project_head'), undefined, 'and none is asked for')
+      assertEquals(world.gateway.faults.calls.get('rpc project_head'), undefined, 'no snapshot is requested')
     },
-    { ...QUICK, tryMs: 30_000, totalMs: 60_000 },
+    { ...FAST_RETRY, attemptMs: 30_000, totalMs: 60_000 },
   ))
 
-Deno.test('a restart that is taken back, or ended meanwhile, leaves no machine under another id', () =>
+Deno.test('a restart that fails, or whose session is ended meanwhile, leaves no second machine', () =>
   inWorld(
     async (world) => {
       for (const how of ['taken back', 'ended']) {
         const who = await person()
         const {
           body: { session_id: id },
-        } = await world.calmly().open(who.token)
+        } = await world.withoutFaults().open(who.token)
         const [dead] = world.fly.alive([id])
         dead!.state = 'failed'
         world.gateway.faults.fail('rpc preview_session_started', how === 'ended' ? 'late' : '500')
         const opened = world.open(who.token)
         if (how === 'ended') {
           while (world.fly.alive([id])[0]?.state !== 'started') await new Promise((done) => setTimeout(done, 5))
-          assertEquals((await world.calmly().end(who.token, id)).body.state, 'ended')
+          assertEquals((await world.withoutFaults().end(who.token, id)).body.state, 'ended')
         }
         if (how === 'taken back') assertEquals((await opened).status, 503)
         assertEquals(world.fly.alive([id]), [], how)
         assertEquals((await sessionsOf(who.id))[0].state, 'ended', how)
-        await world.mend()
+        await world.clear()
         await opened
       }
     },
-    { ...QUICK, tryMs: 5_000, totalMs: 60_000 },
+    { ...FAST_RETRY, attemptMs: 5_000, totalMs: 60_000 },
   ))
 
-Deno.test('a start that another has taken over is not taken back by the first', () =>
+Deno.test('a start that another call has taken over is not undone by the first call', () =>
   inWorld(
     async (world) => {
       const who = await person()
       world.fly.faults.fail('create', 'late')
       const first = world.open(who.token)
-      while (!world.fly.faults.asked.get('create')) await new Promise((done) => setTimeout(done, 5))
+      while (!world.fly.faults.calls.get('create')) await new Promise((done) => setTimeout(done, 5))
       const [session] = await sessionsOf(who.id)
-      await later(session.id, 121)
-      const second = await world.calmly().open(who.token)
+      await passTime(session.id, 121)
+      const second = await world.withoutFaults().open(who.token)
       assertEquals([second.status, second.body.session_id], [200, session.id], JSON.stringify(second.body))
       assertEquals((await first).status, 503)
       await assertRunning(world, who, session.id)
     },
-    { ...QUICK, tries: 2, tryMs: 1_500, totalMs: 60_000 },
+    { ...FAST_RETRY, attempts: 2, attemptMs: 1_500, totalMs: 60_000 },
   ))
 
-Deno.test('a renewal is no for good only where the session is over or its owner has no right, not where our own key is refused', () =>
+Deno.test('a refusal of the service key is not a final answer to a renewal', () =>
   inWorld(async (world) => {
     const who = await person()
     const {
       body: { session_id: id },
-    } = await world.calmly().open(who.token)
+    } = await world.withoutFaults().open(who.token)
     const token = world.fly.alive([id])[0]!.config.env.REALTIME_TOKEN
     const renew = (want: string) =>
       post(`${world.url}/preview-session/renew`, token, { session_id: id, project_id: project, want: [want] })
@@ -316,8 +349,8 @@ Deno.test('a renewal is no for good only where the session is over or its owner 
         world.gateway.faults.refuse(`rpc ${operation}`, status, code)
         const answer = await renew(want)
         assertEquals([answer.status, answer.body.code], [503, 'unavailable'], `${operation}: ${status} ${code}`)
-        await world.mend()
+        await world.clear()
       }
     }
-    assertEquals((await renew('token')).status, 200, 'and then it is renewed')
+    assertEquals((await renew('token')).status, 200, 'afterwards the renewal succeeds')
   }))

@@ -1,6 +1,6 @@
 import { flyConfig, readFlyOptions } from '../_shared/fly_config.ts'
 import { FlyDouble } from './fly_double.ts'
-import { wrongOfCreate } from './fly_shapes.ts'
+import { problemsOfCreate } from './fly_shapes.ts'
 import { assert, assertEquals } from './support.ts'
 
 const given: Record<string, string> = {
@@ -16,12 +16,12 @@ const read = (more: Record<string, string>) => {
 }
 const config = flyConfig(read({}), { sessionId: 's-1', env: { SESSION_ID: 's-1' } })
 
-Deno.test('Fly takes the configuration, and would not take it with a mistake', () => {
-  assertEquals(wrongOfCreate({ name: 'preview-1', region: 'fra', config }), [])
+Deno.test('Fly accepts the configuration, and refuses it with a mistake', () => {
+  assertEquals(problemsOfCreate({ name: 'preview-1', region: 'fra', config }), [])
   const mistakes: [string, Record<string, unknown>][] = [
     ['missing image', { image: undefined }],
     ['an unknown field', { kill_signal: 'SIGTERM' }],
-    ['an environment that is no text', { env: { PORT: 3001 } }],
+    ['an environment value that is not a string', { env: { PORT: 3001 } }],
     ["a restart policy of fly.toml's", { restart: { policy: 'on-fail' } }],
     ['retries as fly.toml calls them', { restart: { policy: 'on-failure', retries: 10 } }],
     ['an odd size', { guest: { cpu_kind: 'shared', cpus: 2, memory_mb: 300 } }],
@@ -30,11 +30,11 @@ Deno.test('Fly takes the configuration, and would not take it with a mistake', (
   ]
   for (const [what, mistake] of mistakes) {
     const body = JSON.parse(JSON.stringify({ config: { ...config, ...mistake } }))
-    assert(wrongOfCreate(body).length > 0, `taken: ${what}`)
+    assert(problemsOfCreate(body).length > 0, `accepted: ${what}`)
   }
 })
 
-Deno.test('settings that Fly would refuse are refused at the start, by name', () => {
+Deno.test('settings that Fly would refuse are refused at the start, with their name', () => {
   const wrong: [string, string][] = [
     ['FLY_CPUS', '3'],
     ['FLY_MEMORY_MB', '1000'],
@@ -43,23 +43,46 @@ Deno.test('settings that Fly would refuse are refused at the start, by name', ()
     ['FLY_PREVIEW_URL', 'https://previews.example/'],
     ['FLY_PREVIEW_URL', '{machine}'],
     ['FLY_PREVIEW_URL', ''],
+    ['FLY_PREVIEW_URL', 'https://{machine}/'],
     ['FLY_IMAGE', ''],
   ]
   for (const [name, value] of wrong) {
-    let said = ''
+    let message = ''
     try {
       read({ [name]: value })
     } catch (error) {
-      said = String(error)
+      message = String(error)
     }
-    assert(said.includes(name), `${name}=${value}: ${said || 'taken'}`)
+    assert(message.includes(name), `${name}=${value}: ${message || 'accepted'}`)
   }
 })
 
-Deno.test('deploy/fly.toml says what the functions say, where both have a word for it', async () => {
+Deno.test('the agent accepts the host names of FLY_PREVIEW_URL only', () => {
+  const hosts: [string, string][] = [
+    ['https://{machine}.previews.example/', '.previews.example'],
+    ['https://{machine}-{app}.previews.example:8443/x', '.previews.example'],
+    ['https://{machine}.{app}.example/', '.previews.example'],
+    ['https://previews.example/{machine}/', 'previews.example'],
+  ]
+  for (const [url, wanted] of hosts) {
+    const options = read({ FLY_PREVIEW_URL: url })
+    assertEquals(options.previewHosts, wanted, url)
+    const { env } = flyConfig(options, { sessionId: 's-1', env: { SESSION_ID: 's-1' } }) as { env: unknown }
+    assertEquals(env, { SESSION_ID: 's-1', PREVIEW_HOSTS: wanted })
+  }
+})
+
+Deno.test("the service is checked at the agent's health address, not at the preview", () => {
+  const { services, checks } = config as { services: { checks: unknown[] }[]; checks: { agent: unknown } }
+  const { type, port, path } = checks.agent as Record<string, unknown>
+  assertEquals([type, port, path], ['http', 9464, '/healthz'])
+  assertEquals(services[0]!.checks, [checks.agent])
+})
+
+Deno.test('deploy/fly.toml has the same values as the functions', async () => {
   const text = await Deno.readTextFile('../../deploy/fly.toml')
   const toml = (key: string, from = 0) => new RegExp(`^ *${key} = "?([^"\n]+)"?$`, 'm').exec(text.slice(from))?.[1]
-  const at = (section: string) => text.indexOf(section)
+  const sectionAt = (section: string) => text.indexOf(section)
   const {
     services: [service],
     checks: { agent },
@@ -69,7 +92,7 @@ Deno.test('deploy/fly.toml says what the functions say, where both have a word f
     guest,
     // biome-ignore lint/suspicious/noExplicitAny: only compared with the file's values
   } = config as any
-  const size = at('[[vm]]')
+  const size = sectionAt('[[vm]]')
   const pairs: [string, unknown, unknown][] = [
     ['signal', toml('kill_signal'), stop_config.signal],
     ['timeout', `${toml('kill_timeout')}s`, stop_config.timeout],
@@ -77,16 +100,16 @@ Deno.test('deploy/fly.toml says what the functions say, where both have a word f
     ['autostop', toml('auto_stop_machines'), service.autostop],
     ['autostart', toml('auto_start_machines'), service.autostart],
     ['least running', toml('min_machines_running'), service.min_machines_running],
-    ['concurrency', toml('type', at('concurrency]')), service.concurrency.type],
+    ['concurrency', toml('type', sectionAt('concurrency]')), service.concurrency.type],
     ['soft limit', toml('soft_limit'), service.concurrency.soft_limit],
     ['hard limit', toml('hard_limit'), service.concurrency.hard_limit],
-    ['check', toml('path', at('[checks')), agent.path],
-    ["check's port", toml('port', at('[checks')), agent.port],
+    ['check', toml('path', sectionAt('[checks')), agent.path],
+    ["check's port", toml('port', sectionAt('[checks')), agent.port],
     ["check's interval", toml('interval'), agent.interval],
-    ["check's timeout", toml('timeout', at('[checks')), agent.timeout],
+    ["check's timeout", toml('timeout', sectionAt('[checks')), agent.timeout],
     ["check's grace", toml('grace_period'), agent.grace_period],
-    ['metrics', toml('path', at('[metrics')), metrics.path],
-    ["metrics' port", toml('port', at('[metrics')), metrics.port],
+    ['metrics', toml('path', sectionAt('[metrics')), metrics.path],
+    ["metrics' port", toml('port', sectionAt('[metrics')), metrics.port],
     ['restart', toml('policy'), restart.policy],
     ['retries', toml('retries'), restart.max_retries],
     ['cpus', toml('size', size), `${guest.cpu_kind}-cpu-${guest.cpus}x`],
@@ -95,7 +118,7 @@ Deno.test('deploy/fly.toml says what the functions say, where both have a word f
   for (const [what, there, here] of pairs) assertEquals(there, String(here), what)
 })
 
-Deno.test('the double answers as the Machines API does', async () => {
+Deno.test('the double behaves like the Machines API', async () => {
   const fly = new FlyDouble()
   fly.stepMs = 40
   const base = `${fly.url}/v1/apps/${fly.app}/machines`

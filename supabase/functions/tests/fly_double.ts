@@ -1,8 +1,8 @@
 import { Faults } from './faults.ts'
-import { wrongOfCreate, wrongOfStop } from './fly_shapes.ts'
+import { problemsOfCreate, problemsOfStop } from './fly_shapes.ts'
 
 const TOKEN = 'fo1_of-the-double'
-/** Requests a second and how many may come at once: for each action of each machine, or of the app where there is none yet. */
+/** Requests a second, and the burst: for each action of each machine, or of the app for actions without a machine. */
 const LIMITS = { get: [5, 10], other: [1, 3] } as const
 const WAITED_FOR = ['started', 'stopped', 'suspended', 'destroyed', 'failed', 'settled']
 
@@ -12,7 +12,7 @@ export interface DoubleMachine {
   state: string
   region: string
   instance_id: string
-  // biome-ignore lint/suspicious/noExplicitAny: its shape was checked when it was made
+  // biome-ignore lint/suspicious/noExplicitAny: its shape is checked by problemsOfCreate
   config: any
 }
 
@@ -22,21 +22,21 @@ interface Lease {
 }
 
 /**
- * Fly's Machines API as it is published, for one app, with machines that only change their states. Stricter than the real
- * one where it is told a field that it does not know. What it cannot show: how long real machines take, and what they run.
+ * Fly's Machines API as it is documented, for one app. The machines only change their states. Unlike the real API it refuses
+ * unknown fields. It cannot show how long real machines take, or what they run.
  */
 export class FlyDouble {
   readonly faults = new Faults()
   readonly machines: Map<string, DoubleMachine>
   readonly url: string
-  /** Strings that may stand in no request's body, and the bodies that had one. */
+  /** Strings that must not occur in a request's body, and the bodies in which one occurred. */
   readonly forbidden: string[] = []
   readonly leaks: string[] = []
-  /** What the next machines end their start in, where not `started`. */
+  /** The states in which the next starts end, in place of `started`. */
   readonly ends: string[] = []
   /** Milliseconds from one state to the next. */
   stepMs = 2
-  /** Multiplies the rate limits: a test of many sessions is not one of those. */
+  /** Multiplies the rate limits, which most tests should not meet. */
   rate = 1000
   readonly #leases = new Map<string, Lease>()
   readonly #buckets = new Map<string, { left: number; at: number }>()
@@ -44,7 +44,7 @@ export class FlyDouble {
   readonly #server: Deno.HttpServer
   readonly app = 'previews-test'
 
-  /** With `other`, another door to its machines, with faults and limits of its own. */
+  /** With `other`, a second server for the same machines, with separate faults and limits. */
   constructor(other?: FlyDouble) {
     this.machines = other?.machines ?? new Map()
     const options = { hostname: '127.0.0.1', port: 0, onListen: () => {} }
@@ -53,7 +53,7 @@ export class FlyDouble {
     this.url = `http://127.0.0.1:${server.addr.port}`
   }
 
-  /** What the functions are told to use it. */
+  /** The settings with which the functions use this double. */
   environment(): Record<string, string> {
     return {
       MACHINES_PROVIDER: 'fly',
@@ -66,14 +66,14 @@ export class FlyDouble {
     }
   }
 
-  /** Those that are not destroyed, for these sessions or for all. */
+  /** Machines that are not destroyed, of these sessions or of all. */
   alive(sessions?: string[]): DoubleMachine[] {
     return [...this.machines.values()]
       .filter((one) => one.state !== 'destroyed' && one.state !== 'destroying')
       .filter((one) => !sessions || sessions.includes(one.config.metadata?.session_id))
   }
 
-  /** Somebody else, such as a deployment, holds the machine from now on. */
+  /** Another client, such as a deployment, holds a lease of the machine from now on. */
   lease(id: string, milliseconds = 60_000): void {
     this.#leases.set(id, { nonce: crypto.randomUUID(), until: Date.now() + milliseconds })
   }
@@ -83,7 +83,7 @@ export class FlyDouble {
   }
 
   async stop(): Promise<void> {
-    await this.faults.mend()
+    await this.faults.clear()
     for (const timer of this.#timers) clearTimeout(timer)
     await this.#server.shutdown()
   }
@@ -94,14 +94,14 @@ export class FlyDouble {
     if (version !== 'v1' || apps !== 'apps' || machines !== 'machines') return refuse(404, 'not found')
     const operation = operationOf(request.method, id, action)
     if (!operation) return refuse(405, 'method not allowed')
-    // Read first: what comes late is done after whoever asked has gone.
+    // Read first: a late effect happens after the caller has gone.
     const body = await request.text()
-    return await this.faults.meet(operation, async () => {
+    return await this.faults.run(operation, async () => {
       if (request.headers.get('authorization') !== `Bearer ${TOKEN}`) {
         return refuse(401, 'Authenticate: token validation error')
       }
       if (app !== this.app) return refuse(404, `app not found: ${app}`)
-      if (this.#isTooMuch(operation, id ?? this.app)) return refuse(429, 'rate limit exceeded')
+      if (this.#isLimited(operation, id ?? this.app)) return refuse(429, 'rate limit exceeded')
       const leak = this.forbidden.some((one) => body.includes(one))
       if (leak) this.leaks.push(`${operation}: ${body}`)
       if (operation === 'create') return this.#create(body)
@@ -131,10 +131,10 @@ export class FlyDouble {
   }
 
   #create(body: string): Response {
-    const asked = parsed(body)
-    const wrong = wrongOfCreate(asked)
-    if (wrong.length > 0) return refuse(400, `invalid request: ${wrong.join('; ')}`)
-    const { name, region = 'fra', config, skip_launch: unstarted } = asked as DoubleMachine & { skip_launch?: boolean }
+    const fields = parsed(body)
+    const problems = problemsOfCreate(fields)
+    if (problems.length > 0) return refuse(400, `invalid request: ${problems.join('; ')}`)
+    const { name, region = 'fra', config, skip_launch: unstarted } = fields as DoubleMachine & { skip_launch?: boolean }
     const other = [...this.machines.values()].find((one) => one.name === name && one.state !== 'destroyed')
     if (other) {
       const message = `unique machine name violation, machine ID ${other.id} already exists with name "${name}"`
@@ -145,7 +145,7 @@ export class FlyDouble {
     const instance_id = `01H${String(made).padStart(23, '0')}`
     const machine = { id, name: name ?? `aged-wind-${made}`, state: 'created', region, instance_id, config }
     this.machines.set(id, machine)
-    if (!unstarted) this.#go(machine, 'starting', this.ends.shift() ?? 'started')
+    if (!unstarted) this.#advance(machine, 'starting', this.ends.shift() ?? 'started')
     return Response.json(shown(machine))
   }
 
@@ -181,18 +181,18 @@ export class FlyDouble {
       return refuse(412, `failed_precondition: unable to start machine from current state: '${state}'`)
     }
     machine.state = 'starting'
-    this.#go(machine, this.ends.shift() ?? 'started')
+    this.#advance(machine, this.ends.shift() ?? 'started')
     return Response.json({ previous_state: state, migrated: false, new_host: '' })
   }
 
   #stop(machine: DoubleMachine, body: string): Response {
-    const wrong = body === '' ? [] : wrongOfStop(parsed(body))
-    if (wrong.length > 0) return refuse(400, `invalid request: ${wrong.join('; ')}`)
+    const problems = body === '' ? [] : problemsOfStop(parsed(body))
+    if (problems.length > 0) return refuse(400, `invalid request: ${problems.join('; ')}`)
     if (!['started', 'stopped', 'suspended'].includes(machine.state)) {
       return refuse(412, `failed_precondition: unable to stop machine from current state: '${machine.state}'`)
     }
     machine.state = 'stopping'
-    this.#go(machine, 'stopped')
+    this.#advance(machine, 'stopped')
     return Response.json({ ok: true })
   }
 
@@ -201,7 +201,7 @@ export class FlyDouble {
       return refuse(412, `failed_precondition: unable to suspend machine from current state: '${machine.state}'`)
     }
     machine.state = 'suspending'
-    this.#go(machine, 'suspended')
+    this.#advance(machine, 'suspended')
     return Response.json({ ok: true })
   }
 
@@ -211,12 +211,12 @@ export class FlyDouble {
       return refuse(412, `failed_precondition: unable to destroy machine from current state: '${machine.state}'`)
     }
     machine.state = 'destroying'
-    this.#go(machine, 'destroyed')
+    this.#advance(machine, 'destroyed')
     return Response.json({ ok: true })
   }
 
-  /** Through these states, one after the other; a destroyed machine stays where it is. */
-  #go(machine: DoubleMachine, ...states: string[]): void {
+  /** Moves the machine through these states, one after the other. A destroyed machine stays destroyed. */
+  #advance(machine: DoubleMachine, ...states: string[]): void {
     const [next, ...rest] = states
     if (!next) return
     const timer = setTimeout(() => {
@@ -224,19 +224,19 @@ export class FlyDouble {
       const isOver = machine.state.startsWith('destroy') && next !== 'destroyed'
       if (isOver || machine.state === 'destroyed') return
       machine.state = next
-      this.#go(machine, ...rest)
+      this.#advance(machine, ...rest)
     }, this.stepMs)
     this.#timers.add(timer)
   }
 
-  #isTooMuch(operation: string, id: string): boolean {
+  #isLimited(operation: string, id: string): boolean {
     const [persecond, burst] = operation === 'get' ? LIMITS.get : LIMITS.other
     const now = performance.now()
     const bucket = this.#buckets.get(`${operation} ${id}`) ?? { left: burst * this.rate, at: now }
     const left = Math.min(burst * this.rate, bucket.left + ((now - bucket.at) / 1000) * persecond * this.rate)
-    const isTooMuch = left < 1
-    this.#buckets.set(`${operation} ${id}`, { left: isTooMuch ? left : left - 1, at: now })
-    return isTooMuch
+    const isLimited = left < 1
+    this.#buckets.set(`${operation} ${id}`, { left: isLimited ? left : left - 1, at: now })
+    return isLimited
   }
 }
 

@@ -1,38 +1,40 @@
-/** What is wrong with a value, each with where it stands; empty is nothing. */
+/** The problems of a value, each with its place; empty: none. */
 type Shape = (value: unknown, at: string) => string[]
 
-const text: Shape = (value, at) => (typeof value === 'string' && value !== '' ? [] : [`${at}: no string`])
-const truth: Shape = (value, at) => (typeof value === 'boolean' ? [] : [`${at}: no boolean`])
+const text: Shape = (value, at) => (typeof value === 'string' && value !== '' ? [] : [`${at}: not a string`])
+const truth: Shape = (value, at) => (typeof value === 'boolean' ? [] : [`${at}: not a boolean`])
 const duration: Shape = (value, at) =>
   Number.isInteger(value) || (typeof value === 'string' && /^\d+(\.\d+)?(ns|us|ms|s|m|h)$/.test(value))
     ? []
-    : [`${at}: no duration`]
+    : [`${at}: not a duration`]
 
 function whole(least: number, most = Number.MAX_SAFE_INTEGER): Shape {
   return (value, at) =>
     Number.isInteger(value) && (value as number) >= least && (value as number) <= most
       ? []
-      : [`${at}: no whole number from ${least}`]
+      : [`${at}: not a whole number of at least ${least}`]
 }
 
 function oneOf(...values: unknown[]): Shape {
-  return (value, at) => (values.includes(value) ? [] : [`${at}: none of ${values.join(', ')}`])
+  return (value, at) => (values.includes(value) ? [] : [`${at}: not one of ${values.join(', ')}`])
 }
 
 function listOf(shape: Shape): Shape {
   return (value, at) =>
-    Array.isArray(value) ? value.flatMap((one, index) => shape(one, `${at}[${index}]`)) : [`${at}: no list`]
+    Array.isArray(value) ? value.flatMap((one, index) => shape(one, `${at}[${index}]`)) : [`${at}: not a list`]
 }
 
 function mapOf(shape: Shape): Shape {
   return (value, at) =>
-    isObject(value) ? Object.entries(value).flatMap(([name, one]) => shape(one, `${at}.${name}`)) : [`${at}: no object`]
+    isObject(value)
+      ? Object.entries(value).flatMap(([name, one]) => shape(one, `${at}.${name}`))
+      : [`${at}: not an object`]
 }
 
-/** `name!` is a field that must be there; any field that is not named is refused, so that a misspelt one is seen. */
+/** `name!` is a required field. Fields that are not named are refused, so that a misspelt one is found. */
 function fields(shapes: Record<string, Shape>): Shape {
   return (value, at) => {
-    if (!isObject(value)) return [`${at}: no object`]
+    if (!isObject(value)) return [`${at}: not an object`]
     const known = new Map(Object.entries(shapes).map(([name, shape]) => [name.replace('!', ''), shape]))
     const missing = Object.keys(shapes).filter((name) => name.endsWith('!') && !(name.slice(0, -1) in value))
     return [
@@ -50,7 +52,7 @@ function isObject(value: unknown): value is Record<string, unknown> {
 
 const signal = oneOf('SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGKILL', 'SIGUSR1', 'SIGUSR2', 'SIGTERM')
 
-/** CPUs and memory go together: 256 to 2048 MB for each shared CPU, in steps of 256. */
+/** Memory depends on the CPUs: 256 to 2048 MB for each shared CPU, in steps of 256. */
 const guest: Shape = (value, at) => {
   const wrong = fields({
     cpu_kind: oneOf('shared', 'performance'),
@@ -60,7 +62,7 @@ const guest: Shape = (value, at) => {
     kernel_args: listOf(text),
   })(value, at)
   const { cpus = 1, memory_mb: memory = 256 } = value as { cpus?: number; memory_mb?: number }
-  if (memory % 256 !== 0 || memory < cpus * 256 || memory > cpus * 2048) wrong.push(`${at}: no such size`)
+  if (memory % 256 !== 0 || memory < cpus * 256 || memory > cpus * 2048) wrong.push(`${at}: not a valid size`)
   return wrong
 }
 
@@ -111,7 +113,7 @@ const config = fields({
   'image!': text,
   auto_destroy: truth,
   checks: mapOf(check),
-  env: mapOf((value, at) => (typeof value === 'string' ? [] : [`${at}: no string`])),
+  env: mapOf((value, at) => (typeof value === 'string' ? [] : [`${at}: not a string`])),
   guest,
   init: fields({ exec: listOf(text), entrypoint: listOf(text), cmd: listOf(text), tty: truth, swap_size_mb: whole(0) }),
   metadata: mapOf(text),
@@ -121,16 +123,16 @@ const config = fields({
   stop_config: fields({ signal, timeout: duration }),
 })
 
-/** What Fly would not take of a request to create a machine. */
-export const wrongOfCreate = (body: unknown): string[] =>
+/** The problems of a request to create a machine. */
+export const problemsOfCreate = (body: unknown): string[] =>
   fields({
-    name: (value, at) => (typeof value === 'string' && /^[a-z0-9-]{1,63}$/.test(value) ? [] : [`${at}: no name`]),
-    region: (value, at) => (typeof value === 'string' && /^[a-z]{3}$/.test(value) ? [] : [`${at}: no region`]),
+    name: (value, at) => (typeof value === 'string' && /^[a-z0-9-]{1,63}$/.test(value) ? [] : [`${at}: not a name`]),
+    region: (value, at) => (typeof value === 'string' && /^[a-z]{3}$/.test(value) ? [] : [`${at}: not a region`]),
     lease_ttl: whole(1),
     skip_launch: truth,
     skip_service_registration: truth,
     'config!': config,
   })(body, 'body')
 
-/** What Fly would not take of a request to stop a machine; an empty body is fine. */
-export const wrongOfStop = (body: unknown): string[] => fields({ signal, timeout: duration })(body, 'body')
+/** The problems of a request to stop a machine. An empty body is allowed. */
+export const problemsOfStop = (body: unknown): string[] => fields({ signal, timeout: duration })(body, 'body')

@@ -1,6 +1,6 @@
 import { SignJWT } from 'npm:jose@6.2.17'
-import type { Patience } from '../_shared/ask.ts'
 import { FlyMachines } from '../_shared/fly.ts'
+import type { RetryPolicy } from '../_shared/http.ts'
 import { readSettings } from '../_shared/settings.ts'
 import { buildProjectSnapshot } from '../build-project-snapshot/handler.ts'
 import { previewSession } from '../preview-session/handler.ts'
@@ -10,36 +10,36 @@ import { type Answer, assertEquals, post, settings } from './support.ts'
 
 export const { PROJECT_ID: project, SUPABASE_SERVICE_ROLE_KEY: service } = settings
 
-/** The waits of days in milliseconds: a failure that lasts is found out within two seconds. */
-export const QUICK: Patience = {
-  tries: 3,
-  firstWaitMs: 4,
-  longestWaitMs: 20,
-  tryMs: 250,
-  longTryMs: 500,
+/** Short delays: a lasting failure is found within two seconds. */
+export const FAST_RETRY: RetryPolicy = {
+  attempts: 3,
+  firstDelayMs: 4,
+  maxDelayMs: 20,
+  attemptMs: 250,
+  transferMs: 500,
   totalMs: 1_500,
 }
-/** For what is not about failing: nothing here fails because the machine is busy. */
-export const PATIENT: Patience = { ...QUICK, tryMs: 30_000, longTryMs: 30_000, totalMs: 60_000 }
+/** Long timeouts, for steps that must not fail on a busy machine. */
+export const SLOW_RETRY: RetryPolicy = { ...FAST_RETRY, attemptMs: 30_000, transferMs: 30_000, totalMs: 60_000 }
 
 const gateways: Gateway[] = []
-/** One server for all of them, each below a path of its own: it is the address's host that says whose machines are whose. */
+/** One server for all gateways, each under its own path: machines are assigned to a backend by the host of its address. */
 const server = Deno.serve({ hostname: '127.0.0.1', port: 0, onListen: () => {} }, async (request) => {
   const { pathname, search } = new URL(request.url)
   const [, number, ...rest] = pathname.split('/')
   return await gateways[Number(number)]!.answer(request, `/${rest.join('/')}`, search)
 })
 
-/** The backend behind a gateway of its own, whose every place can fail: `rpc NAME` and `storage VERB`. */
+/** A gateway to the backend in which each operation can fail: `rpc NAME` and `storage VERB`. */
 class Gateway {
   readonly faults = new Faults()
   readonly url = `http://127.0.0.1:${server.addr.port}/${gateways.push(this) - 1}`
 
   async answer(request: Request, pathname: string, search: string): Promise<Response> {
-    // Read first: what comes late is done after whoever asked has gone.
+    // Read first: a late effect happens after the caller has gone.
     const body = request.method === 'GET' ? undefined : await request.arrayBuffer()
     const { method, headers } = request
-    return await this.faults.meet(operationOf(method, pathname), () =>
+    return await this.faults.run(operationOf(method, pathname), () =>
       fetch(settings.SUPABASE_URL + pathname + search, { method, headers, body }),
     )
   }
@@ -53,35 +53,35 @@ function operationOf(method: string, path: string): string {
   return `storage ${verb ?? (method === 'DELETE' ? 'remove' : 'upload')}`
 }
 
-/** Both functions with Fly's double for machines, behind one address; everything that they use can fail. */
+/** Both functions behind one address, with the Fly double for machines. Everything that they use can fail. */
 export class World {
   readonly fly: FlyDouble
   readonly gateway = new Gateway()
   readonly url: string
   readonly #server: Deno.HttpServer
-  #calm: World | undefined
+  #withoutFaults: World | undefined
 
-  /** With `other`, on the same machines, failing apart from it. */
-  constructor(patience = PATIENT, environment: Record<string, string> = {}, other?: World) {
+  /** With `other`, for the same machines, with separate faults. */
+  constructor(retry = SLOW_RETRY, environment: Record<string, string> = {}, other?: World) {
     this.fly = new FlyDouble(other?.fly)
     const options = { hostname: '127.0.0.1', port: 0, onListen: () => {} }
-    // They are told their own address, and are made once it is known.
+    // The handlers need the address of this server, so they are made after it.
     const functions = Deno.serve(options, (request) => handle(request))
     this.#server = functions
     this.url = `http://127.0.0.1:${functions.addr.port}/functions/v1`
     const all: Record<string, string> = { ...this.environment(), ...environment }
-    const read = readSettings((name) => all[name], patience)
+    const read = readSettings((name) => all[name], retry)
     const build = buildProjectSnapshot(read)
     const preview = previewSession(
       read,
-      FlyMachines.fromEnvironment((name) => all[name], patience),
+      FlyMachines.fromEnvironment((name) => all[name], retry),
     )
     const handle = (request: Request) =>
       request.url.includes('/build-project-snapshot') ? build(request) : preview(request)
     this.fly.forbidden.push(service, settings.PREVIEW_JWT_SECRET, all.FLY_API_TOKEN!)
   }
 
-  /** What a function of this world is told. */
+  /** The environment of the functions. */
   environment(): Record<string, string> {
     return {
       ...Deno.env.toObject(),
@@ -91,15 +91,15 @@ export class World {
     }
   }
 
-  /** Everything works again. */
-  async mend(): Promise<void> {
-    await Promise.all([this.fly.faults.mend(), this.gateway.faults.mend()])
+  /** Ends all faults. */
+  async clear(): Promise<void> {
+    await Promise.all([this.fly.faults.clear(), this.gateway.faults.clear()])
   }
 
-  /** The same machines and sessions, where nothing fails and nothing is hurried. */
-  calmly(): World {
-    this.#calm ??= new World(PATIENT, {}, this)
-    return this.#calm
+  /** A world for the same machines and sessions without faults and with long timeouts. */
+  withoutFaults(): World {
+    this.#withoutFaults ??= new World(SLOW_RETRY, {}, this)
+    return this.#withoutFaults
   }
 
   async open(token: string, more: Record<string, unknown> = {}): Promise<Answer> {
@@ -119,26 +119,26 @@ export class World {
   }
 
   async stop(): Promise<void> {
-    await this.#calm?.stop()
-    await this.gateway.faults.mend()
+    await this.#withoutFaults?.stop()
+    await this.gateway.faults.clear()
     await this.#server.shutdown()
     await this.fly.stop()
-    assertEquals(this.fly.leaks, [], 'secrets in what Fly was told')
+    assertEquals(this.fly.leaks, [], 'secrets in requests to Fly')
   }
 }
 
-/** Runs with a world of its own. */
+/** Runs a test with a new world. */
 export async function inWorld(
   test: (world: World) => Promise<void>,
-  patience = PATIENT,
+  retry = SLOW_RETRY,
   environment: Record<string, string> = {},
 ): Promise<void> {
-  const world = new World(patience, environment)
+  const world = new World(retry, environment)
   try {
     await test(world)
   } finally {
     await world.stop()
-    // The next test's sweeps are not to find them.
+    // The sweeps of the next test must not find them.
     await rows('preview_sessions', 'state=neq.ended', { state: 'ended', ended_at: new Date().toISOString() })
   }
 }
@@ -148,7 +148,7 @@ export interface Person {
   token: string
 }
 
-/** A person who may write the project and has no session yet. Counted in the environment, which all test files share. */
+/** A person with the right to write the project and without a session. The count is in the environment, which all test files share. */
 export async function person(): Promise<Person> {
   const number = Number(Deno.env.get('PEOPLE_TAKEN') ?? 0) + 1
   Deno.env.set('PEOPLE_TAKEN', String(number))
@@ -158,10 +158,10 @@ export async function person(): Promise<Person> {
   return { id, token: await claims.setExpirationTime('1h').sign(secret) }
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: rows of whatever was asked for
+// biome-ignore lint/suspicious/noExplicitAny: rows of any table
 export type Row = any
 
-/** Rows of a table, past all rights; with `change`, changed or deleted first. */
+/** Rows of a table, read as the service. With `change` they are changed or deleted first. */
 export async function rows(table: string, filter: string, change?: Record<string, unknown> | 'delete'): Promise<Row[]> {
   const key = { apikey: service, authorization: `Bearer ${service}` }
   const headers = { ...key, 'content-type': 'application/json', prefer: 'return=representation' }
@@ -173,8 +173,8 @@ export async function rows(table: string, filter: string, change?: Record<string
   return body
 }
 
-/** From now on the person has no right to the project. */
-export async function excluded(id: string): Promise<void> {
+/** Removes the person's right to the project. */
+export async function removeRight(id: string): Promise<void> {
   assertEquals((await rows('project_members', `project_id=eq.${project}&user_id=eq.${id}`, 'delete')).length, 1)
 }
 
@@ -184,8 +184,8 @@ export async function sessionsOf(id: string): Promise<Row[]> {
   return all.sort((a, b) => (a.created_at < b.created_at ? -1 : 1))
 }
 
-/** As if so many seconds had passed for the session. */
-export async function later(id: string, seconds: number): Promise<void> {
+/** Moves the session's times back, as if so many seconds had passed. */
+export async function passTime(id: string, seconds: number): Promise<void> {
   const [session] = await rows('preview_sessions', `id=eq.${id}`)
   const earlier = (at: string) => new Date(Date.parse(at) - seconds * 1000).toISOString()
   const change = { lease_until: earlier(session.lease_until), used_at: earlier(session.used_at) }

@@ -1,5 +1,5 @@
-// Serves every function as it is deployed (its own index.ts) behind one address, as the gateway has them. It says
-// `listening PORT`, and ends when its standard input does.
+// Serves every function as it is deployed (by its index.ts) at one address, as the gateway does. It prints `listening PORT`, and
+// ends at the end of its standard input.
 const handlers = new Map<string, (request: Request) => Promise<Response>>()
 const serve = Deno.serve
 const server = serve(

@@ -1,7 +1,7 @@
-import { inWorld, later, PATIENT, person, project, sessionsOf, World } from './fly_support.ts'
+import { inWorld, passTime, person, project, SLOW_RETRY, sessionsOf, World } from './fly_support.ts'
 import { assertEquals, eventually } from './support.ts'
 
-/** Where the function is when it is killed. What hangs there happens all the same, later. */
+/** The step at which the function is killed. The step itself still takes effect later. */
 const STEPS: ['gateway' | 'fly', string][] = [
   ['gateway', 'rpc project_head'],
   ['gateway', 'storage sign'],
@@ -10,7 +10,7 @@ const STEPS: ['gateway' | 'fly', string][] = [
   ['gateway', 'rpc preview_session_started'],
 ]
 
-/** The functions in a process of their own, as they are deployed. */
+/** Starts the functions in a separate process, as they are deployed. */
 async function startGateway(world: World): Promise<{ url: string; kill: () => Promise<void> }> {
   const env = { ...world.environment(), FUNCTIONS_URL: '', NO_COLOR: '1' }
   const process = new Deno.Command(Deno.execPath(), {
@@ -21,11 +21,11 @@ async function startGateway(world: World): Promise<{ url: string; kill: () => Pr
     stderr: 'inherit',
   }).spawn()
   const reader = process.stdout.pipeThrough(new TextDecoderStream()).getReader()
-  let said = ''
-  while (!said.includes('\n')) {
+  let output = ''
+  while (!output.includes('\n')) {
     const { value, done } = await reader.read()
-    if (done) throw new Error('the functions ended at once')
-    said += value
+    if (done) throw new Error('the functions ended during their start')
+    output += value
   }
   const kill = async () => {
     process.kill('SIGKILL')
@@ -33,13 +33,13 @@ async function startGateway(world: World): Promise<{ url: string; kill: () => Pr
     await reader.cancel()
     await process.stdin.close().catch(() => {})
   }
-  return { url: `http://127.0.0.1:${said.trim().split(' ')[1]}/functions/v1`, kill }
+  return { url: `http://127.0.0.1:${output.trim().split(' ')[1]}/functions/v1`, kill }
 }
 
 async function killedAt(world: World, at: 'gateway' | 'fly', operation: string, token: string): Promise<void> {
   const gateway = await startGateway(world)
   const faults = world[at].faults
-  const asked = faults.asked.get(operation) ?? 0
+  const asked = faults.calls.get(operation) ?? 0
   faults.fail(operation, 'late')
   const opened = fetch(`${gateway.url}/preview-session`, {
     method: 'POST',
@@ -49,46 +49,46 @@ async function killedAt(world: World, at: 'gateway' | 'fly', operation: string, 
     () => true,
     () => false,
   )
-  await eventually(operation, () => Promise.resolve((faults.asked.get(operation) ?? 0) > asked))
+  await eventually(operation, () => Promise.resolve((faults.calls.get(operation) ?? 0) > asked))
   await gateway.kill()
-  assertEquals(await opened, false, 'it was killed before it answered')
-  await world.mend()
+  assertEquals(await opened, false, 'killed before its answer')
+  await world.clear()
 }
 
-Deno.test('a function that is killed in the middle leaves what the next call takes over, or the sweep removes', () =>
-  inWorld(async (calm) => {
-    for (const next of ['asked again', 'swept']) {
+Deno.test('the next call takes over from a function that was killed, or the sweep removes what it made', () =>
+  inWorld(async (faultless) => {
+    for (const next of ['called again', 'swept']) {
       const left = await Promise.all(
         STEPS.map(async ([at, operation]) => {
           const who = await person()
-          const world = new World(PATIENT, {}, calm)
+          const world = new World(SLOW_RETRY, {}, faultless)
           await killedAt(world, at, operation, who.token)
           await world.stop()
           const [session] = await sessionsOf(who.id)
-          // Where its last call went through all the same, only nobody was told.
+          // Its last call may still have taken effect.
           if (session.state === 'running') assertEquals(operation, 'rpc preview_session_started')
           return { who, session, what: `killed at ${operation}, ${next}` }
         }),
       )
       for (const { who, session, what } of left) {
-        const early = await calm.open(who.token)
+        const early = await faultless.open(who.token)
         const wanted = session.state === 'running' ? [200, 'running'] : [202, 'starting']
-        assertEquals([early.status, early.body.state], wanted, `${what}: while its lease is good`)
-        await later(session.id, next === 'swept' ? 241 : 121)
+        assertEquals([early.status, early.body.state], wanted, `${what}: during its lease`)
+        await passTime(session.id, next === 'swept' ? 241 : 121)
       }
       if (next === 'swept') {
-        const { body } = await calm.sweep()
+        const { body } = await faultless.sweep()
         const starting = left.filter(({ session }) => session.state === 'starting').length
         assertEquals([body.ended, body.left], [starting, 0])
       }
       for (const { who, session, what } of left) {
-        const { status, body } = await calm.open(who.token)
-        assertEquals([status, body.state], [200, 'running'], `${what}: asked again`)
+        const { status, body } = await faultless.open(who.token)
+        assertEquals([status, body.state], [200, 'running'], `${what}: next call`)
         const isNew = next === 'swept' && session.state === 'starting'
-        assertEquals(body.session_id !== session.id, isNew, `${what}: whether it is a new one`)
-        assertEquals(calm.fly.alive([session.id, body.session_id]).length, 1, `${what}: one machine`)
-        await calm.end(who.token, body.session_id)
+        assertEquals(body.session_id !== session.id, isNew, `${what}: whether it is a new session`)
+        assertEquals(faultless.fly.alive([session.id, body.session_id]).length, 1, `${what}: one machine`)
+        await faultless.end(who.token, body.session_id)
       }
-      assertEquals(calm.fly.alive(), [], 'in the end')
+      assertEquals(faultless.fly.alive(), [], 'at the end')
     }
   }))

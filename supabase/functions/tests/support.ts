@@ -6,7 +6,7 @@ import { type AgentScope, Tokens } from '../_shared/token.ts'
 import { buildProjectSnapshot } from '../build-project-snapshot/handler.ts'
 import { previewSession } from '../preview-session/handler.ts'
 
-/** What the test's own process was given. */
+/** The settings from the environment; `cargo test --test agent functions` sets them. */
 export const settings = Object.fromEntries(
   [
     'SUPABASE_URL',
@@ -34,7 +34,7 @@ export const settings = Object.fromEntries(
   string
 >
 
-/** Both functions behind one address, as the gateway has them. */
+/** Serves both functions at one address, as the gateway does. */
 export function serveFunctions(environment: Record<string, string>, machines?: Machines) {
   let handle: (request: Request) => Promise<Response> = () => Promise.resolve(new Response(null, { status: 503 }))
   const server = Deno.serve({ hostname: '127.0.0.1', port: 0, onListen: () => {} }, (request) => handle(request))
@@ -58,7 +58,7 @@ export function serveFunctions(environment: Record<string, string>, machines?: M
   }
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: whatever was answered is compared with what was wanted
+// biome-ignore lint/suspicious/noExplicitAny: tests compare any part of an answer
 export type Answer = { status: number; body: any }
 
 export async function post(url: string, token: string | null, body: unknown, method = 'POST'): Promise<Answer> {
@@ -68,7 +68,7 @@ export async function post(url: string, token: string | null, body: unknown, met
   return { status: response.status, body: await response.json() }
 }
 
-/** A function of the database, as the editor. */
+/** Calls a database function with the editor's token. */
 export async function rpc(
   name: string,
   args: Record<string, unknown>,
@@ -88,7 +88,7 @@ export async function rpc(
   return body
 }
 
-export function assert(holds: unknown, what = 'it does not hold'): asserts holds {
+export function assert(holds: unknown, what = 'assertion failed'): asserts holds {
   if (!holds) throw new Error(what)
 }
 
@@ -97,12 +97,12 @@ export function assertEquals(is: unknown, wanted: unknown, what = ''): void {
   if (a !== b) throw new Error(`${a} is not ${b} ${what}`)
 }
 
-/** Waits until it holds, at most two minutes: far longer than anything should take. */
-export async function eventually(what: string, holds: () => Promise<boolean>): Promise<void> {
+/** Waits until the condition is true, at most two minutes. */
+export async function eventually(what: string, condition: () => Promise<boolean>): Promise<void> {
   const until = Date.now() + 120_000
   for (;;) {
-    if (await holds().catch(() => false)) return
-    if (Date.now() > until) throw new Error(`still not: ${what}`)
+    if (await condition().catch(() => false)) return
+    if (Date.now() > until) throw new Error(`not within two minutes: ${what}`)
     await new Promise((done) => setTimeout(done, 100))
   }
 }

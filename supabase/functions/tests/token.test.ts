@@ -1,4 +1,4 @@
-// What the functions take for a token, with the keys of a project's auth that is no more than its list of keys.
+// Which tokens the functions accept. The project's auth is a server that only publishes a list of keys.
 import { exportJWK, generateKeyPair, type JWK, SignJWT } from 'npm:jose@6.2.17'
 import { Refusal } from '../_shared/refusal.ts'
 import { readSettings } from '../_shared/settings.ts'
@@ -13,7 +13,7 @@ async function newKey(kid: string) {
   return { sign, jwk: { ...(await exportJWK(publicKey)), kid, alg: 'ES256' } as JWK, full: await exportJWK(privateKey) }
 }
 
-/** Serves whatever `keys` holds, and counts who asks. */
+/** Serves `keys`, and counts the requests. */
 function auth() {
   const state = { keys: [] as JWK[], fetched: 0, answer: null as Response | null }
   const server = Deno.serve({ hostname: '127.0.0.1', port: 0, onListen: () => {} }, (request) => {
@@ -51,7 +51,7 @@ async function status(asked: Promise<unknown>): Promise<number> {
   }
 }
 
-Deno.test("people's keys are fetched once, again for a new one, and not for each that is made up", async () => {
+Deno.test("the keys of the project's auth are fetched once, again for a new key, and not for every unknown one", async () => {
   const { state, settings, stop } = auth()
   try {
     const [first, second, unknown] = [await newKey('first'), await newKey('second'), await newKey('unknown')]
@@ -82,7 +82,7 @@ Deno.test("people's keys are fetched once, again for a new one, and not for each
   }
 })
 
-Deno.test('no token is taken by another algorithm, key or purpose than its own', async () => {
+Deno.test('a token is accepted only with its own algorithm, key and purpose', async () => {
   const { state, settings, stop } = auth()
   try {
     const [theirs, own, other] = [await newKey('theirs'), await newKey('own'), await newKey('theirs')]
@@ -117,6 +117,7 @@ Deno.test('no token is taken by another algorithm, key or purpose than its own',
       ]
       for (const [what, token, wanted] of people) assertEquals(await status(tokens.person(token)), wanted, what)
       const hour = 3600
+      const now = Math.floor(Date.now() / 1000)
       const agents: [string, string, number][] = [
         ['our key', await own.sign(agent), 200],
         ['our key, a day ago', await own.sign({ ...agent, exp: (agent.exp as number) - 23 * hour }), 200],
@@ -124,6 +125,10 @@ Deno.test('no token is taken by another algorithm, key or purpose than its own',
         ['our kid by another key', await other.sign(agent, { kid: 'own' }), 401],
         ['our kid by HS256', await hs256(agent, own.jwk.x!, { kid: 'own' }), 401],
         ['the legacy secret', await hs256(agent, secret), legacy],
+        ["agent claims signed with a key of the project's auth", await theirs.sign(agent), 401],
+        ['valid only in a minute', await own.sign({ ...agent, nbf: now + 60 }), 401],
+        ['valid only in 23 hours', await own.sign({ ...agent, nbf: now + 23 * hour }), 401],
+        ['valid since a minute', await own.sign({ ...agent, nbf: now - 60 }), 200],
         ["a person's", await theirs.sign(person()), 401],
         ['no algorithm', none(agent), 401],
         ['of no session', await own.sign({ ...agent, session_id: undefined }), 401],
@@ -137,7 +142,7 @@ Deno.test('no token is taken by another algorithm, key or purpose than its own',
   }
 })
 
-Deno.test('keys that cannot be read are a fault, and no refusal of the token', async () => {
+Deno.test('keys that cannot be read are 503, not a refusal of the token', async () => {
   const { state, settings, stop } = auth()
   const key = await newKey('theirs')
   const tokens = new Tokens(settings(SECRET), 0)
@@ -148,14 +153,14 @@ Deno.test('keys that cannot be read are a fault, and no refusal of the token', a
     }
     state.answer = null
     state.keys = [key.jwk]
-    assertEquals(await status(tokens.person(await key.sign(person()))), 200, 'and then it is taken')
+    assertEquals(await status(tokens.person(await key.sign(person()))), 200, 'then it is accepted')
   } finally {
     await stop()
   }
-  assertEquals(await status(new Tokens(settings(SECRET)).person(await key.sign(person()))), 503, 'nobody answers')
+  assertEquals(await status(new Tokens(settings(SECRET)).person(await key.sign(person()))), 503, 'no answer')
 })
 
-Deno.test('a key that cannot sign is told by its setting at once, and is not quoted', async () => {
+Deno.test('a key that cannot sign is refused at the start with the name of its setting, without its text', async () => {
   const { settings, stop } = auth()
   await stop()
   const { full } = await newKey('own')
@@ -166,14 +171,14 @@ Deno.test('a key that cannot sign is told by its setting at once, and is not quo
     { kty: 'oct', k: 'x', kid: 'own' },
     null,
   ].map((key) => JSON.stringify(key))
-  for (const key of [...wrong, `${full.d} is no JSON`]) {
-    let said = 'nothing'
+  for (const key of [...wrong, `${full.d} is not JSON`]) {
+    let message = 'nothing'
     try {
       settings({ PREVIEW_JWT_KEY: key })
     } catch (error) {
-      said = String(error)
+      message = String(error)
     }
-    assert(said.includes('PREVIEW_JWT_KEY'), said)
-    assert(!said.includes(full.d!.slice(0, 6)), 'the key is quoted')
+    assert(message.includes('PREVIEW_JWT_KEY'), message)
+    assert(!message.includes(full.d!.slice(0, 6)), 'the key is quoted')
   }
 })

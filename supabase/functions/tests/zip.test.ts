@@ -8,7 +8,7 @@ function noise(length: number): Uint8Array {
   return bytes
 }
 
-Deno.test("the checksum is the runtime's, and the same where it has none", () => {
+Deno.test('both checksum implementations give the same result', () => {
   const text = new TextEncoder().encode('123456789')
   assertEquals([crc32(text), crc32ByTable(text)], [0xcbf43926, 0xcbf43926])
   for (let length = 0; length < 300; length++) {
@@ -17,7 +17,7 @@ Deno.test("the checksum is the runtime's, and the same where it has none", () =>
   }
 })
 
-Deno.test('what gets smaller is deflated, what does not is stored as it is', () => {
+Deno.test('a file is deflated where that makes it smaller, else stored', () => {
   for (const length of [0, 1, 1000, 300 << 10]) {
     const text = new Uint8Array(length).fill(97)
     const packed = entry('a', text)
@@ -28,13 +28,13 @@ Deno.test('what gets smaller is deflated, what does not is stored as it is', () 
     assertEquals(stored.method, 0, `${length} random bytes`)
     assert(stored.data === random, 'not copied')
   }
-  // Large and of both kinds: what a part in the middle says, holds for all.
+  // The sample in the middle decides for the whole file.
   const mixed = new Uint8Array(400 << 10)
   mixed.set(noise(100 << 10))
   assertEquals(entry('a', mixed).method, 8)
 })
 
-Deno.test('pieces are few, and as many bytes as were counted', () => {
+Deno.test('the zip comes in few pieces with the expected number of bytes', () => {
   const entries = Array.from({ length: 5000 }, (_, at) => entry(`src/ü${at}.ts`, new TextEncoder().encode(`${at}\n`)))
   entries.push(entry('large.bin', noise(1 << 20)))
   const pieces = [...zipPieces(entries)]
@@ -54,6 +54,6 @@ Deno.test('the benchmark runs', async () => {
   const bench = new URL('../benches/snapshot.ts', import.meta.url).pathname
   const env = { RUNS: '1', SIZES: '1', LARGEST: '1' }
   const { stdout, success } = await new Deno.Command(Deno.execPath(), { args: ['run', '-A', bench], env }).output()
-  const said = new TextDecoder().decode(stdout)
-  assert(success && said.includes('| 1 MB of text | this |') && said.includes('ours: fits 1 MB'), said)
+  const output = new TextDecoder().decode(stdout)
+  assert(success && output.includes('| 1 MB of text | this |') && output.includes('ours: fits 1 MB'), output)
 })

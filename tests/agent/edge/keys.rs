@@ -20,7 +20,7 @@ async fn es256_from_opening_to_renewal() {
     let service = backend.sign(&json!({"role": "service_role", "exp": FAR}));
     let functions = Functions::start(&[
         ("SUPABASE_URL", &backend.url()),
-        ("SUPABASE_ANON_KEY", &backend.session().anon_key),
+        ("SUPABASE_ANON_KEY", &backend.agent_settings().anon_key),
         ("SUPABASE_SERVICE_ROLE_KEY", &service),
         ("PREVIEW_JWT_KEY", &imported.private().to_string()),
         ("PREVIEW_JWT_SECRET", ""),
@@ -63,6 +63,15 @@ async fn es256_from_opening_to_renewal() {
     assert_eq!(header(token), json!({"alg": "ES256", "typ": "JWT", "kid": "imported"}));
     let hs256 = backend.sign(&agent(project, session, now() + 60));
     assert_eq!(renew(&hs256).await.status, 401, "HS256");
+    let by_auth = signed(&agent(project, session, now() + 60));
+    assert_eq!(renew(&by_auth).await.status, 401, "agent claims signed with the key of the project's auth");
+    let at_backend =
+        json!({"session_id": backend.agent_settings().session_id, "project_id": project, "want": ["token"]});
+    let by_auth = signed(&agent(project, &backend.agent_settings().session_id, now() + 60));
+    let answer = Place::of(&backend, format!("{}/functions/v1", backend.url()))
+        .edge(Method::POST, "/preview-session/renew", Some(&by_auth), at_backend)
+        .await;
+    assert_eq!(answer.status, 401, "the same at the local backend's own endpoint: {}", answer.body);
 
     // It is what it claims to be: for the channel, for reads, and for objects.
     let reply = Socket::open(&place.url, &place.anon_key).await;

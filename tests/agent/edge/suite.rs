@@ -8,7 +8,7 @@ mod snapshots;
 
 use std::fmt::Write as _;
 
-use local_backend::Backend;
+use local_backend::{Backend, Ownership};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -62,7 +62,7 @@ async fn the_functions_and_the_local_backend_answer_alike() {
         Target {
             name: "local backend in memory",
             place: Place::local(&memory),
-            project: memory.session().project_id,
+            project: memory.agent_settings().project_id,
             person: memory.editor_token(),
             service: memory.sign(&json!({"role": "service_role", "exp": FAR})),
             backend: &memory,
@@ -106,14 +106,14 @@ impl Target<'_> {
     }
 
     /// Takes the project from the person, or gives it back.
-    async fn take(&self, taken: bool) {
-        let Some((world, member)) = &self.members else { return self.backend.take_from_editor(taken) };
+    async fn take(&self, ownership: Ownership) {
+        let Some((world, member)) = &self.members else { return self.backend.set_ownership(ownership) };
         let project = &self.project;
-        let statement = match taken {
-            true => {
+        let statement = match ownership {
+            Ownership::Lost => {
                 format!("delete from public.project_members where project_id = '{project}' and user_id = '{member}'")
             }
-            false => format!(
+            Ownership::Kept => format!(
                 "insert into public.project_members (project_id, user_id, role) values ('{project}', '{member}', 'editor')"
             ),
         };

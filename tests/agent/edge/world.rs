@@ -1,7 +1,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use local_backend::testing::{PostgresServer, sql};
-use local_backend::{Backend, DatabaseUrl, Options, SeedFile};
+use local_backend::{Backend, BackendOptions, DatabaseUrl, SeedFile};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -72,7 +72,7 @@ impl World {
         let service = service(&b);
         let given = [
             ("SUPABASE_URL", b.url()),
-            ("SUPABASE_ANON_KEY", b.session().anon_key),
+            ("SUPABASE_ANON_KEY", b.agent_settings().anon_key),
             ("SUPABASE_SERVICE_ROLE_KEY", service.clone()),
             ("PREVIEW_JWT_SECRET", SECRET.to_owned()),
         ];
@@ -127,7 +127,7 @@ pub async fn backend_with(id: &str, mark: &str, database: Option<&DatabaseUrl>, 
         file("server.js".into(), script.into_bytes()),
         file("whose.txt".into(), mark.as_bytes().to_vec()),
     ];
-    let options = Options {
+    let options = BackendOptions {
         project_id: id.into(),
         database_url: database.cloned(),
         jwt_secret: Some(SECRET.into()),
@@ -136,7 +136,7 @@ pub async fn backend_with(id: &str, mark: &str, database: Option<&DatabaseUrl>, 
         refusal_delay: Duration::from_millis(20),
         join_refusal_delay: Duration::from_millis(20),
         postgres_changes_delay: Duration::from_millis(20),
-        ..Options::default()
+        ..BackendOptions::default()
     };
     Backend::start(options).await.expect("the backend starts")
 }
@@ -152,7 +152,7 @@ pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 
 impl Project {
     async fn with_people(backend: Backend, mark: &str, database: &DatabaseUrl, place: &Place) -> Project {
-        let (id, owner) = (backend.session().project_id, backend.editor_token());
+        let (id, owner) = (backend.agent_settings().project_id, backend.editor_token());
         let owner_id = claims(&owner)["sub"].as_str().expect("a sub").to_owned();
         let editor_id = uuid::Uuid::new_v4().to_string();
         let people = format!(
@@ -183,7 +183,7 @@ impl Project {
     /// Its editor is its owner, and one person.
     async fn in_memory(backend: Backend, mark: &str) -> Project {
         let place = Place::local(&backend);
-        let (session, owner) = (backend.session(), backend.editor_token());
+        let (session, owner) = (backend.agent_settings(), backend.editor_token());
         let another = json!({"project_id": session.project_id, "another": true});
         let another = place.edge(Method::POST, "/preview-session", Some(&owner), another).await;
         Project {
@@ -211,7 +211,7 @@ impl Place {
         // An error says that somebody else in this process has installed it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().timeout(PATIENCE).build().expect("a client");
-        Place { url: backend.url(), functions, anon_key: backend.session().anon_key, http }
+        Place { url: backend.url(), functions, anon_key: backend.agent_settings().anon_key, http }
     }
 
     /// A function of the database.

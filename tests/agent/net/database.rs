@@ -65,7 +65,7 @@ struct Fixture {
 impl Fixture {
     fn new(url: &str) -> Fixture {
         let dir = tempfile::tempdir().unwrap();
-        let workspace = Workspace::open(&dir.path().join("project"), &dir.path().join("state"), "p").unwrap();
+        let workspace = Workspace::open(&dir.path().join("project"), &dir.path().join("state"), "p", None).unwrap();
         let database = Database::new(
             Net::new(None).unwrap().api_client().unwrap(),
             url.parse().unwrap(),

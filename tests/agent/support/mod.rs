@@ -79,6 +79,11 @@ impl Start {
     }
 
     pub fn run(self) -> Agent {
+        // The agent listens on it, and tests run at the same time.
+        let mut env = self.env.clone();
+        if !env.iter().any(|(name, _)| name == "PREVIEW_PORT") {
+            env.push(("PREVIEW_PORT".to_owned(), port().to_string()));
+        }
         let words = [&self.through[..], &[env!("CARGO_BIN_EXE_preview-agent").to_owned()]].concat();
         let mut child = Command::new(&words[0])
             .args(&words[1..])
@@ -89,7 +94,7 @@ impl Start {
             .args(&self.dev_server)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap())
-            .envs(self.env)
+            .envs(env)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -1,6 +1,6 @@
 //! A backend with a small project in it, and agents that follow it.
 
-use local_backend::{Backend, FileContent, Options, SeedFile, Store};
+use local_backend::{Backend, BackendOptions, FileContent, SeedFile, Store};
 use tokio::runtime::Runtime;
 
 use super::{Agent, Start, eventually, tree};
@@ -18,17 +18,17 @@ impl World {
         World::with(|_| {})
     }
 
-    pub fn with(change: impl FnOnce(&mut Options)) -> World {
+    pub fn with(change: impl FnOnce(&mut BackendOptions)) -> World {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let file = |path: &str, bytes: &[u8]| SeedFile { path: path.into(), bytes: bytes.to_vec() };
-        let mut options = Options {
+        let mut options = BackendOptions {
             files: vec![
                 file("package.json", b"{\"name\":\"x\"}"),
                 file("src/App.tsx", b"export default 1"),
                 file("src/logo.png", PNG),
                 file("index.html", b"<p>hello"),
             ],
-            ..Options::default()
+            ..BackendOptions::default()
         };
         change(&mut options);
         let backend = Some(runtime.block_on(Backend::start(options)).unwrap());
@@ -48,7 +48,7 @@ impl World {
     }
 
     pub fn start(&self) -> Start {
-        Start::new(self.backend().session().env())
+        Start::new(self.backend().agent_settings().env())
     }
 
     /// An agent that has hydrated and joined.

@@ -1,47 +1,47 @@
 use serde::{Deserialize, Serialize};
 
-/// How often a fault strikes: the next so many times for certain, then with a probability.
+/// How often a fault happens: certainly for the next `next` times, then with a probability.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Chance {
-    /// So many times from now on without fail.
+pub struct FaultRate {
+    /// The number of times, from now on, that the fault happens for certain.
     pub next: u64,
-    /// 0 to 1, once `next` is used up.
+    /// The probability once `next` is used up, 0 to 1.
     pub probability: f64,
 }
 
-impl Chance {
-    /// It does not strike.
-    pub const NEVER: Chance = Chance { next: 0, probability: 0.0 };
-    /// It strikes each time.
-    pub const ALWAYS: Chance = Chance { next: 0, probability: 1.0 };
+impl FaultRate {
+    /// The fault does not happen.
+    pub const NEVER: FaultRate = FaultRate { next: 0, probability: 0.0 };
+    /// The fault happens each time.
+    pub const ALWAYS: FaultRate = FaultRate { next: 0, probability: 1.0 };
 
-    /// It strikes the next `count` times.
-    pub fn next(count: u64) -> Chance {
-        Chance { next: count, probability: 0.0 }
+    /// The fault happens the next `count` times.
+    pub fn next(count: u64) -> FaultRate {
+        FaultRate { next: count, probability: 0.0 }
     }
 
-    /// It strikes with probability `p`, from 0 to 1.
-    pub fn of(p: f64) -> Chance {
-        Chance { next: 0, probability: p }
+    /// The fault happens with this probability, 0 to 1.
+    pub fn with_probability(probability: f64) -> FaultRate {
+        FaultRate { next: 0, probability }
     }
 
-    /// Whether it strikes now.
-    pub(crate) fn strikes(&mut self, random: &mut Random) -> bool {
-        if self.next > 0 {
-            self.next -= 1;
+    /// Whether the fault happens now.
+    pub(crate) fn happens(&mut self, random: &mut Random) -> bool {
+        if let Some(left) = self.next.checked_sub(1) {
+            self.next = left;
             return true;
         }
         self.probability > 0.0 && random.unit() < self.probability
     }
 }
 
-/// The same faults for the same seed (splitmix64).
+/// A random generator that gives the same sequence for the same seed (splitmix64).
 #[derive(Debug)]
 pub(crate) struct Random(pub u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -60,12 +60,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strikes_as_often_as_it_says() {
+    fn a_fault_happens_as_often_as_its_rate_says() {
         let mut random = Random(7);
-        let mut count = |mut chance: Chance| (0..1000).filter(|_| chance.strikes(&mut random)).count();
-        assert_eq!(count(Chance::NEVER), 0);
-        assert_eq!(count(Chance::ALWAYS), 1000);
-        assert_eq!(count(Chance::next(3)), 3);
-        assert!((200..400).contains(&count(Chance::of(0.3))));
+        let mut count = |mut rate: FaultRate| (0..1000).filter(|_| rate.happens(&mut random)).count();
+        assert_eq!(count(FaultRate::NEVER), 0);
+        assert_eq!(count(FaultRate::ALWAYS), 1000);
+        assert_eq!(count(FaultRate::next(3)), 3);
+        assert!((200..400).contains(&count(FaultRate::with_probability(0.3))));
     }
 }

@@ -1,4 +1,4 @@
-//! `POST /realtime/v1/api/broadcast`: broadcasts without a websocket, many at a time or one.
+//! `POST /realtime/v1/api/broadcast`: broadcasts over HTTP, many at a time or one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::http::postgrest::caller;
-use crate::http::server::App;
-use crate::realtime::{Body, Cast, CastBody, Topic};
+use super::postgrest::caller;
+use super::state::Api;
+use crate::realtime::{Body, Broadcast, BroadcastBody, Topic, Visibility};
 use crate::token::Claims;
 
-/// Messages of one request.
+/// Most messages of one request.
 const MAX_MESSAGES: usize = 1000;
 
 #[derive(Deserialize)]
@@ -34,9 +34,9 @@ struct OneMessage {
     private: bool,
 }
 
-/// 202 whatever comes of it: a message that the caller has no right to send goes nowhere, silently.
-pub async fn broadcast(State(app): State<Arc<App>>, headers: HeaderMap, Json(body): Json<Messages>) -> Response {
-    let claims = match caller(&headers, &app.keys) {
+/// Always 202: a message that the caller has no right to send is dropped silently.
+pub async fn many(State(api): State<Arc<Api>>, headers: HeaderMap, Json(body): Json<Messages>) -> Response {
+    let claims = match caller(&headers, &api.keys) {
         Ok(claims) => claims,
         Err(error) => return error.response(),
     };
@@ -45,28 +45,28 @@ pub async fn broadcast(State(app): State<Arc<App>>, headers: HeaderMap, Json(bod
     }
     for message in body.messages {
         let payload = json!({"event": message.event, "payload": message.payload, "type": "broadcast"}).to_string();
-        if payload.len() > app.options.broadcast_limit {
+        if payload.len() > api.settings.broadcast_limit {
             return too_large();
         }
-        let cast = Cast { event: Some(message.event), body: CastBody::Text(payload) };
-        send(&app, &claims, &message.topic, message.private, &cast).await;
+        let broadcast = Broadcast { event: Some(message.event), body: BroadcastBody::Text(payload) };
+        send(&api, &claims, &message.topic, visibility(message.private), &broadcast).await;
     }
     StatusCode::ACCEPTED.into_response()
 }
 
-/// `POST /realtime/v1/api/broadcast/<topic>/events/<event>?private=true`: one, its payload being the body, JSON or not.
-pub async fn broadcast_one(
-    State(app): State<Arc<App>>,
+/// `POST /realtime/v1/api/broadcast/<topic>/events/<event>?private=true`: one message, whose payload is the body, JSON or bytes.
+pub async fn one(
+    State(api): State<Arc<Api>>,
     Path((topic, event)): Path<(String, String)>,
     Query(query): Query<HashMap<String, String>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let claims = match caller(&headers, &app.keys) {
+    let claims = match caller(&headers, &api.keys) {
         Ok(claims) => claims,
         Err(error) => return error.response(),
     };
-    if body.len() > app.options.broadcast_limit {
+    if body.len() > api.settings.broadcast_limit {
         return too_large();
     }
     let body = match headers.get(CONTENT_TYPE).is_some_and(|kind| kind == "application/octet-stream") {
@@ -79,14 +79,19 @@ pub async fn broadcast_one(
         },
     };
     let private = query.get("private").is_some_and(|private| private == "true");
-    send(&app, &claims, &topic, private, &Cast { event: Some(event), body: CastBody::Push(body) }).await;
+    let broadcast = Broadcast { event: Some(event), body: BroadcastBody::Push(body) };
+    send(&api, &claims, &topic, visibility(private), &broadcast).await;
     StatusCode::ACCEPTED.into_response()
 }
 
-async fn send(app: &App, claims: &Claims, topic: &str, private: bool, cast: &Cast) {
-    if !private || app.policies.may_send(claims, topic).await {
-        let topic = Topic { name: format!("realtime:{topic}"), private };
-        app.realtime.hub.deliver(&topic, cast, None);
+fn visibility(private: bool) -> Visibility {
+    if private { Visibility::Private } else { Visibility::Public }
+}
+
+async fn send(api: &Api, claims: &Claims, topic: &str, visibility: Visibility, broadcast: &Broadcast) {
+    if visibility == Visibility::Public || api.policies.may_broadcast(claims, topic).await {
+        let topic = Topic { name: format!("realtime:{topic}"), visibility };
+        api.realtime.hub.deliver(&topic, broadcast, None);
     }
 }
 

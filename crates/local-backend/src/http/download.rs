@@ -8,16 +8,17 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::stream;
 
+use super::rpc::FAULT;
+use super::state::Api;
 use crate::digest::content_hash;
 use crate::faults::SnapshotFaults;
-use crate::http::server::App;
 
-/// Bytes of one piece of the body.
-const PIECE: usize = 64 << 10;
-/// A stalled download is let go after this: longer than anybody waits, and bounded.
+/// Bytes of one chunk of the body.
+const CHUNK: usize = 64 << 10;
+/// A stalled download ends after this, longer than any client waits.
 const STALL: Duration = Duration::from_secs(600);
 
-/// A whole object about to be sent.
+/// An object to send.
 pub struct Download {
     bytes: Bytes,
     etag: String,
@@ -30,21 +31,22 @@ impl Download {
     }
 }
 
-/// The object or the range of it that the request asks for, with the faults that are switched on.
-pub fn respond(app: &App, download: Download, headers: &HeaderMap) -> Response {
-    let faults = app.faults.roll(|all, random| {
+/// The object, or the requested range of it, with the faults that are switched on.
+pub fn respond(api: &Api, download: Download, headers: &HeaderMap) -> Response {
+    let faults = api.faults.roll(|all, random| {
         let no_range = all.snapshot.no_range;
-        let strikes = all.snapshot.chance.strikes(random);
-        if strikes { all.snapshot.clone() } else { SnapshotFaults { no_range, ..SnapshotFaults::default() } }
+        let happens = all.snapshot.chance.happens(random);
+        if happens { all.snapshot.clone() } else { SnapshotFaults { no_range, ..SnapshotFaults::default() } }
     });
     if let Some(status) = faults.status {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        return (status, "a fault was asked for").into_response();
+        return (status, FAULT).into_response();
     }
     let mut bytes = download.bytes;
     if let Some(at) = faults.wrong_byte_at {
         let mut wrong = bytes.to_vec();
-        wrong.get_mut(at as usize).into_iter().for_each(|byte| *byte ^= 0xff);
+        let at = usize::try_from(at).unwrap_or(usize::MAX);
+        wrong.get_mut(at).into_iter().for_each(|byte| *byte ^= 0xff);
         bytes = wrong.into();
     }
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
@@ -52,7 +54,7 @@ pub fn respond(app: &App, download: Download, headers: &HeaderMap) -> Response {
     let range = header(RANGE).filter(|_| same && !faults.no_range).map(|range| parse(range, bytes.len()));
     let (status, start, end) = match range {
         None | Some(Range::Ignored) => (StatusCode::OK, 0, bytes.len()),
-        Some(Range::Part(start, end)) => (StatusCode::PARTIAL_CONTENT, start, end),
+        Some(Range::Part { start, end }) => (StatusCode::PARTIAL_CONTENT, start, end),
         Some(Range::Unsatisfiable) => {
             let range = format!("bytes */{}", bytes.len());
             return (StatusCode::RANGE_NOT_SATISFIABLE, [(CONTENT_RANGE, range)]).into_response();
@@ -66,50 +68,52 @@ pub fn respond(app: &App, download: Download, headers: &HeaderMap) -> Response {
         }
     };
     set(CONTENT_TYPE, "application/zip".into());
-    set(CONTENT_LENGTH, (end - start).to_string());
+    set(CONTENT_LENGTH, end.saturating_sub(start).to_string());
     set(ETAG, download.etag);
     if !faults.no_range {
         set(ACCEPT_RANGES, "bytes".into());
     }
     if status == StatusCode::PARTIAL_CONTENT {
-        set(CONTENT_RANGE, format!("bytes {start}-{}/{}", end - 1, bytes.len()));
+        set(CONTENT_RANGE, format!("bytes {start}-{}/{}", end.saturating_sub(1), bytes.len()));
     }
     response
 }
 
-/// The bytes in pieces. A truncated body ends with an error, which closes TCP; a stalled one with silence.
+/// The bytes in chunks. A truncated body ends with an error, which closes TCP; a stalled one sends nothing more.
 fn body(bytes: Bytes, faults: &SnapshotFaults) -> Body {
     let (truncate_at, stall_at) = (faults.truncate_at, faults.stall_at);
     if truncate_at.is_none() && stall_at.is_none() {
-        return Body::from_stream(stream::iter(pieces(bytes).map(Ok::<_, io::Error>)));
+        return Body::from_stream(stream::iter(chunks(bytes).map(Ok::<_, io::Error>)));
     }
     let until = truncate_at.into_iter().chain(stall_at).min().unwrap_or(0);
-    let sent = bytes.slice(..bytes.len().min(until as usize));
+    let sent = bytes.slice(..bytes.len().min(usize::try_from(until).unwrap_or(usize::MAX)));
     let stalls = stall_at == Some(until);
-    let steps = pieces(sent).map(Some).chain([None]);
+    let steps = chunks(sent).map(Some).chain([None]);
     Body::from_stream(stream::unfold(steps, move |mut steps| async move {
         match steps.next()? {
-            Some(piece) => Some((Ok(piece), steps)),
+            Some(chunk) => Some((Ok(chunk), steps)),
             None => {
-                // Lets what was sent leave before the connection is torn down.
+                // Gives the sent bytes time to leave before TCP is closed.
                 tokio::time::sleep(if stalls { STALL } else { Duration::from_millis(20) }).await;
-                Some((Err(io::Error::other("a fault was asked for")), steps))
+                Some((Err(io::Error::other(FAULT)), steps))
             }
         }
     }))
 }
 
-fn pieces(bytes: Bytes) -> impl Iterator<Item = Bytes> {
-    let starts = (0..bytes.len()).step_by(PIECE);
-    starts.map(move |start| bytes.slice(start..bytes.len().min(start + PIECE)))
+fn chunks(bytes: Bytes) -> impl Iterator<Item = Bytes> {
+    let starts = (0..bytes.len()).step_by(CHUNK);
+    starts.map(move |start| bytes.slice(start..bytes.len().min(start.saturating_add(CHUNK))))
 }
 
 #[derive(Debug, PartialEq)]
 enum Range {
-    /// From, up to but not including.
-    Part(usize, usize),
+    Part {
+        start: usize,
+        end: usize,
+    },
     Unsatisfiable,
-    /// Not understood, or more than one range: the whole is a right answer.
+    /// Not supported, or more than one range: the whole object is a valid answer.
     Ignored,
 }
 
@@ -123,7 +127,7 @@ fn parse(range: &str, len: usize) -> Range {
         (Err(_), Ok(count)) if first.is_empty() => (len.saturating_sub(count), len),
         _ => return Range::Ignored,
     };
-    if start >= end { Range::Unsatisfiable } else { Range::Part(start, end) }
+    if start >= end { Range::Unsatisfiable } else { Range::Part { start, end } }
 }
 
 #[cfg(test)]
@@ -131,11 +135,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_the_forms_of_a_range() {
-        assert_eq!(parse("bytes=0-3", 10), Range::Part(0, 4));
-        assert_eq!(parse("bytes=4-", 10), Range::Part(4, 10));
-        assert_eq!(parse("bytes=4-99", 10), Range::Part(4, 10));
-        assert_eq!(parse("bytes=-3", 10), Range::Part(7, 10));
+    fn parses_each_form_of_a_range() {
+        let part = |start, end| Range::Part { start, end };
+        assert_eq!(parse("bytes=0-3", 10), part(0, 4));
+        assert_eq!(parse("bytes=4-", 10), part(4, 10));
+        assert_eq!(parse("bytes=4-99", 10), part(4, 10));
+        assert_eq!(parse("bytes=-3", 10), part(7, 10));
         assert_eq!(parse("bytes=10-", 10), Range::Unsatisfiable);
         assert_eq!(parse("bytes=-0", 10), Range::Unsatisfiable);
         for ignored in ["bytes=3-1", "bytes=1-2,4-5", "items=0-3", "bytes=a-b", "bytes="] {

@@ -1,4 +1,4 @@
-//! `/_local/faults`: the switchboard for tests in another process.
+//! `/_local/faults`: the faults, for tests in another process.
 
 use std::sync::Arc;
 
@@ -10,23 +10,23 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Map, Value, json};
 
+use super::state::Api;
 use crate::faults::{Cut, FaultSettings, Faults};
-use crate::http::server::App;
 
-/// The switchboard's place.
-pub fn routes() -> Router<Arc<App>> {
-    Router::new().route("/_local/faults", get(show).post(change).layer(from_fn(own_page_or_none)))
+/// The route of the faults.
+pub fn routes() -> Router<Arc<Api>> {
+    Router::new().route("/_local/faults", get(show).post(change).layer(from_fn(refuse_other_sites)))
 }
 
-/// Not for pages of other sites: neither from their own origin, nor under a name of theirs that leads here.
-async fn own_page_or_none(request: Request, next: Next) -> Response {
-    if is_from_elsewhere(request.headers()) {
-        return (StatusCode::FORBIDDEN, "not for pages of other sites\n").into_response();
+/// Refuses pages of other sites: by their origin, and by a host name that resolves to this machine.
+async fn refuse_other_sites(request: Request, next: Next) -> Response {
+    if is_other_site(request.headers()) {
+        return (StatusCode::FORBIDDEN, "pages of other sites may not use this\n").into_response();
     }
     next.run(request).await
 }
 
-fn is_from_elsewhere(headers: &HeaderMap) -> bool {
+fn is_other_site(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).map(|value: &header::HeaderValue| value.to_str().unwrap_or_default());
     let host = text(header::HOST).unwrap_or_default();
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
@@ -35,35 +35,33 @@ fn is_from_elsewhere(headers: &HeaderMap) -> bool {
     other_origin || !(is_address || name == "localhost")
 }
 
-/// What is switched on.
-async fn show(State(app): State<Arc<App>>) -> Json<FaultSettings> {
-    Json(app.faults.settings())
+/// The current settings.
+async fn show(State(api): State<Arc<Api>>) -> Json<FaultSettings> {
+    Json(api.faults.settings())
 }
 
-/// Changes the faults that the body names, and answers with all. Besides the settings it takes `clear: true` (first of
-/// all), `seed`, `cut` (`"abruptly"`, `"reload"` or `{"code": 1012}`) and `deafen_joined: true`.
-async fn change(State(app): State<Arc<App>>, Json(body): Json<Map<String, Value>>) -> Response {
-    match apply(&app.faults, body) {
-        Ok(()) => Json(app.faults.settings()).into_response(),
+/// Changes the settings that the body names, and answers with all settings. It also accepts `clear: true` (which applies
+/// first), `seed`, `cut` (`"abruptly"`, `"reload"`, `"crash_channels"` or `{"code": 1012}`) and `stall_joined: true`.
+async fn change(State(api): State<Arc<Api>>, Json(body): Json<Map<String, Value>>) -> Response {
+    match apply(&api.faults, body) {
+        Ok(()) => Json(api.faults.settings()).into_response(),
         Err(error) => (StatusCode::BAD_REQUEST, Json(json!({"message": error.to_string()}))).into_response(),
     }
 }
 
 fn apply(faults: &Faults, mut body: Map<String, Value>) -> Result<(), serde_json::Error> {
     let clear = body.remove("clear").is_some_and(|value| value == true);
-    let deafen = body.remove("deafen_joined").is_some_and(|value| value == true);
+    let stall = body.remove("stall_joined").is_some_and(|value| value == true);
     let cut = body.remove("cut").map(serde_json::from_value::<Cut>).transpose()?;
     let seed = body.remove("seed").map(serde_json::from_value::<u64>).transpose()?;
     let before = if clear { FaultSettings::default() } else { faults.settings() };
-    let mut settings = serde_json::to_value(before)?;
-    for (name, value) in body {
-        settings[name] = value;
-    }
-    faults.set(serde_json::from_value(settings)?);
+    let mut settings: Map<String, Value> = serde_json::from_value(serde_json::to_value(before)?)?;
+    settings.extend(body);
+    faults.set(serde_json::from_value(settings.into())?);
     seed.into_iter().for_each(|seed| faults.seed(seed));
     cut.into_iter().for_each(|cut| faults.cut(cut));
-    if deafen {
-        faults.deafen_joined();
+    if stall {
+        faults.stall_joined();
     }
     Ok(())
 }
@@ -73,19 +71,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_of_other_sites_are_told_by_their_origin_and_by_the_name_they_use() {
-        let elsewhere = |host: &str, origin: Option<&str>| {
+    fn pages_of_other_sites_are_detected_by_origin_and_host() {
+        let other_site = |host: &str, origin: Option<&str>| {
             let mut headers = HeaderMap::new();
             headers.insert(header::HOST, host.parse().unwrap());
             origin.map(|origin| headers.insert(header::ORIGIN, origin.parse().unwrap()));
-            is_from_elsewhere(&headers)
+            is_other_site(&headers)
         };
         for host in ["127.0.0.1:54321", "localhost:54321", "[::1]:54321", "192.0.2.7:1"] {
-            assert!(!elsewhere(host, None) && !elsewhere(host, Some(&format!("http://{host}"))), "{host}");
-            assert!(elsewhere(host, Some("https://evil.example")) && elsewhere(host, Some("null")), "{host}");
-            assert!(elsewhere(host, Some("http://localhost:3001")), "{host}");
+            assert!(!other_site(host, None) && !other_site(host, Some(&format!("http://{host}"))), "{host}");
+            assert!(other_site(host, Some("https://evil.example")) && other_site(host, Some("null")), "{host}");
+            assert!(other_site(host, Some("http://localhost:3001")), "{host}");
         }
-        assert!(elsewhere("evil.example:54321", None) && elsewhere("evil.example", None) && elsewhere("", None));
-        assert!(elsewhere("127.0.0.1.evil.example:1", Some("http://127.0.0.1.evil.example:1")));
+        assert!(other_site("evil.example:54321", None) && other_site("evil.example", None) && other_site("", None));
+        assert!(other_site("127.0.0.1.evil.example:1", Some("http://127.0.0.1.evil.example:1")));
     }
 }

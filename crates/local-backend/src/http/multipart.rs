@@ -1,25 +1,27 @@
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 
-/// The first part of a form that has a file, as `@supabase/supabase-js` sends blobs: `content_type` names the boundary.
+/// The file of a form, as `@supabase/supabase-js` sends blobs. `content_type` names the boundary.
 pub fn first_file(content_type: &str, body: &Bytes) -> Option<Bytes> {
     let boundary = content_type.split("boundary=").nth(1)?.split(';').next()?.trim().trim_matches('"');
     let delimiter = format!("--{boundary}");
-    let mut at = find(body, delimiter.as_bytes(), 0)? + delimiter.len();
+    let (_, mut rest) = split(body.clone(), delimiter.as_bytes())?;
     loop {
-        let head_end = find(body, b"\r\n\r\n", at)?;
-        let part = head_end + 4;
-        let end = find(body, format!("\r\n{delimiter}").as_bytes(), part)?;
-        let head = String::from_utf8_lossy(&body[at..head_end]).to_ascii_lowercase();
+        let (head, part) = split(rest, b"\r\n\r\n")?;
+        let (content, following) = split(part, format!("\r\n{delimiter}").as_bytes())?;
+        let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
         if head.contains("filename=") || head.contains("name=\"\"") {
-            return Some(body.slice(part..end));
+            return Some(content);
         }
-        at = end + 2 + delimiter.len();
+        rest = following;
     }
 }
 
-fn find(body: &[u8], needle: &[u8], from: usize) -> Option<usize> {
-    let found = body.get(from..)?.windows(needle.len()).position(|window| window == needle)?;
-    Some(from + found)
+/// The bytes before and after the first `separator`, which is not empty.
+fn split(mut bytes: Bytes, separator: &[u8]) -> Option<(Bytes, Bytes)> {
+    let at = bytes.windows(separator.len()).position(|window| window == separator)?;
+    let before = bytes.split_to(at);
+    bytes.advance(separator.len());
+    Some((before, bytes))
 }
 
 #[cfg(test)]
@@ -27,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_the_file_behind_the_fields() {
+    fn finds_the_file_after_the_fields() {
         let kind = "multipart/form-data; boundary=xyz";
         let body = "--xyz\r\nContent-Disposition: form-data; name=\"cacheControl\"\r\n\r\n3600\r\n--xyz\r\n\
                     Content-Disposition: form-data; name=\"\"; filename=\"blob\"\r\nContent-Type: image/png\r\n\r\n\

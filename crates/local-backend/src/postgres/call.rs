@@ -3,31 +3,61 @@ use tokio_postgres::Error;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::connections::Connection;
-use super::{Shared, refusal};
-use crate::http::postgrest::{ApiError, no_such_function};
-use crate::store::listing::Listing;
+use super::{DatabaseError, Shared};
 use crate::token::Claims;
+
+/// The HTTP method of a function's call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallMethod {
+    /// Arguments in the query; the transaction is read only.
+    Get,
+    /// Arguments in the body.
+    Post,
+}
+
+impl CallMethod {
+    fn as_str(self) -> &'static str {
+        match self {
+            CallMethod::Get => "GET",
+            CallMethod::Post => "POST",
+        }
+    }
+}
+
+/// The part of a query that selects from the rows that a function returns.
+pub struct RowSelection {
+    /// The columns to return.
+    pub columns: Vec<String>,
+    /// The clauses after `from … called`: where, order by, limit, offset.
+    pub clauses: String,
+}
 
 /// One call of a function over the API.
 pub struct Call {
     pub name: String,
     pub arguments: Map<String, Value>,
     pub claims: Claims,
-    /// By GET, which writes nothing.
-    pub get: bool,
-    /// The request's headers, in small letters.
+    pub method: CallMethod,
+    /// The request's headers by their lower-case names.
     pub headers: Map<String, Value>,
-    pub listing: Option<Listing>,
+    pub selection: Option<RowSelection>,
 }
 
-/// A request as PostgREST tells the database of it.
-pub struct Asked {
+/// Whether a transaction may write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    ReadOnly,
+    ReadWrite,
+}
+
+/// A request with what PostgREST sets for it in the database.
+pub struct ApiRequest {
     pub claims: Claims,
     pub method: &'static str,
     pub path: String,
-    /// In small letters.
+    /// By their lower-case names.
     pub headers: Map<String, Value>,
-    pub reads_only: bool,
+    pub access: Access,
 }
 
 /// PostgREST sets these in each transaction, as `set local` does.
@@ -37,39 +67,41 @@ const SETTINGS: &str = "select set_config('search_path', 'public', true), set_co
     set_config('request.cookies', '{}', true)";
 
 impl Shared {
-    /// Runs it in a transaction of its own as the caller, and gives its JSON.
-    pub async fn call(&self, call: Call) -> Result<String, ApiError> {
+    /// Runs the function in a transaction as the caller, and returns its JSON.
+    pub async fn call(&self, call: Call) -> Result<String, DatabaseError> {
         let arguments = Value::Object(call.arguments);
         let given = arguments.as_object().cloned().unwrap_or_default();
-        let function = self.catalog.find(&call.name, &given).ok_or_else(|| no_such_function(&call.name, &arguments))?;
-        let (columns, rest) = match &call.listing {
-            Some(listing) if function.gives_rows() => (listing.columns().to_vec(), listing.sql()),
+        let Some(function) = self.catalog.find(&call.name, &given) else {
+            return Err(DatabaseError::NoFunction { name: call.name, arguments });
+        };
+        let (columns, clauses) = match call.selection {
+            Some(selection) if function.returns_rows() => (selection.columns, selection.clauses),
             _ => (Vec::new(), String::new()),
         };
-        let statement = function.statement(&given, &columns, &rest);
-        let asked = Asked {
+        let statement = function.statement(&given, &columns, &clauses);
+        let read_only = call.method == CallMethod::Get || function.read_only;
+        let request = ApiRequest {
             claims: call.claims,
-            method: if call.get { "GET" } else { "POST" },
+            method: call.method.as_str(),
             path: format!("/rpc/{}", call.name),
             headers: call.headers,
-            reads_only: call.get || function.reads_only,
+            access: if read_only { Access::ReadOnly } else { Access::ReadWrite },
         };
-        self.run(asked, &statement, &arguments.to_string()).await
+        self.run(request, &statement, &arguments.to_string()).await
     }
 
-    /// Runs one statement, whose `$1` is `body` and whose one value is text, in a transaction of its own as the caller.
-    pub async fn run(&self, asked: Asked, statement: &str, body: &str) -> Result<String, ApiError> {
-        let begin = match asked.reads_only {
-            true => "begin isolation level read committed read only",
-            false => "begin isolation level read committed read write",
+    /// Runs one statement, whose `$1` is `body` and whose one value is text, in a transaction as the caller.
+    pub async fn run(&self, request: ApiRequest, statement: &str, body: &str) -> Result<String, DatabaseError> {
+        let begin = match request.access {
+            Access::ReadOnly => "begin isolation level read committed read only",
+            Access::ReadWrite => "begin isolation level read committed read write",
         };
-        let signed_in = asked.claims.role() != "anon";
         let settings = [
-            asked.claims.role().to_owned(),
-            asked.claims.to_json(),
-            asked.method.to_owned(),
-            asked.path,
-            json!(asked.headers).to_string(),
+            request.claims.role().to_owned(),
+            request.claims.to_json(),
+            request.method.to_owned(),
+            request.path,
+            json!(request.headers).to_string(),
         ];
         let run = async {
             let mut connection = self.callers.take().await?;
@@ -87,11 +119,11 @@ impl Shared {
                 }
             }
         };
-        run.await.map_err(|error| refusal::api_error(&error, signed_in))
+        run.await.map_err(|error| DatabaseError::from(&error))
     }
 }
 
-/// Everything but the commit is on its way at once: each wait for an answer costs more than the statement.
+/// Everything but the commit is sent at once: each round trip costs more than the statement.
 async fn transaction(
     connection: &mut Connection<'_>,
     begin: &str,
@@ -106,7 +138,7 @@ async fn transaction(
     let client = connection.client();
     let ((), _, answer) =
         tokio::try_join!(client.batch_execute(begin), client.query(&set, &settings), client.query_one(&called, &body))?;
-    // What waits for the commit, the event above all, may still refuse.
+    // Deferred triggers, the event's above all, may still refuse at the commit.
     client.batch_execute("commit").await?;
     answer.try_get(0)
 }

@@ -3,16 +3,16 @@ use std::collections::{HashMap, HashSet};
 use serde_json::{Map, Value};
 use tokio_postgres::{Client, Error};
 
-/// The functions of `public`, as PostgREST's schema cache has them: read once.
+/// The functions of schema `public`, as in PostgREST's schema cache. Read once.
 pub struct Catalog(HashMap<String, Vec<Function>>);
 
-/// One function.
+/// One function of schema `public`.
 pub struct Function {
     name: String,
     arguments: Vec<Argument>,
     returns: Returns,
-    /// STABLE or IMMUTABLE: called in a transaction that cannot write.
-    pub reads_only: bool,
+    /// STABLE or IMMUTABLE: PostgREST calls it in a read-only transaction.
+    pub read_only: bool,
 }
 
 struct Argument {
@@ -36,16 +36,16 @@ const FUNCTIONS: &str = "
     where p.pronamespace = 'public'::regnamespace and p.prokind = 'f' and p.prorettype <> 'trigger'::regtype";
 
 impl Catalog {
-    /// Asks the database.
+    /// Reads the functions from the database.
     pub async fn read(client: &Client) -> Result<Catalog, Error> {
         let mut functions: HashMap<String, Vec<Function>> = HashMap::new();
         for row in client.query(FUNCTIONS, &[]).await? {
             let (names, types): (Vec<String>, Vec<String>) = (row.get(1), row.get(2));
-            // Such a function cannot be called by names.
+            // A function with unnamed arguments cannot be called through the API.
             if names.len() < types.len() || names.iter().any(String::is_empty) {
                 continue;
             }
-            let required = types.len().saturating_sub(row.get::<_, i32>(3) as usize);
+            let required = types.len().saturating_sub(usize::try_from(row.get::<_, i32>(3)).unwrap_or(0));
             let arguments = names.into_iter().zip(types).enumerate();
             let arguments = arguments
                 .map(|(index, (name, type_name))| Argument { name, type_name, optional: index >= required })
@@ -56,13 +56,13 @@ impl Catalog {
                 (false, false) => Returns::One,
             };
             let name: String = row.get(0);
-            let function = Function { name: name.clone(), arguments, returns, reads_only: row.get(6) };
+            let function = Function { name: name.clone(), arguments, returns, read_only: row.get(6) };
             functions.entry(name).or_default().push(function);
         }
         Ok(Catalog(functions))
     }
 
-    /// The function that has all of these arguments, and needs no more.
+    /// The function that has all of these arguments and requires no other.
     pub fn find(&self, name: &str, given: &Map<String, Value>) -> Option<&Function> {
         self.0.get(name)?.iter().find(|function| {
             let names: HashSet<&str> = function.arguments.iter().map(|argument| argument.name.as_str()).collect();
@@ -71,7 +71,7 @@ impl Catalog {
         })
     }
 
-    /// The names of the arguments that any function of that name has.
+    /// The names of all arguments of the functions with this name.
     pub fn arguments(&self, name: &str) -> HashSet<String> {
         let functions = self.0.get(name).map(Vec::as_slice).unwrap_or_default();
         functions.iter().flat_map(|one| &one.arguments).map(|argument| argument.name.clone()).collect()
@@ -79,9 +79,9 @@ impl Catalog {
 }
 
 impl Function {
-    /// The statement that calls it with `given`, one JSON text as its `$1`, and gives one JSON text. Each argument has
-    /// the type that the function declares. `rest` picks and orders where it gives rows.
-    pub fn statement(&self, given: &Map<String, Value>, columns: &[String], rest: &str) -> String {
+    /// The statement that calls the function. Its `$1` is the JSON of the arguments `given`, its result one JSON text. Each
+    /// argument is cast to the declared type. `columns` and `clauses` select from returned rows.
+    pub fn statement(&self, given: &Map<String, Value>, columns: &[String], clauses: &str) -> String {
         let used = || self.arguments.iter().filter(|argument| given.contains_key(&argument.name));
         let types: Vec<String> = used().map(|one| format!("{} {}", quoted(&one.name), one.type_name)).collect();
         let values: Vec<String> = used().map(|one| format!("{0} := body.{0}", quoted(&one.name))).collect();
@@ -100,25 +100,25 @@ impl Function {
                 let columns = if columns.is_empty() { "called.*".to_owned() } else { columns.join(", ") };
                 format!(
                     "select coalesce(json_agg(given)::text, '[]') from (select {columns} from {body}, \
-                     lateral {call} called {rest}) given"
+                     lateral {call} called {clauses}) given"
                 )
             }
         }
     }
 
-    /// Whether it gives rows, which may be picked and ordered.
-    pub fn gives_rows(&self) -> bool {
+    /// Whether the function returns a set of rows.
+    pub fn returns_rows(&self) -> bool {
         self.returns == Returns::Rows
     }
 }
 
-/// A name as SQL takes it.
+/// `name` as a quoted SQL identifier.
 pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A text as SQL takes it.
+/// `text` as an SQL string literal, after a space.
 pub fn literal(text: &str) -> String {
-    // Backslashes mean themselves only while standard_conforming_strings is on: said, not relied on.
+    // E'' has the same meaning whether standard_conforming_strings is on or off.
     format!(" E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }

@@ -6,18 +6,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Config, Error, NoTls, Statement};
 
-/// Statements that a connection keeps prepared.
+/// Most prepared statements of a connection.
 const MAX_STATEMENTS: usize = 200;
-/// How long a server may take to answer a new connection.
+/// How long a new connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Connections that are made when they are needed, set up alike, and kept.
+/// A pool of connections that are opened when they are needed and set up alike.
 pub struct Connections {
     config: Config,
-    /// Said once on each new connection.
-    greeting: String,
+    /// Statements that set up each new connection.
+    setup: String,
     idle: Mutex<Vec<Open>>,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 struct Open {
@@ -25,32 +25,32 @@ struct Open {
     statements: HashMap<String, Statement>,
 }
 
-/// One connection, for one transaction. It goes back by [`Connection::give_back`] alone: one that was left amid a
-/// transaction is closed.
+/// One connection, for one transaction. Only [`Connection::give_back`] returns it to the pool: otherwise it may be inside a
+/// transaction, and is closed.
 pub struct Connection<'a> {
     open: Open,
-    home: &'a Connections,
-    _place: OwnedSemaphorePermit,
+    pool: &'a Connections,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Connections {
-    /// At most `limit` at a time; who comes later waits.
-    pub fn new(config: &Config, greeting: &str, limit: usize) -> Connections {
+    /// A pool of at most `limit` connections; further callers wait.
+    pub fn new(config: &Config, setup: &str, limit: usize) -> Connections {
         let mut config = config.clone();
         config.connect_timeout(CONNECT_TIMEOUT).application_name("preview-agent");
-        let places = Arc::new(Semaphore::new(limit));
-        Connections { config, greeting: greeting.into(), idle: Mutex::default(), places }
+        let permits = Arc::new(Semaphore::new(limit));
+        Connections { config, setup: setup.into(), idle: Mutex::default(), permits }
     }
 
-    /// An idle connection, or a new one. Must be called on the runtime that carries the connections.
+    /// An idle connection, or a new one. Must be called on the runtime of the database's thread.
     pub async fn take(&self) -> Result<Connection<'_>, Error> {
-        // Never closed, so that there is always a place in the end.
-        let place = self.places.clone().acquire_owned().await.expect("the semaphore stays open");
+        // The semaphore is never closed.
+        let permit = self.permits.clone().acquire_owned().await.expect("the semaphore is open");
         loop {
             let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             match idle {
                 Some(open) if open.client.is_closed() => {}
-                Some(open) => return Ok(Connection { open, home: self, _place: place }),
+                Some(open) => return Ok(Connection { open, pool: self, _permit: permit }),
                 None => break,
             }
         }
@@ -60,18 +60,18 @@ impl Connections {
                 tracing::debug!(%error, "a connection to the database ended");
             }
         });
-        client.batch_execute(&self.greeting).await?;
-        Ok(Connection { open: Open { client, statements: HashMap::new() }, home: self, _place: place })
+        client.batch_execute(&self.setup).await?;
+        Ok(Connection { open: Open { client, statements: HashMap::new() }, pool: self, _permit: permit })
     }
 }
 
 impl Connection<'_> {
-    /// The connection itself.
+    /// The client of the connection.
     pub fn client(&self) -> &Client {
         &self.open.client
     }
 
-    /// `sql`, prepared; its parameters have these types.
+    /// The prepared statement of `sql`, whose parameters have these types.
     pub async fn prepare(&mut self, sql: &str, types: &[Type]) -> Result<Statement, Error> {
         if let Some(statement) = self.open.statements.get(sql) {
             return Ok(statement.clone());
@@ -84,8 +84,8 @@ impl Connection<'_> {
         Ok(statement)
     }
 
-    /// Keeps the connection, which is outside of any transaction, for the next who needs one.
+    /// Returns the connection to the pool. It must be outside of any transaction.
     pub fn give_back(self) {
-        self.home.idle.lock().unwrap_or_else(PoisonError::into_inner).push(self.open);
+        self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push(self.open);
     }
 }

@@ -9,24 +9,25 @@ use serde_json::{Map, Value, json};
 use tokio_postgres::types::Type;
 
 use super::Shared;
-use super::pgoutput::{Cell, Decoder, Message, Table};
+use super::pgoutput::{Cell, Column, Decoder, Message, Table};
 use super::stream::Stream;
+use super::topics::Extension;
 use crate::faults::Faults;
-use crate::realtime::{Changes, Hub};
+use crate::object_name::asset_name;
+use crate::realtime::{Changes, Hub, Visibility};
 use crate::row::{Change, ChangedFile};
-use crate::store::objects::asset_name;
 use crate::store_error::StoreError;
 
-/// What is decoded: Realtime's own publication of its table, and the one of `postgres_changes`.
+/// The decoded publications: Realtime's own one of its table, and the one of `postgres_changes`.
 pub const PUBLICATIONS: [&str; 2] = ["supabase_realtime_messages_publication", "supabase_realtime"];
-/// How long after the stream broke it is started again.
-const AGAIN: Duration = Duration::from_millis(500);
+/// The pause before a lost stream is started again.
+const RESTART_DELAY: Duration = Duration::from_millis(500);
 
-/// A row that is not to be seen after this was deleted again.
+/// A row that is not visible after this time was deleted again.
 const VISIBLE_WITHIN: Duration = Duration::from_millis(500);
 
-/// What committed transactions say, brought to the channels. It holds nothing that holds the handle on its own thread:
-/// that would never end.
+/// Sends the contents of committed transactions to the channels. It must not hold a [`super::Postgres`]: the thread would
+/// never end.
 pub struct Events {
     pub shared: Arc<Shared>,
     pub hub: Arc<Hub>,
@@ -34,28 +35,35 @@ pub struct Events {
     pub faults: Faults,
 }
 
-/// One row of a transaction that is of interest here.
-enum Happened {
-    Broadcast { id: String, payload: String, event: String, topic: String, private: bool },
-    File { table: Arc<Table>, row: Vec<Cell>, inserted: bool },
+/// Whether a row was inserted or updated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Operation {
+    Insert,
+    Update,
+}
+
+/// One row of a transaction that is used here.
+enum CommittedRow {
+    Broadcast { id: String, payload: String, event: String, topic: String, visibility: Visibility },
+    File { table: Arc<Table>, row: Vec<Cell>, operation: Operation },
 }
 
 impl Events {
-    /// Until the task is dropped. Events committed while the stream is down are lost to the channels, as they are on the
-    /// real server; who follows the table is told what it missed.
+    /// Runs until the task is dropped. Channels miss the events of commits while the stream is down, as on the real server;
+    /// subscribers of the table get them later.
     pub async fn run(self, mut stream: Stream) {
         loop {
             if let Err(error) = self.follow(stream).await {
-                tracing::warn!(%error, "the stream of events broke: starting it again");
+                tracing::warn!(%error, "the stream of events was lost; starting it again");
             }
             stream = loop {
-                tokio::time::sleep(AGAIN).await;
+                tokio::time::sleep(RESTART_DELAY).await;
                 match self.shared.stream().await {
                     Ok(stream) => break stream,
-                    Err(error) => tracing::debug!(%error, "no stream of events yet"),
+                    Err(error) => tracing::debug!(%error, "cannot start the stream of events; trying again"),
                 }
             };
-            self.tell_missed().await;
+            self.send_missed_changes().await;
         }
     }
 
@@ -65,37 +73,37 @@ impl Events {
         loop {
             match decoder.decode(stream.next().await?).map_err(std::io::Error::other)? {
                 Message::Begin => transaction.clear(),
-                Message::Insert { table, row } => transaction.extend(happened(table, row, true)),
-                Message::Update { table, row } => transaction.extend(happened(table, row, false)),
+                Message::Insert { table, row } => transaction.extend(committed_row(table, row, Operation::Insert)),
+                Message::Update { table, row } => transaction.extend(committed_row(table, row, Operation::Update)),
                 Message::Commit { at } => self.committed(std::mem::take(&mut transaction), at).await,
                 Message::Other => {}
             }
         }
     }
 
-    async fn committed(&self, transaction: Vec<Happened>, at: i64) {
+    async fn committed(&self, transaction: Vec<CommittedRow>, at: i64) {
         let at = Timestamp::from_microsecond(at).unwrap_or_default();
         let mut files = Vec::new();
-        for happened in transaction {
-            match happened {
-                Happened::Broadcast { id, mut payload, event, topic, private } => {
-                    if self.faults.roll(|all, _| all.older_database) {
+        for row in transaction {
+            match row {
+                CommittedRow::Broadcast { id, mut payload, event, topic, visibility } => {
+                    if self.faults.roll(|all, _| all.legacy_database) {
                         payload = without_revision(payload);
                     }
-                    self.hub.sent(id, payload, &event, &topic, private);
+                    self.hub.sent(id, payload, &event, &topic, visibility);
                 }
-                Happened::File { table, row, inserted } => {
-                    if inserted && !self.faults.roll(|all, _| all.deaf) {
+                CommittedRow::File { table, row, operation } => {
+                    if operation == Operation::Insert && !self.faults.roll(|all, _| all.stall_streams) {
                         self.row_inserted(&table, &row, at).await;
                     }
                     files.push((table, row));
                 }
             }
         }
-        self.tell(files).await;
+        self.send_change(files).await;
     }
 
-    /// `postgres_changes`: to each subscriber that sees the row.
+    /// `postgres_changes`: sends the row to each subscriber that may read it.
     async fn row_inserted(&self, table: &Table, row: &[Cell], at: Timestamp) {
         let callers = self.subscribers.callers();
         let id = table.text(row, "id").unwrap_or_default();
@@ -103,46 +111,49 @@ impl Events {
             return;
         }
         self.until_visible(id).await;
-        let mut seeing = Vec::new();
+        let mut readers = Vec::new();
         for (subscriber, claims) in callers {
-            if self.shared.sees(&claims, id).await {
-                seeing.push(subscriber);
+            if self.shared.may_read_row(&claims, id).await {
+                readers.push(subscriber);
             }
         }
-        if !seeing.is_empty() {
-            let columns = table.columns.iter().zip(row).filter_map(|((name, kind), cell)| match cell {
-                Cell::Null => Some((name.clone(), Value::Null)),
-                Cell::Text(text) => Some((name.clone(), column(text, *kind))),
+        if !readers.is_empty() {
+            let columns = table.columns.iter().zip(row).filter_map(|(column, cell)| match cell {
+                Cell::Null => Some((column.name.clone(), Value::Null)),
+                Cell::Text(text) => Some((column.name.clone(), column_value(text, column))),
                 Cell::Unchanged => None,
             });
             let record: Map<String, Value> = columns.collect();
-            self.subscribers.inserted_for(Some(&seeing), &at.to_string(), || record.into());
+            self.subscribers.inserted_for(Some(&readers), &at.to_string(), || record.into());
         }
     }
 
-    /// The log is read the moment a commit is flushed, which is a little before others see what it did.
+    /// Waits until the row is visible: logical decoding sees a commit a little before other sessions do.
     async fn until_visible(&self, row: &str) {
         let sql = "select from public.project_files where id = $1::text::uuid";
         let deadline = Instant::now() + VISIBLE_WITHIN;
-        while self.shared.ask(sql, &[row]).await.is_ok_and(|rows| rows.is_empty()) && Instant::now() < deadline {
+        while self.shared.query(sql, &[row]).await.is_ok_and(|rows| rows.is_empty()) && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 
-    /// To those who follow the table: the rows of our project that are current now, as one change for each revision.
-    async fn tell(&self, rows: Vec<(Arc<Table>, Vec<Cell>)>) {
+    /// Sends the project's current rows of the transaction to the subscribers of the table, as one change.
+    async fn send_change(&self, rows: Vec<(Arc<Table>, Vec<Cell>)>) {
         if self.shared.changes.receiver_count() == 0 {
             return;
         }
         let mut change: Option<Change> = None;
         for (table, row) in rows {
             let text = |name: &str| table.text(&row, name);
-            let ours = text("project_id") == Some(&self.shared.project_id) && text("is_current_version") == Some("t");
+            let current_of_project =
+                text("project_id") == Some(&self.shared.project_id) && text("is_current_version") == Some("t");
             let (Some(path), Some(version), Some(revision)) = (text("file_path"), text("version"), text("revision"))
             else {
                 continue;
             };
-            let (Ok(version), Ok(revision), true) = (version.parse(), revision.parse(), ours) else { continue };
+            let (Ok(version), Ok(revision), true) = (version.parse(), revision.parse(), current_of_project) else {
+                continue;
+            };
             let deleted = text("is_deleted") == Some("t");
             let file = ChangedFile {
                 path: path.into(),
@@ -156,7 +167,7 @@ impl Events {
         }
         if let Some(change) = change {
             self.shared.known.store(change.revision, std::sync::atomic::Ordering::Relaxed);
-            // No receiver is no error: nobody need watch.
+            // An error says that there is no subscriber.
             let _receivers = self.shared.changes.send(change);
         }
     }
@@ -167,18 +178,18 @@ impl Events {
             (Cell::Text(content), _) => Some(Bytes::from(content.clone())),
             (Cell::Null, _) => {
                 let name = asset_name(&self.shared.project_id, table.text(row, "content_hash")?);
-                self.shared.object(&name).await.unwrap_or_else(not_read)
+                self.shared.object(&name).await.unwrap_or_else(log_unread)
             }
-            (Cell::Unchanged, _) => self.shared.bytes_of(table.text(row, "id")?).await.unwrap_or_else(not_read),
+            (Cell::Unchanged, _) => self.shared.bytes_of(table.text(row, "id")?).await.unwrap_or_else(log_unread),
         }
     }
 
-    /// After a break: whatever is newer than what was told last.
-    async fn tell_missed(&self) {
+    /// Sends the changes that were committed while the stream was down.
+    async fn send_missed_changes(&self) {
         let known = self.shared.known.load(std::sync::atomic::Ordering::Relaxed);
         let rows = match self.shared.newer(known).await {
             Ok(rows) => rows,
-            Err(error) => return tracing::warn!(%error, "what changed meanwhile was not read"),
+            Err(error) => return tracing::warn!(%error, "cannot read the changes since the stream was lost"),
         };
         for row in rows {
             let change = Change { revision: row.revision, sender: row.sender.clone(), files: vec![(&row).into()] };
@@ -188,33 +199,40 @@ impl Events {
     }
 }
 
-fn not_read(error: StoreError) -> Option<Bytes> {
-    tracing::warn!(%error, "a file's content was not read");
+fn log_unread(error: StoreError) -> Option<Bytes> {
+    tracing::warn!(%error, "cannot read a file's content");
     None
 }
 
-fn happened(table: Arc<Table>, row: Vec<Cell>, inserted: bool) -> Option<Happened> {
+fn committed_row(table: Arc<Table>, row: Vec<Cell>, operation: Operation) -> Option<CommittedRow> {
     let text = |name: &str| table.text(&row, name).map(str::to_owned);
     match (table.schema.as_str(), table.name.as_str()) {
-        ("public", "project_files") => Some(Happened::File { table, row, inserted }),
-        // On hosted the table is parted by days.
-        ("realtime", name) if inserted && name.starts_with("messages") && text("extension")? == "broadcast" => {
-            Some(Happened::Broadcast {
+        ("public", "project_files") => Some(CommittedRow::File { table, row, operation }),
+        // On the hosted service the table has a partition for each day.
+        ("realtime", name)
+            if operation == Operation::Insert
+                && name.starts_with("messages")
+                && text("extension")? == Extension::Broadcast.as_str() =>
+        {
+            Some(CommittedRow::Broadcast {
                 id: text("id")?,
                 payload: text("payload")?,
                 event: text("event")?,
                 topic: text("topic")?,
-                private: text("private").as_deref() == Some("t"),
+                visibility: match text("private").as_deref() {
+                    Some("t") => Visibility::Private,
+                    _ => Visibility::Public,
+                },
             })
         }
         _ => None,
     }
 }
 
-/// A column's text as JSON, by the type's OID.
-fn column(text: &str, type_oid: u32) -> Value {
+/// The JSON of a column's text.
+fn column_value(text: &str, column: &Column) -> Value {
     let parsed = || serde_json::from_str(text).unwrap_or_else(|_| text.into());
-    match Type::from_oid(type_oid) {
+    match Type::from_oid(column.type_oid) {
         Some(Type::BOOL) => (text == "t").into(),
         Some(Type::INT2 | Type::INT4 | Type::INT8 | Type::JSON | Type::JSONB) => parsed(),
         // `2026-11-21 07:00:00.5+00`, as the stream's connection is set.
@@ -223,7 +241,7 @@ fn column(text: &str, type_oid: u32) -> Value {
     }
 }
 
-/// An older database's events carry none.
+/// The payload of an event of a legacy database.
 fn without_revision(payload: String) -> String {
     match serde_json::from_str::<Value>(&payload) {
         Ok(Value::Object(mut fields)) => {

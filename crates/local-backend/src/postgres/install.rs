@@ -8,16 +8,17 @@ use crate::digest::hex;
 
 include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
 
-/// What a Supabase project has and a plain PostgreSQL has not.
+/// Roles and schemas that a Supabase project has and a plain PostgreSQL has not.
 const ROLES: &str = include_str!("../../../../tests/db/standins/hosted.sql");
 const SCHEMAS: &str = include_str!("../../../../tests/db/standins/schemas.sql");
-/// The oldest server that the migrations are made for.
+/// The oldest server version that the migrations support.
 const OLDEST: i32 = 150_000;
-/// Roles belong to the whole server: who installs into two of its databases at once may collide, and tries again.
-const TRIES: u32 = 20;
+/// Attempts of a transaction. Roles belong to the whole server, so installations into two databases at once may collide.
+const ATTEMPTS: u32 = 20;
+/// The pause between attempts.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What is recorded, and where files' bytes lie: nobody but the backend sees it.
+/// The backend's own schema: the applied migrations, and the bytes of objects. Only the backend may read it.
 const OWN: &str = "
     create schema if not exists local_backend;
     revoke all on schema local_backend from public;
@@ -25,39 +26,35 @@ const OWN: &str = "
         name text primary key, sha256 text not null, applied_at timestamptz not null default now());
     create table if not exists local_backend.objects (name text primary key, bytes bytea not null)";
 
-/// Why a database cannot be used. No text quotes the address.
+/// The reason for which a database cannot be used. No text quotes the database URL.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
     #[error("cannot connect to the database: {0}")]
-    Connect(#[source] Error),
-    #[error("the database's server is PostgreSQL {0}; 15 or newer is needed")]
+    Connect(Error),
+    #[error("the database server is PostgreSQL {0}; use version 15 or newer")]
     TooOld(String),
     #[error(
-        "the database's server has wal_level = {0}; events need `alter system set wal_level = logical` and a restart of it"
+        "the database server has wal_level = {0}; run `alter system set wal_level = logical` and restart the server"
     )]
     WalLevel(String),
-    #[error("the user {user:?} lacks a right in the database: {right}")]
+    #[error("the database user {user:?} needs {right}")]
     Right { user: String, right: &'static str },
     #[error(
-        "the database has the schema {there:?} but no schema {missing:?}: it is neither a Supabase project's nor a plain \
-         one; give a new database"
+        "the database has the schema {found:?} but not the schema {missing:?}: it is neither a Supabase project nor an \
+         empty database; use an empty database"
     )]
-    HalfSupabase { there: &'static str, missing: &'static str },
+    PartlySupabase { found: &'static str, missing: &'static str },
     #[error("{step}: {error}")]
-    Step {
-        step: String,
-        #[source]
-        error: Said,
-    },
-    #[error("the slot for events: {0}")]
-    Stream(#[source] std::io::Error),
+    Step { step: String, error: FullError },
+    #[error("cannot start the stream of events: {0}")]
+    Stream(std::io::Error),
 }
 
-/// The database's error in full; the driver's own text is only `db error`.
+/// An error with the database's message and code; the driver's own text is only `db error`.
 #[derive(Debug, thiserror::Error)]
-pub struct Said(pub Error);
+pub struct FullError(pub Error);
 
-impl std::fmt::Display for Said {
+impl std::fmt::Display for FullError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0.as_db_error() {
             Some(refused) => write!(f, "{} ({})", refused.message(), refused.code().code()),
@@ -66,24 +63,24 @@ impl std::fmt::Display for Said {
     }
 }
 
-/// What was found out of the server.
+/// The rights of the database URL's user.
 pub struct Rights {
-    /// May become anybody, as a plain server's superuser.
+    /// It may take every role.
     pub superuser: bool,
 }
 
-/// Checks that the database can be used, makes what it lacks, and runs the migrations that are new or changed.
+/// Checks that the database can be used, creates missing parts, and runs the migrations that are new or changed.
 pub async fn install(client: &Client) -> Result<Rights, InstallError> {
     let rights = check(client).await?;
     let step = |step: &str| {
         let step = step.to_owned();
-        move |error| InstallError::Step { step, error: Said(error) }
+        move |error| InstallError::Step { step, error: FullError(error) }
     };
-    // Of two that start on one database the second waits.
-    let line = "select pg_advisory_lock(hashtextextended('local_backend', 0))";
-    client.batch_execute(line).await.map_err(step("waiting for another backend"))?;
-    stand_in(client, &rights).await?;
-    client.batch_execute(OWN).await.map_err(step("making the schema local_backend"))?;
+    // Two backends that start on one database take turns.
+    let lock = "select pg_advisory_lock(hashtextextended('local_backend', 0))";
+    client.batch_execute(lock).await.map_err(step("waiting for another backend"))?;
+    create_standins(client, &rights).await?;
+    client.batch_execute(OWN).await.map_err(step("creating the schema local_backend"))?;
     migrate(client, &rights).await?;
     let publication = "do $$ begin
         if not exists (select from pg_publication where pubname = 'supabase_realtime_messages_publication') then
@@ -97,12 +94,12 @@ pub async fn install(client: &Client) -> Result<Rights, InstallError> {
         end $$";
     client.batch_execute(publication).await.map_err(step("publishing realtime.messages"))?;
     if rights.superuser {
-        // Realtime keeps its messages for 72 hours; on a plain server nobody else tidies up.
+        // Realtime keeps its messages for 72 hours; a plain server has no Realtime that removes them.
         let old = "delete from realtime.messages where inserted_at < now() - interval '72 hours'";
         client.batch_execute(old).await.map_err(step("removing old messages"))?;
     }
-    let line = "select pg_advisory_unlock(hashtextextended('local_backend', 0))";
-    client.batch_execute(line).await.map_err(step("letting another backend in"))?;
+    let lock = "select pg_advisory_unlock(hashtextextended('local_backend', 0))";
+    client.batch_execute(lock).await.map_err(step("releasing the installation lock"))?;
     Ok(rights)
 }
 
@@ -121,49 +118,50 @@ async fn check(client: &Client) -> Result<Rights, InstallError> {
     }
     let superuser: bool = row.get(3);
     if !superuser && !row.get::<_, bool>(4) {
-        let right = "REPLICATION, by which events are read (on a plain server: give the superuser's address)";
+        let right = "the attribute REPLICATION, which reading events takes (on a plain server, use the superuser)";
         return Err(InstallError::Right { user, right });
     }
     if !superuser && !row.get::<_, bool>(6) {
-        let right = "membership in the role authenticator (on a plain server: give the superuser's address)";
+        let right = "membership in the role authenticator (on a plain server, use the superuser)";
         return Err(InstallError::Right { user, right });
     }
     Ok(Rights { superuser })
 }
 
-/// Supabase's own roles and schemas, where none of the schemas is there.
-async fn stand_in(client: &Client, rights: &Rights) -> Result<(), InstallError> {
-    let step = |error| InstallError::Step { step: "looking for Supabase's schemas".into(), error: Said(error) };
+/// Creates stand-ins for Supabase's roles and schemas if none of the schemas exists.
+async fn create_standins(client: &Client, rights: &Rights) -> Result<(), InstallError> {
+    let step = |error| InstallError::Step { step: "looking for Supabase's schemas".into(), error: FullError(error) };
     let asked = "select to_regnamespace('auth') is not null, to_regnamespace('realtime') is not null,
         to_regnamespace('storage') is not null";
     let row = client.query_one(asked, &[]).await.map_err(step)?;
     let found: Vec<(&'static str, bool)> =
         ["auth", "realtime", "storage"].into_iter().enumerate().map(|(index, name)| (name, row.get(index))).collect();
-    let there = found.iter().find(|(_, there)| *there).map(|(name, _)| *name);
-    let missing = found.iter().find(|(_, there)| !*there).map(|(name, _)| *name);
-    match (there, missing) {
+    let present = found.iter().find(|(_, exists)| *exists).map(|(name, _)| *name);
+    let missing = found.iter().find(|(_, exists)| !*exists).map(|(name, _)| *name);
+    match (present, missing) {
         (_, None) => Ok(()),
-        (Some(there), Some(missing)) => Err(InstallError::HalfSupabase { there, missing }),
+        (Some(found), Some(missing)) => Err(InstallError::PartlySupabase { found, missing }),
         (None, Some(_)) if !rights.superuser => Err(InstallError::Right {
-            user: "of this address".into(),
-            right: "SUPERUSER, which stand-ins for Supabase's schemas need",
+            user: "of the database URL".into(),
+            right: "the attribute SUPERUSER, which creating stand-ins for Supabase's schemas takes",
         }),
         (None, Some(_)) => {
-            tracing::info!("the database is a plain one: making stand-ins for Supabase's own roles and schemas");
+            tracing::info!("the database has none of Supabase's schemas: creating stand-ins for its roles and schemas");
             let sql = format!("{ROLES};{SCHEMAS}");
             transaction(client, &sql).await.map_err(|error| InstallError::Step {
-                step: "making stand-ins for Supabase's roles and schemas".into(),
-                error: Said(error),
+                step: "creating stand-ins for Supabase's roles and schemas".into(),
+                error: FullError(error),
             })
         }
     }
 }
 
-/// From the first migration on that is new or not what it was: each may be run again, and later ones rest on earlier.
+/// Runs the first migration that is new or changed, and all after it: each may be run again, and later ones need earlier
+/// ones.
 async fn migrate(client: &Client, rights: &Rights) -> Result<(), InstallError> {
     let failed = |name: &str| {
         let step = format!("the migration {name}");
-        move |error| InstallError::Step { step, error: Said(error) }
+        move |error| InstallError::Step { step, error: FullError(error) }
     };
     let recorded = "select name, sha256 from local_backend.migrations";
     let recorded = client.query(recorded, &[]).await.map_err(failed("list"))?;
@@ -171,7 +169,7 @@ async fn migrate(client: &Client, rights: &Rights) -> Result<(), InstallError> {
     let hash = |sql: &str| hex(&Sha256::digest(sql.as_bytes()));
     let is_recorded = |(name, sql): &(&str, &str)| recorded.iter().any(|(done, sha)| done == name && *sha == hash(sql));
     for (name, sql) in MIGRATIONS.iter().skip_while(|migration| is_recorded(migration)) {
-        // On hosted an extension lets `postgres` make policies on tables of others; the superuser plays it here.
+        // On the hosted service an extension lets `postgres` create policies on tables of others; here the superuser does.
         let of_others = name.ends_with("_realtime_policies") || name.ends_with("_storage_policies");
         let who = match rights.superuser && !of_others {
             true => "set local session authorization postgres;",
@@ -194,20 +192,20 @@ async fn migrate(client: &Client, rights: &Rights) -> Result<(), InstallError> {
     Ok(())
 }
 
-/// All of `sql` or nothing, again where another database of the server was in the way.
+/// Runs `sql` in one transaction, again after a collision with another database of the server.
 async fn transaction(client: &Client, sql: &str) -> Result<(), Error> {
-    for _ in 1..TRIES {
+    for _ in 1..ATTEMPTS {
         let Err(error) = run(client, sql).await else { return Ok(()) };
-        let in_the_way = [
+        let collisions = [
             SqlState::DUPLICATE_OBJECT,
             SqlState::UNIQUE_VIOLATION,
             SqlState::INTERNAL_ERROR,
             SqlState::T_R_DEADLOCK_DETECTED,
         ];
-        if !error.code().is_some_and(|code| in_the_way.contains(code)) {
+        if !error.code().is_some_and(|code| collisions.contains(code)) {
             return Err(error);
         }
-        tracing::debug!(error = %Said(error), "trying again");
+        tracing::debug!(error = %FullError(error), "a collision with another installation: trying again");
         tokio::time::sleep(PAUSE).await;
     }
     run(client, sql).await

@@ -1,30 +1,36 @@
-//! Storage's objects: their rows in `storage.objects`, under its policies, and their bytes in the backend's own schema.
+//! Objects of storage: their rows in `storage.objects`, under its policies, and their bytes in the schema `local_backend`.
 
 use bytes::Bytes;
 use serde_json::Value;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error};
 
-use super::refusal::store_error;
+use super::error::store_error;
 use super::topics::become_caller;
 use super::{Postgres, Shared};
-use crate::http::storage::SNAPSHOTS;
+use crate::object_name::SNAPSHOTS;
 use crate::store_error::StoreError;
 use crate::token::Claims;
 
-/// An object to be added, by whom.
+/// Whether an upload may replace an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overwrite {
+    Allowed,
+    Refused,
+}
+
+/// An object to add, with the caller's rights.
 pub struct Upload {
     pub claims: Claims,
     pub bucket: String,
-    /// Within the bucket.
+    /// The name within the bucket.
     pub name: String,
-    pub kind: String,
+    pub content_type: String,
     pub bytes: Bytes,
-    /// Also in place of one that is there.
-    pub upsert: bool,
+    pub overwrite: Overwrite,
 }
 
-/// Why an object was not added.
+/// The reason for which an object was not added. The first two texts are those of storage.
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {
     #[error("The resource already exists")]
@@ -32,7 +38,7 @@ pub enum UploadError {
     #[error("new row violates row-level security policy")]
     NoRight,
     #[error("{0}")]
-    Failed(#[source] Error),
+    Failed(Error),
     #[error("the database's thread has ended")]
     Gone,
 }
@@ -41,7 +47,7 @@ const BYTES: &str = "insert into local_backend.objects (name, bytes) values ($1,
     on conflict (name) do update set bytes = excluded.bytes";
 
 impl Postgres {
-    /// Adds an object with the caller's rights: row and bytes together.
+    /// Adds an object with the caller's rights, row and bytes in one transaction.
     pub async fn upload(&self, upload: Upload) -> Result<(), UploadError> {
         let shared = self.shared();
         self.0.runtime.spawn(async move { shared.upload(upload).await }).await.map_err(|_| UploadError::Gone)?
@@ -51,11 +57,11 @@ impl Postgres {
     pub async fn may_read_object(&self, claims: &Claims, bucket: &str, name: &str) -> bool {
         let (shared, claims) = (self.shared(), claims.clone());
         let (bucket, name) = (bucket.to_owned(), name.to_owned());
-        let asked = self.0.runtime.spawn(async move { shared.sees_object(&claims, &bucket, &name).await });
+        let asked = self.0.runtime.spawn(async move { shared.may_read_object(&claims, &bucket, &name).await });
         asked.await.unwrap_or(false)
     }
 
-    /// The objects of a folder that the caller may see, the newest first, as storage lists them.
+    /// The objects of a folder that the caller may read, the newest first, as storage lists them.
     pub async fn list_objects(
         &self,
         claims: &Claims,
@@ -69,15 +75,15 @@ impl Postgres {
         listed.await.unwrap_or_else(|error| Err(StoreError::Unreachable { message: error.to_string() }))
     }
 
-    /// Removes objects with the service's right.
+    /// Removes objects with the rights of the service.
     pub async fn remove_objects(&self, bucket: &str, names: Vec<String>) -> Result<(), StoreError> {
         let (shared, bucket) = (self.shared(), bucket.to_owned());
         let removed = self.0.runtime.spawn(async move { shared.remove_objects(&bucket, &names).await });
         removed.await.unwrap_or_else(|error| Err(StoreError::Unreachable { message: error.to_string() }))
     }
 
-    /// Puts a snapshot of the backend's own into its bucket, and removes old ones: all but the newest few and those of
-    /// the last hour, since URLs of them are about. Waits for it, on any thread but the database's.
+    /// Stores a snapshot in its bucket, and removes old ones: all but the newest four and those of the last hour, whose URLs
+    /// may still be in use. Blocks; must not be called on the database's thread.
     pub fn keep_snapshot(&self, name: &str, zip: Bytes) -> Result<(), StoreError> {
         let (shared, name) = (self.shared(), name.to_owned());
         self.wait(async move {
@@ -87,7 +93,7 @@ impl Postgres {
                         order by created_at desc offset 4)
                     and created_at < now() - interval '1 hour' returning bucket_id || '/' || name as whole)
                 delete from local_backend.objects using old where name = old.whole";
-            shared.ask(old, &[SNAPSHOTS, &shared.project_id]).await.map(|_| ())
+            shared.query(old, &[SNAPSHOTS, &shared.project_id]).await.map(|_| ())
         })?
     }
 
@@ -96,7 +102,7 @@ impl Postgres {
         let (shared, name) = (self.shared(), name.to_owned());
         let read = self.0.runtime.spawn(async move { shared.object(&name).await }).await.ok()?;
         read.unwrap_or_else(|error| {
-            tracing::warn!(%error, "an object was not read");
+            tracing::warn!(%error, "cannot read an object");
             None
         })
     }
@@ -115,7 +121,7 @@ impl Shared {
         read.await.map_err(|error: Error| store_error(&error))
     }
 
-    /// Keeps an object of the backend's own: no policy is asked.
+    /// Stores an object of the backend itself, without a check of policies.
     pub async fn keep_object(&self, bucket: &str, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let keep = async {
             let connection = self.own.take().await?;
@@ -163,9 +169,9 @@ impl Shared {
         remove.await.map_err(|error: Error| store_error(&error))
     }
 
-    async fn sees_object(&self, claims: &Claims, bucket: &str, name: &str) -> bool {
+    async fn may_read_object(&self, claims: &Claims, bucket: &str, name: &str) -> bool {
         let sql = "select exists (select from storage.objects where bucket_id = $1 and name = $2)";
-        self.tried(async |client| {
+        self.check(async |client| {
             become_caller(client, claims).await?;
             Ok(client.query_one(sql, &[&bucket, &name]).await?.get(0))
         })
@@ -193,16 +199,16 @@ impl Shared {
 
 async fn add(client: &Client, upload: &Upload) -> Result<(), Error> {
     become_caller(client, &upload.claims).await?;
-    let replace = match upload.upsert {
-        true => "on conflict (bucket_id, name) do update set metadata = excluded.metadata",
-        false => "",
+    let replace = match upload.overwrite {
+        Overwrite::Allowed => "on conflict (bucket_id, name) do update set metadata = excluded.metadata",
+        Overwrite::Refused => "",
     };
     let row = format!(
         "insert into storage.objects (bucket_id, name, owner_id, metadata)
          values ($1, $2, $3, jsonb_build_object('size', $4::text::bigint, 'mimetype', $5::text)) {replace}"
     );
     let (owner, size) = (upload.claims.text("sub"), upload.bytes.len().to_string());
-    client.execute(&row, &[&upload.bucket, &upload.name, &owner, &size, &upload.kind]).await?;
+    client.execute(&row, &[&upload.bucket, &upload.name, &owner, &size, &upload.content_type]).await?;
     client.batch_execute("set local role none").await?;
     let name = format!("{}/{}", upload.bucket, upload.name);
     client.execute(BYTES, &[&name, &&*upload.bytes]).await?;

@@ -3,10 +3,10 @@ use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes};
 
-/// Seconds from 1970 to 2000, from where PostgreSQL counts.
-const EPOCH: i64 = 946_684_800;
+/// Microseconds from 1970 to 2000, the epoch of PostgreSQL.
+const EPOCH_MICROSECONDS: i64 = 946_684_800_000_000;
 
-/// What the server's plugin `pgoutput` (protocol version 1) says of one committed transaction, message by message.
+/// A message of the server's plugin `pgoutput` (protocol version 1) about one committed transaction.
 #[derive(Debug, PartialEq)]
 pub enum Message {
     Begin,
@@ -22,7 +22,7 @@ pub enum Message {
         table: Arc<Table>,
         row: Vec<Cell>,
     },
-    /// Of no interest here.
+    /// A message that is not used here.
     Other,
 }
 
@@ -31,26 +31,32 @@ pub enum Message {
 pub struct Table {
     pub schema: String,
     pub name: String,
-    /// Name and the type's OID.
-    pub columns: Vec<(String, u32)>,
+    pub columns: Vec<Column>,
 }
 
-/// One column of a row.
+/// A column of a published table.
+#[derive(Debug, PartialEq)]
+pub struct Column {
+    pub name: String,
+    pub type_oid: u32,
+}
+
+/// The value of one column of a row.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Cell {
     Null,
-    /// Stored out of line, and not written anew: not in the log.
+    /// Stored out of line and not rewritten, so the log does not have it.
     Unchanged,
     Text(String),
 }
 
-/// Reads messages; it remembers the tables, which are described once.
+/// Decodes messages. It keeps the tables, which the server describes once.
 #[derive(Default)]
 pub struct Decoder(HashMap<u32, Arc<Table>>);
 
-/// A message breaks off, or speaks of a table that was never described.
+/// A message is cut off, or names a table that was never described.
 #[derive(Debug, PartialEq, thiserror::Error)]
-#[error("the database's log holds a message that cannot be read")]
+#[error("cannot decode a message of the database's log")]
 pub struct Malformed;
 
 impl Decoder {
@@ -59,7 +65,7 @@ impl Decoder {
             b'B' => Message::Begin,
             b'C' => {
                 take(&mut data, 17)?;
-                Message::Commit { at: take_i64(&mut data)? + EPOCH * 1_000_000 }
+                Message::Commit { at: take_i64(&mut data)?.saturating_add(EPOCH_MICROSECONDS) }
             }
             b'R' => {
                 let id = take_u32(&mut data)?;
@@ -74,7 +80,7 @@ impl Decoder {
             }
             b'U' => {
                 let table = self.table(&mut data)?;
-                // The row before, or its key, where the table sends it.
+                // The old row or its key, if the table publishes it.
                 if take_u8(&mut data)? != b'N' {
                     row(&mut data, &table)?;
                     take_u8(&mut data)?;
@@ -91,7 +97,7 @@ impl Decoder {
 }
 
 impl Table {
-    /// The text of the column of that name, in a row of this table.
+    /// The text of the column `name` in a row of this table.
     pub fn text<'a>(&self, row: &'a [Cell], name: &str) -> Option<&'a str> {
         match self.cell(row, name)? {
             Cell::Text(text) => Some(text),
@@ -99,8 +105,9 @@ impl Table {
         }
     }
 
+    /// The value of the column `name` in a row of this table.
     pub fn cell<'a>(&self, row: &'a [Cell], name: &str) -> Option<&'a Cell> {
-        row.get(self.columns.iter().position(|(column, _)| column == name)?)
+        row.get(self.columns.iter().position(|column| column.name == name)?)
     }
 }
 
@@ -110,8 +117,7 @@ fn table(data: &mut Bytes) -> Result<Table, Malformed> {
     let mut columns = Vec::new();
     for _ in 0..take_u16(data)? {
         take_u8(data)?;
-        let column = take_text(data)?;
-        columns.push((column, take_u32(data)?));
+        columns.push(Column { name: take_text(data)?, type_oid: take_u32(data)? });
         take_u32(data)?;
     }
     Ok(Table { schema, name, columns })
@@ -140,26 +146,26 @@ fn take(data: &mut Bytes, len: usize) -> Result<Bytes, Malformed> {
 }
 
 fn take_u8(data: &mut Bytes) -> Result<u8, Malformed> {
-    Ok(take(data, 1)?.get_u8())
+    data.try_get_u8().map_err(|_| Malformed)
 }
 
 fn take_u16(data: &mut Bytes) -> Result<u16, Malformed> {
-    Ok(take(data, 2)?.get_u16())
+    data.try_get_u16().map_err(|_| Malformed)
 }
 
 fn take_u32(data: &mut Bytes) -> Result<u32, Malformed> {
-    Ok(take(data, 4)?.get_u32())
+    data.try_get_u32().map_err(|_| Malformed)
 }
 
 fn take_i64(data: &mut Bytes) -> Result<i64, Malformed> {
-    Ok(take(data, 8)?.get_i64())
+    data.try_get_i64().map_err(|_| Malformed)
 }
 
-/// Up to a NUL.
+/// Text that ends with a NUL.
 fn take_text(data: &mut Bytes) -> Result<String, Malformed> {
     let end = data.iter().position(|byte| *byte == 0).ok_or(Malformed)?;
     let text = take(data, end)?;
-    data.advance(1);
+    take_u8(data)?;
     String::from_utf8(text.to_vec()).map_err(|_| Malformed)
 }
 
@@ -172,7 +178,7 @@ mod tests {
     const UPDATE: &[u8] = b"U\0\0\0\x07K\0\x02t\0\0\0\x011nN\0\x02t\0\0\0\x012u";
 
     #[test]
-    fn it_reads_rows_of_tables_it_was_told_of() {
+    fn rows_of_described_tables_are_decoded() {
         let mut decoder = Decoder::default();
         let mut decode = |data: &'static [u8]| decoder.decode(Bytes::from_static(data));
         assert_eq!(decode(INSERT), Err(Malformed));
@@ -184,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_off_is_an_error_and_no_panic() {
+    fn a_cut_off_message_is_an_error() {
         for whole in [TABLE, INSERT, UPDATE, b"C\0aaaaaaaabbbbbbbbcccccccc"] {
             for end in 0..whole.len() {
                 let mut decoder = Decoder::default();

@@ -1,16 +1,17 @@
 use tokio_postgres::Client;
 
-use super::install::{InstallError, Said};
+use super::install::{FullError, InstallError};
 
-/// The column of `projects` that names the owner, as the migrations find it.
+/// Finds the column of `projects` that names the owner, as the migrations do.
 const OWNER_COLUMN: &str = "select a.attname::text from pg_attribute a
     where a.attrelid = 'public.projects'::regclass and not a.attisdropped and a.atttypid = 'uuid'::regtype
         and a.attname in ('owner_id', 'user_id', 'created_by')
     order by array_position(array['owner_id', 'user_id', 'created_by'], a.attname::text) limit 1";
 
-/// Makes the project with a new person as its owner, where it is not there. Gives the owner.
+/// Creates the project with a new user as its owner, if it does not exist. Returns the owner.
 pub async fn ensure(client: &Client, project_id: &str) -> Result<String, InstallError> {
-    let failed = |error| InstallError::Step { step: format!("making the project {project_id}"), error: Said(error) };
+    let failed =
+        |error| InstallError::Step { step: format!("creating the project {project_id}"), error: FullError(error) };
     let owner = "select project_sync.project_owner($1::text::uuid)::text";
     let row = client.query_one(owner, &[&project_id]).await.map_err(failed)?;
     if let Some(owner) = row.get(0) {

@@ -1,13 +1,12 @@
-use axum::http::StatusCode;
 use serde_json::{Map, Value};
 
-use super::Shared;
-use super::call::Asked;
+use super::call::{Access, ApiRequest};
 use super::catalog::{literal, quoted};
-use crate::http::postgrest::ApiError;
+use super::{DatabaseError, Shared};
+use crate::code::Code;
 use crate::token::Claims;
 
-/// Rows that PostgREST gives at most.
+/// Most rows of one answer of PostgREST.
 const MAX_ROWS: usize = 1000;
 
 /// A request for a table's or view's rows.
@@ -15,18 +14,24 @@ pub struct RowsRequest {
     pub table: String,
     pub rows: Rows,
     pub filters: Vec<Filter>,
-    /// The rows that were written are wanted back, which takes the right to read them.
-    pub represent: bool,
+    pub returning: Returning,
     pub claims: Claims,
-    /// The request's headers, in small letters.
+    /// The request's headers by their lower-case names.
     pub headers: Map<String, Value>,
 }
 
-/// What is to be done.
+/// Whether an answer to a write holds the written rows, which needs the right to read them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Returning {
+    Rows,
+    Nothing,
+}
+
+/// The operation of a request for rows.
 pub enum Rows {
-    /// Some columns, or all where none is named.
+    /// These columns, or all if the list is empty.
     Select(Vec<String>),
-    /// One row or several, each an object with the same columns.
+    /// One object, or a list of objects with the same columns.
     Insert(Value),
     Update(Map<String, Value>),
     Delete,
@@ -40,7 +45,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Nothing where the operator is none of those that are understood here.
+    /// `None` for an operator that is not supported here.
     pub fn parse(column: &str, text: &str) -> Option<Filter> {
         let (operator, value) = text.split_once('.')?;
         let operator = match operator {
@@ -57,10 +62,10 @@ impl Filter {
 }
 
 impl Shared {
-    /// Does it in a transaction of its own as the caller, and gives the rows' JSON.
-    pub async fn rows(&self, request: RowsRequest) -> Result<String, ApiError> {
+    /// Runs the operation in a transaction as the caller, and returns the rows' JSON.
+    pub async fn rows(&self, request: RowsRequest) -> Result<String, DatabaseError> {
         let (statement, body) = statement(&request)?;
-        let asked = Asked {
+        let api_request = ApiRequest {
             claims: request.claims,
             method: match request.rows {
                 Rows::Select(_) => "GET",
@@ -70,14 +75,14 @@ impl Shared {
             },
             path: format!("/{}", request.table),
             headers: request.headers,
-            reads_only: matches!(request.rows, Rows::Select(_)),
+            access: if matches!(request.rows, Rows::Select(_)) { Access::ReadOnly } else { Access::ReadWrite },
         };
-        self.run(asked, &statement, &body).await
+        self.run(api_request, &statement, &body).await
     }
 }
 
-/// The statement, and the JSON that is its `$1`.
-fn statement(request: &RowsRequest) -> Result<(String, String), ApiError> {
+/// The statement, and the JSON of its `$1`.
+fn statement(request: &RowsRequest) -> Result<(String, String), DatabaseError> {
     let table = format!("public.{}", quoted(&request.table));
     let filters: Vec<String> = request
         .filters
@@ -88,9 +93,9 @@ fn statement(request: &RowsRequest) -> Result<(String, String), ApiError> {
         true => String::new(),
         false => format!(" where {}", filters.join(" and ")),
     };
-    // Hosted refuses a write to every row, by the extension `safeupdate`.
+    // The hosted service refuses a write to every row (extension `safeupdate`).
     let needs_filter = |word: &str| match filters.is_empty() {
-        true => Err(ApiError::new(StatusCode::BAD_REQUEST, "21000", format!("{word} requires a WHERE clause"))),
+        true => Err(DatabaseError::refused(Code::MissingWhere, format!("{word} requires a WHERE clause"))),
         false => Ok(()),
     };
     let listed = |columns: Vec<&str>| columns.into_iter().map(quoted).collect::<Vec<_>>().join(", ");
@@ -105,8 +110,12 @@ fn statement(request: &RowsRequest) -> Result<(String, String), ApiError> {
         }
         Rows::Insert(rows) => {
             let rows = if rows.is_object() { Value::Array(vec![rows.clone()]) } else { rows.clone() };
-            let columns =
-                listed(rows[0].as_object().map(|row| row.keys().map(String::as_str).collect()).unwrap_or_default());
+            let columns = listed(
+                rows.get(0)
+                    .and_then(Value::as_object)
+                    .map(|row| row.keys().map(String::as_str).collect())
+                    .unwrap_or_default(),
+            );
             let from = format!("json_populate_recordset(null::{table}, $1::json)");
             (format!("insert into {table} ({columns}) select {columns} from {from}"), rows)
         }
@@ -121,8 +130,11 @@ fn statement(request: &RowsRequest) -> Result<(String, String), ApiError> {
             (format!("delete from {table}{picked}"), Value::Null)
         }
     };
-    // What is given back must be readable; a constant is so for everybody.
-    let back = if request.represent { "*" } else { "1" };
+    // Returned columns must be readable for the caller; a constant always is.
+    let back = match request.returning {
+        Returning::Rows => "*",
+        Returning::Nothing => "1",
+    };
     let statement =
         format!("with done as ({change} returning {back}) select coalesce(json_agg(done)::text, '[]') from done");
     Ok((statement, body.to_string()))

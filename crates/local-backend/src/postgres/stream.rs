@@ -1,4 +1,4 @@
-//! The server's own replication protocol, which the driver does not speak: a temporary slot, and what is committed.
+//! PostgreSQL's replication protocol, which the driver does not support: a temporary slot, and the commits.
 
 use std::io;
 use std::time::Duration;
@@ -13,28 +13,28 @@ use tokio::time::Instant;
 use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 
-/// How often the server is told what was read; after a minute of silence it would hang up.
+/// How often the position is reported; after a minute without a report the server closes the connection.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
-/// How long signing in and making the slot may take.
+/// How long authentication and the creation of the slot may take together.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// The longest message taken: a row holds at most 1 GB.
+/// The longest message in bytes: a row holds at most 1 GB.
 const MAX_MESSAGE: usize = 1 << 30;
 const DEFAULT_PORT: u16 = 5432;
 
 trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
 
-/// A connection by which the server sends what is committed, in the order of commits. Its slot goes with it.
+/// A connection on which the server sends commits in their order. Its slot ends with the connection.
 pub struct Stream {
     socket: Box<dyn Socket>,
     received: BytesMut,
-    /// Up to where in the log everything was read.
+    /// The position in the log up to which everything was read.
     read_to: u64,
     report_at: Instant,
 }
 
 impl Stream {
-    /// Signs in, makes a temporary slot and starts: what is committed from now on comes.
+    /// Authenticates, creates a temporary slot and starts. The stream has every later commit.
     pub async fn start(config: &Config, publications: &[&str]) -> io::Result<Stream> {
         let start = async {
             let mut stream = Stream::connect(config).await?;
@@ -60,7 +60,7 @@ impl Stream {
             if now >= self.report_at {
                 self.report().await?;
             }
-            // `receive` keeps what has come, so it may be broken off.
+            // `message` keeps partial input, so the timeout may cancel it.
             let Ok(message) = tokio::time::timeout_at(self.report_at, self.message()).await else { continue };
             let (tag, mut data) = message?;
             if tag != b'd' || data.is_empty() {
@@ -85,7 +85,7 @@ impl Stream {
         }
     }
 
-    /// The first of the hosts that answers. There is no TLS: the stream is for servers on this machine or network.
+    /// Connects to the first host that answers. There is no TLS: the stream is for servers on this machine or network.
     async fn connect(config: &Config) -> io::Result<Stream> {
         let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
         for (index, host) in config.get_hosts().iter().enumerate() {
@@ -114,7 +114,7 @@ impl Stream {
     async fn sign_in(&mut self, config: &Config) -> io::Result<()> {
         let user = config.get_user().unwrap_or("postgres");
         let database = config.get_dbname().unwrap_or(user);
-        // Times are read as text: one form of it.
+        // Timestamps are read as text in one format.
         let options = "-c datestyle=ISO -c timezone=UTC";
         let parameters = [("user", user), ("database", database), ("replication", "database"), ("options", options)];
         self.send(|out| frontend::startup_message(parameters, out)).await?;
@@ -128,7 +128,8 @@ impl Stream {
                     0 => {}
                     3 => self.send(|out| frontend::password_message(password, out)).await?,
                     5 if data.len() >= 4 => {
-                        let salt = [data[0], data[1], data[2], data[3]];
+                        let mut salt = [0; 4];
+                        data.copy_to_slice(&mut salt);
                         let hash = md5_hash(user.as_bytes(), password, salt);
                         self.send(|out| frontend::password_message(hash.as_bytes(), out)).await?;
                     }
@@ -147,7 +148,11 @@ impl Stream {
                             scram.finish(&data)?;
                         }
                     }
-                    other => return Err(io::Error::other(format!("the server asks for the unknown sign-in {other}"))),
+                    other => {
+                        return Err(io::Error::other(format!(
+                            "the server requires the authentication method {other}, which is not supported"
+                        )));
+                    }
                 },
                 _ => {}
             }
@@ -158,7 +163,7 @@ impl Stream {
         self.send(|out| frontend::query(text, out)).await
     }
 
-    /// Tells the server how far the log was read, which keeps the connection alive too.
+    /// Reports the position, which also keeps the connection open.
     async fn report(&mut self) -> io::Result<()> {
         self.report_at = Instant::now() + REPORT_EVERY;
         let mut status = BytesMut::new();
@@ -166,7 +171,7 @@ impl Stream {
         for _ in ["written", "flushed", "applied"] {
             status.put_u64(self.read_to);
         }
-        // Its time, which nobody reads, and no wish for an answer.
+        // The client's time, which the server ignores, and no request for an answer.
         status.put_u64(0);
         status.put_u8(0);
         self.send(|out| {
@@ -183,23 +188,23 @@ impl Stream {
         self.socket.flush().await
     }
 
-    /// The next message of the protocol, its tag and its body; an error of the server as one. May be broken off.
+    /// The next message of the protocol, its tag and its body; an error message as an error. May be cancelled.
     async fn message(&mut self) -> io::Result<(u8, Bytes)> {
         loop {
-            if self.received.len() >= 5 {
-                let mut length = [0; 4];
-                length.copy_from_slice(&self.received[1..5]);
-                let length = u32::from_be_bytes(length) as usize;
+            if let Some(&[_, a, b, c, d]) = self.received.first_chunk() {
+                // The length counts itself and the body; the tag comes before it.
+                let length = u32::from_be_bytes([a, b, c, d]) as usize;
                 if !(4..=MAX_MESSAGE).contains(&length) {
                     return Err(io::Error::from(io::ErrorKind::InvalidData));
                 }
-                if self.received.len() > length {
-                    let mut message = self.received.split_to(length + 1).freeze();
+                let whole = length.saturating_add(1);
+                if self.received.len() >= whole {
+                    let mut message = self.received.split_to(whole).freeze();
                     let tag = message.get_u8();
                     message.advance(4);
-                    return if tag == b'E' { Err(refusal(&message)) } else { Ok((tag, message)) };
+                    return if tag == b'E' { Err(server_error(&message)) } else { Ok((tag, message)) };
                 }
-                self.received.reserve(length + 1 - self.received.len());
+                self.received.reserve(whole.saturating_sub(self.received.len()));
             }
             if self.socket.read_buf(&mut self.received).await? == 0 {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
@@ -208,11 +213,14 @@ impl Stream {
     }
 }
 
-/// The message of an error and its SQLSTATE, out of the fields that the server sends.
-fn refusal(message: &[u8]) -> io::Error {
+/// Message and SQLSTATE of an error message.
+fn server_error(message: &[u8]) -> io::Error {
     let field = |wanted: u8| {
         let field = message.split(|byte| *byte == 0).find(|field| field.first() == Some(&wanted));
-        field.map(|field| String::from_utf8_lossy(&field[1..]).into_owned()).unwrap_or_default()
+        field
+            .and_then(<[u8]>::split_first)
+            .map(|(_, text)| String::from_utf8_lossy(text).into_owned())
+            .unwrap_or_default()
     };
     io::Error::other(format!("{} ({})", field(b'M'), field(b'C')))
 }
@@ -222,9 +230,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_of_the_server_is_its_message() {
-        let said = b"SERROR\0VERROR\0C55006\0Mall replication slots are in use\0\0";
-        assert_eq!(refusal(said).to_string(), "all replication slots are in use (55006)");
-        assert_eq!(refusal(b"").to_string(), " ()");
+    fn an_error_message_becomes_text_and_sqlstate() {
+        let message = b"SERROR\0VERROR\0C55006\0Mall replication slots are in use\0\0";
+        assert_eq!(server_error(message).to_string(), "all replication slots are in use (55006)");
+        assert_eq!(server_error(b"").to_string(), " ()");
     }
 }

@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use tokio_postgres::Row as SqlRow;
 
 use super::connections::Connection;
-use super::refusal::store_error;
+use super::error::store_error;
 use super::{Postgres, Shared};
 use crate::digest::content_hash;
-use crate::row::{Bulk, BulkEntry, FileContent, Row};
-use crate::store::objects::asset_name;
+use crate::object_name::{ASSETS, asset_name};
+use crate::row::{Bulk, BulkEntry, FileContent, Head, ProjectState, Row};
 use crate::store_error::StoreError;
 
 const COLUMNS: &str = "id::text, file_path, file_type, version, revision, content_hash, coalesce(size, 0), content,
@@ -21,10 +21,10 @@ const COLUMNS: &str = "id::text, file_path, file_type, version, revision, conten
     parent_version_id::text, coalesce(created_by::text, '')";
 
 impl Postgres {
-    /// Saves or deletes one file, as the service; `sender` stands in the event.
+    /// Saves or deletes one file with the rights of the service; the event names `sender`.
     pub fn save(&self, entry: BulkEntry, sender: &str) -> Result<Row, StoreError> {
         let (shared, sender, path) = (self.shared(), sender.to_owned(), entry.path.clone());
-        self.wait(async move { shared.save(entry, &sender).await })??.ok_or(StoreError::NoSuchFile { path })
+        self.wait(async move { shared.save(entry, &sender).await })??.ok_or(StoreError::FileNotFound { path })
     }
 
     /// Saves and deletes up to 10,000 files in one revision.
@@ -33,8 +33,8 @@ impl Postgres {
         self.wait(async move { shared.bulk(entries, &sender).await })?
     }
 
-    /// Head and live files, of one moment.
-    pub fn state(&self) -> Result<(u64, Vec<Row>), StoreError> {
+    /// Head revision and live files in one snapshot of the data.
+    pub fn state(&self) -> Result<ProjectState, StoreError> {
         let shared = self.shared();
         self.wait(async move { shared.state().await })?
     }
@@ -45,13 +45,16 @@ impl Postgres {
         self.wait(async move { shared.newest(&path).await })?
     }
 
-    /// Revision and digest.
-    pub fn head(&self) -> Result<(u64, String), StoreError> {
+    /// Head revision and stored digest.
+    pub fn head(&self) -> Result<Head, StoreError> {
         let shared = self.shared();
         self.wait(async move {
             let head = shared.as_service("backend", "select public.project_head($1::text::uuid)::text", &[]).await?;
             let head: Value = serde_json::from_str(&head).unwrap_or_default();
-            Ok((head["head_revision"].as_u64().unwrap_or(0), head["digest"].as_str().unwrap_or_default().to_owned()))
+            Ok(Head {
+                revision: head["head_revision"].as_u64().unwrap_or(0),
+                digest: head["digest"].as_str().unwrap_or_default().to_owned(),
+            })
         })?
     }
 }
@@ -73,7 +76,7 @@ impl Shared {
             }
             Some(content) => {
                 let bytes = bytes_of(content);
-                let (hash, size) = (self.keep(bytes.clone()).await?, bytes.len().to_string());
+                let (hash, size) = (self.store_asset(bytes.clone()).await?, bytes.len().to_string());
                 let sql = "select id::text from public.register_project_asset($1::text::uuid, $2, null, $3, $4::bigint, \
                            nullif($5, 'null')::integer)";
                 self.as_service(sender, sql, &[&path, &hash, &size, &expected]).await?;
@@ -92,7 +95,7 @@ impl Shared {
                 Some(content) => {
                     let bytes = bytes_of(content);
                     file["size"] = json!(bytes.len());
-                    file["content_hash"] = json!(self.keep(bytes).await?);
+                    file["content_hash"] = json!(self.store_asset(bytes).await?);
                 }
             }
             files.push(file);
@@ -120,20 +123,20 @@ impl Shared {
         Ok(Bulk { revision, files: files.collect() })
     }
 
-    /// Head and live files, of one moment.
-    pub async fn state(&self) -> Result<(u64, Vec<Row>), StoreError> {
+    /// Head revision and live files in one snapshot of the data.
+    pub async fn state(&self) -> Result<ProjectState, StoreError> {
         let sql = format!(
             "select {COLUMNS}, coalesce((select max(c.revision) from project_sync.counters c where c.project_id = p.project), 0)
              from (select $1::text::uuid as project) p left join public.project_files f
                 on f.project_id = p.project and f.is_current_version and not f.is_deleted order by f.file_path"
         );
-        let rows = self.ask(&sql, &[&self.project_id]).await?;
+        let rows = self.query(&sql, &[&self.project_id]).await?;
         let head = rows.first().map_or(0, |row| number(row.get(14)));
         let mut files = Vec::with_capacity(rows.len());
         for row in rows.iter().filter(|row| row.get::<_, Option<&str>>(0).is_some()) {
             files.push(self.file(row).await);
         }
-        Ok((head, files))
+        Ok(ProjectState { revision: head, files })
     }
 
     /// The newest row of a path.
@@ -142,7 +145,7 @@ impl Shared {
             "select {COLUMNS} from public.project_files where project_id = $1::text::uuid and file_path = $2
              order by version desc limit 1"
         );
-        let rows = self.ask(&sql, &[&self.project_id, path]).await?;
+        let rows = self.query(&sql, &[&self.project_id, path]).await?;
         Ok(match rows.first() {
             Some(row) => Some(self.file(row).await),
             None => None,
@@ -155,7 +158,7 @@ impl Shared {
             "select {COLUMNS} from public.project_files where project_id = $1::text::uuid and is_current_version
                 and revision > $2::text::bigint order by revision, file_path"
         );
-        let rows = self.ask(&sql, &[&self.project_id, &known.to_string()]).await?;
+        let rows = self.query(&sql, &[&self.project_id, &known.to_string()]).await?;
         let mut files = Vec::with_capacity(rows.len());
         for row in &rows {
             files.push(self.file(row).await);
@@ -166,7 +169,7 @@ impl Shared {
     /// The bytes of one row, by its id.
     pub async fn bytes_of(&self, id: &str) -> Result<Option<Bytes>, StoreError> {
         let sql = format!("select {COLUMNS} from public.project_files where id = $1::text::uuid");
-        let rows = self.ask(&sql, &[id]).await?;
+        let rows = self.query(&sql, &[id]).await?;
         Ok(match rows.first() {
             Some(row) => self.file(row).await.bytes,
             None => None,
@@ -182,7 +185,7 @@ impl Shared {
             (Some(content), _) => Some(Bytes::from(content)),
             (None, Some(hash)) if in_storage => {
                 self.object(&asset_name(&self.project_id, hash)).await.unwrap_or_else(|error| {
-                    tracing::warn!(%error, "an object was not read");
+                    tracing::warn!(%error, "cannot read a file's content from storage");
                     None
                 })
             }
@@ -206,25 +209,25 @@ impl Shared {
         }
     }
 
-    /// Puts bytes where `project-assets` has them, under their hash, which it gives.
-    async fn keep(&self, bytes: Bytes) -> Result<String, StoreError> {
+    /// Stores bytes in `project-assets` under their hash. Returns the hash.
+    async fn store_asset(&self, bytes: Bytes) -> Result<String, StoreError> {
         let hash = content_hash(&bytes);
-        self.keep_object("project-assets", &format!("{}/{hash}", self.project_id), &bytes).await?;
+        self.keep_object(ASSETS, &format!("{}/{hash}", self.project_id), &bytes).await?;
         Ok(hash)
     }
 
-    /// One statement of the backend's own, with text parameters.
-    pub async fn ask(&self, sql: &str, parameters: &[&str]) -> Result<Vec<SqlRow>, StoreError> {
-        let ask = async {
+    /// Runs one statement of the backend itself, with text parameters.
+    pub async fn query(&self, sql: &str, parameters: &[&str]) -> Result<Vec<SqlRow>, StoreError> {
+        let run = async {
             let mut connection = self.own.take().await?;
             let rows = query(&mut connection, sql, parameters).await?;
             connection.give_back();
             Ok(rows)
         };
-        ask.await.map_err(|error| store_error(&error))
+        run.await.map_err(|error| store_error(&error))
     }
 
-    /// One statement as the service, with `sender` in its claims; `$1` is the project. Gives its one text.
+    /// Runs one statement as the service, with `sender` in its claims; `$1` is the project. Returns its one text.
     async fn as_service(&self, sender: &str, sql: &str, parameters: &[&str]) -> Result<String, StoreError> {
         let claims = json!({"role": "service_role", "sub": sender}).to_string();
         let parameters: Vec<&str> =
@@ -243,7 +246,7 @@ impl Shared {
             }
             ended.and(outcome)
         };
-        // An error of the statement says more than that of the rollback after it.
+        // Prefer the error of the statement to that of the rollback after it.
         let rows = run.await.map_err(|error| store_error(&error))?;
         Ok(rows.first().and_then(|row| row.get::<_, Option<String>>(0)).unwrap_or_default())
     }
@@ -267,7 +270,7 @@ fn bytes_of(content: FileContent) -> Bytes {
     }
 }
 
-/// Counts of the database are never below zero.
+/// Counts of the database are never negative.
 fn number(number: i64) -> u64 {
     number.try_into().unwrap_or(0)
 }

@@ -4,9 +4,9 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Map, Value, json};
 
-use super::frame::{Vsn, encode};
-use super::queue::Queue;
-use crate::store::policies::Policies;
+use super::ChannelPolicies;
+use super::frame::{Protocol, encode};
+use super::outbox::FrameSender;
 use crate::token::Claims;
 
 /// The columns of `public.project_files`, as each `postgres_changes` frame lists them.
@@ -26,47 +26,57 @@ const COLUMNS: [(&str, &str); 13] = [
     ("updated_at", "timestamptz"),
 ];
 
-/// A row above 1 MiB comes without its large column.
+/// Content above this is left out of the row, in bytes.
 const MAX_CONTENT: usize = 1 << 20;
+
+/// `column=eq.value`, the only supported operator.
+struct Filter {
+    column: String,
+    value: String,
+}
 
 /// One accepted entry of a join's `postgres_changes`.
 pub struct Subscription {
     id: u64,
     event: String,
-    filter: Option<(String, String)>,
+    filter: Option<Filter>,
 }
 
-/// What a join is given of the table's rows, and as whom.
-pub struct Subscribed {
+/// The accepted subscriptions of a join, with the caller's claims.
+pub struct SubscribedChanges {
     pub subscriptions: Vec<Subscription>,
     pub claims: Claims,
 }
 
-/// Who has subscribed to the table's rows.
+/// The subscribers of the table's rows, by the channel's id.
 #[derive(Default)]
 pub struct Changes(Mutex<HashMap<u64, Subscriber>>);
 
 struct Subscriber {
     topic: String,
-    vsn: Vsn,
-    queue: Queue,
+    protocol: Protocol,
+    frames: FrameSender,
     subscriptions: Vec<Subscription>,
     claims: Claims,
 }
 
-/// What the ok reply echoes, and what comes of it: the subscriptions, or why the server cannot have them.
-pub fn accept(asked: &[Value], claims: &Claims, policies: &Policies) -> (Vec<Value>, Result<Subscribed, String>) {
-    let echo: Vec<Value> = asked.iter().filter_map(Value::as_object).map(|entry| echo(entry).into()).collect();
+/// The entries that the ok reply echoes, and the subscriptions or the reason why they are refused.
+pub fn accept(
+    entries: &[Value],
+    claims: &Claims,
+    policies: &dyn ChannelPolicies,
+) -> (Vec<Value>, Result<SubscribedChanges, String>) {
+    let echo: Vec<Value> = entries.iter().filter_map(Value::as_object).map(|entry| echo(entry).into()).collect();
     let subscriptions = echo.iter().map(subscription).collect::<Result<Vec<_>, _>>();
-    // Without a policy for its role a subscriber hears nothing, and is not told.
-    let subscribed = subscriptions.map(|all| Subscribed {
+    // A subscriber without a policy for its role gets an ok answer and no rows.
+    let subscribed = subscriptions.map(|all| SubscribedChanges {
         subscriptions: if policies.may_subscribe(claims) { all } else { Vec::new() },
         claims: claims.clone(),
     });
     (echo, subscribed)
 }
 
-/// The entry with its `id`, which names it in each frame.
+/// The entry with its `id`, which each frame repeats.
 fn echo(entry: &Map<String, Value>) -> Map<String, Value> {
     let mut hasher = DefaultHasher::new();
     for name in ["event", "schema", "table", "filter"] {
@@ -78,11 +88,12 @@ fn echo(entry: &Map<String, Value>) -> Map<String, Value> {
 }
 
 fn subscription(entry: &Value) -> Result<Subscription, String> {
-    let text = |name: &str| entry[name].as_str();
+    let text = |name: &str| entry.get(name).and_then(Value::as_str);
     let event = text("event").unwrap_or("*").to_owned();
-    let filter = text("filter").map(filter).transpose()?;
-    let asked = || {
-        let filters = filter.as_ref().map(|(column, value)| format!(r#"{{"{column}", "eq", "{value}", false}}"#));
+    let filter = text("filter").map(parse_filter).transpose()?;
+    let parameters = || {
+        let filters =
+            filter.as_ref().map(|Filter { column, value }| format!(r#"{{"{column}", "eq", "{value}", false}}"#));
         format!(
             "[event: {event}, schema: {}, table: {}, filters: [{}], select: nil]",
             text("schema").unwrap_or("nil"),
@@ -94,57 +105,64 @@ fn subscription(entry: &Value) -> Result<Subscription, String> {
         return Err(format!(
             "Unable to subscribe to changes with given parameters. Please check Realtime is enabled for the given \
              connect parameters: {}",
-            asked(),
+            parameters(),
         ));
     }
-    if let Some((column, _)) = filter.as_ref().filter(|(column, _)| !COLUMNS.iter().any(|(name, _)| name == column)) {
+    let unknown = |filter: &&Filter| !COLUMNS.iter().any(|(name, _)| *name == filter.column);
+    if let Some(Filter { column, .. }) = filter.as_ref().filter(unknown) {
         return Err(format!(
             "Unable to subscribe to changes with given parameters. An exception happened so please check your connect \
              parameters: {}. Exception: ERROR P0001 (raise_exception) invalid column for filter {column}",
-            asked(),
+            parameters(),
         ));
     }
-    Ok(Subscription { id: entry["id"].as_u64().unwrap_or(0), event, filter })
+    Ok(Subscription { id: entry.get("id").and_then(Value::as_u64).unwrap_or(0), event, filter })
 }
 
-/// `column=eq.value`: the one operator that is understood here.
-fn filter(text: &str) -> Result<(String, String), String> {
+fn parse_filter(text: &str) -> Result<Filter, String> {
     let parts: Vec<&str> = text.splitn(2, '=').flat_map(|part| part.splitn(2, '.')).collect();
     match parts[..] {
-        [column, "eq", value] => Ok((column.into(), value.into())),
+        [column, "eq", value] => Ok(Filter { column: column.into(), value: value.into() }),
         [_, operator, value] => Err(format!(r#"Error parsing `filter` params: ["{operator}", "{value}"]"#)),
         _ => Err(format!(r#"Error parsing `filter` params: ["{text}"]"#)),
     }
 }
 
 impl Changes {
-    pub fn subscribe(&self, id: u64, topic: &str, vsn: Vsn, queue: Queue, subscribed: Subscribed) {
-        let Subscribed { subscriptions, claims } = subscribed;
-        self.lock().insert(id, Subscriber { topic: topic.into(), vsn, queue, subscriptions, claims });
+    pub fn subscribe(
+        &self,
+        id: u64,
+        topic: &str,
+        protocol: Protocol,
+        frames: FrameSender,
+        subscribed: SubscribedChanges,
+    ) {
+        let SubscribedChanges { subscriptions, claims } = subscribed;
+        self.lock().insert(id, Subscriber { topic: topic.into(), protocol, frames, subscriptions, claims });
     }
 
     pub fn unsubscribe(&self, id: u64) {
         self.lock().remove(&id);
     }
 
-    /// Who has subscribed, by the channel's id, and as whom.
+    /// The claims of each subscriber, by the channel's id.
     pub fn callers(&self) -> Vec<(u64, Claims)> {
         self.lock().iter().map(|(id, subscriber)| (*id, subscriber.claims.clone())).collect()
     }
 
-    /// A row was inserted into `project_files`: `record` makes its columns, where anybody wants them.
+    /// Sends a row that was inserted into `project_files` to all subscribers. `record` is called only if there is one.
     pub fn inserted(&self, commit_timestamp: &str, record: impl FnOnce() -> Value) {
         self.inserted_for(None, commit_timestamp, record);
     }
 
-    /// The same for some of the subscribers.
+    /// Sends a row to the subscribers `only`, or to all.
     pub fn inserted_for(&self, only: Option<&[u64]>, commit_timestamp: &str, record: impl FnOnce() -> Value) {
         let subscribers = self.lock();
         if subscribers.is_empty() {
             return;
         }
         let (mut record, mut errors) = (record(), Value::Null);
-        if record["content"].as_str().is_some_and(|content| content.len() > MAX_CONTENT) {
+        if record.get("content").and_then(Value::as_str).is_some_and(|content| content.len() > MAX_CONTENT) {
             record.as_object_mut().and_then(|columns| columns.remove("content"));
             errors = json!(["Error 413: Payload Too Large"]);
         }
@@ -153,21 +171,28 @@ impl Changes {
             "table": "project_files", "type": "INSERT", "record": record, "columns": columns, "errors": errors,
             "schema": "public", "commit_timestamp": commit_timestamp,
         });
-        let seeing = subscribers.iter().filter(|(id, _)| only.is_none_or(|only| only.contains(id)));
-        for (_, subscriber) in seeing {
+        let receivers = subscribers.iter().filter(|(id, _)| only.is_none_or(|only| only.contains(id)));
+        for (_, subscriber) in receivers {
             let wanted = |one: &&Subscription| {
-                let of_column = |(column, value): &(String, String)| match &record[column] {
-                    Value::String(text) => text == value,
-                    Value::Number(number) => number.to_string() == **value,
+                let matches_filter = |filter: &Filter| match record.get(&filter.column) {
+                    Some(Value::String(text)) => *text == filter.value,
+                    Some(Value::Number(number)) => number.to_string() == filter.value,
                     _ => false,
                 };
-                matches!(one.event.as_str(), "*" | "INSERT") && one.filter.as_ref().is_none_or(of_column)
+                matches!(one.event.as_str(), "*" | "INSERT") && one.filter.as_ref().is_none_or(matches_filter)
             };
             let ids: Vec<u64> = subscriber.subscriptions.iter().filter(wanted).map(|one| one.id).collect();
             if !ids.is_empty() {
                 let payload = json!({"data": data, "ids": ids}).to_string();
-                let (vsn, topic) = (subscriber.vsn, &subscriber.topic);
-                subscriber.queue.push(encode(vsn, &Value::Null, &Value::Null, topic, "postgres_changes", &payload));
+                let (protocol, topic) = (subscriber.protocol, &subscriber.topic);
+                subscriber.frames.push(encode(
+                    protocol,
+                    &Value::Null,
+                    &Value::Null,
+                    topic,
+                    "postgres_changes",
+                    &payload,
+                ));
             }
         }
     }

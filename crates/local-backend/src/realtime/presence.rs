@@ -3,20 +3,27 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Map, Value, json};
 
-use super::frame::{Vsn, encode};
+use super::frame::{Protocol, encode};
 use super::hub::Topic;
-use super::queue::Queue;
+use super::outbox::FrameSender;
 
-/// Who is present where; only channels that were joined with presence are told.
+/// The tracked presences of all topics. Only channels that joined with presence get them.
 #[derive(Default)]
 pub struct Presence(Mutex<HashMap<Topic, Vec<Watcher>>>);
 
+/// One tracked presence.
+#[derive(Clone)]
+struct Tracked {
+    key: String,
+    /// The client's payload with `phx_ref`.
+    meta: Value,
+}
+
 struct Watcher {
     id: u64,
-    vsn: Vsn,
-    queue: Queue,
-    /// Its key and what it tracks, with a reference of its own.
-    tracked: Option<(String, Value)>,
+    protocol: Protocol,
+    frames: FrameSender,
+    tracked: Option<Tracked>,
 }
 
 impl Presence {
@@ -27,14 +34,14 @@ impl Presence {
         by_key(tracked)
     }
 
-    pub fn watch(&self, topic: &Topic, id: u64, vsn: Vsn, queue: Queue) {
-        self.lock().entry(topic.clone()).or_default().push(Watcher { id, vsn, queue, tracked: None });
+    pub fn watch(&self, topic: &Topic, id: u64, protocol: Protocol, frames: FrameSender) {
+        self.lock().entry(topic.clone()).or_default().push(Watcher { id, protocol, frames, tracked: None });
     }
 
     pub fn track(&self, topic: &Topic, id: u64, key: &str, payload: &Value) {
         let mut meta = payload.as_object().cloned().unwrap_or_default();
         meta.insert("phx_ref".into(), json!(uuid::Uuid::new_v4().simple().to_string()));
-        self.replace(topic, id, Some((key.into(), meta.into())));
+        self.replace(topic, id, Some(Tracked { key: key.into(), meta: meta.into() }));
     }
 
     pub fn untrack(&self, topic: &Topic, id: u64) {
@@ -52,7 +59,7 @@ impl Presence {
         }
     }
 
-    fn replace(&self, topic: &Topic, id: u64, new: Option<(String, Value)>) {
+    fn replace(&self, topic: &Topic, id: u64, new: Option<Tracked>) {
         let mut all = self.lock();
         let Some(watchers) = all.get_mut(topic) else { return };
         let Some(watcher) = watchers.iter_mut().find(|watcher| watcher.id == id) else { return };
@@ -62,8 +69,8 @@ impl Presence {
         }
         let diff = json!({"joins": by_key(new.iter()), "leaves": by_key(old.iter())}).to_string();
         for watcher in watchers {
-            let frame = encode(watcher.vsn, &Value::Null, &Value::Null, &topic.name, "presence_diff", &diff);
-            watcher.queue.push(frame);
+            let frame = encode(watcher.protocol, &Value::Null, &Value::Null, &topic.name, "presence_diff", &diff);
+            watcher.frames.push(frame);
         }
     }
 
@@ -72,12 +79,12 @@ impl Presence {
     }
 }
 
-fn by_key<'a>(tracked: impl Iterator<Item = &'a (String, Value)>) -> Value {
+fn by_key<'a>(tracked: impl Iterator<Item = &'a Tracked>) -> Value {
     let mut keys: Map<String, Value> = Map::new();
-    for (key, meta) in tracked {
-        let entry = keys.entry(key.clone()).or_insert_with(|| json!({"metas": []}));
-        if let Some(metas) = entry["metas"].as_array_mut() {
-            metas.push(meta.clone());
+    for tracked in tracked {
+        let entry = keys.entry(tracked.key.clone()).or_insert_with(|| json!({"metas": []}));
+        if let Some(metas) = entry.get_mut("metas").and_then(Value::as_array_mut) {
+            metas.push(tracked.meta.clone());
         }
     }
     keys.into()

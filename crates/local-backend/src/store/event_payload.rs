@@ -1,82 +1,138 @@
-use serde_json::{Value, json};
+//! The event of a committed transaction, as `project_sync.send_revision_event` of the database builds it.
 
+use serde_json::{Map, Value, json};
+
+use super::memory::Commit;
+use super::project::WriteKind;
 use crate::row::Row;
-use crate::store::memory::Commit;
 
-/// Room for what `realtime.send` adds to a payload.
-const HEADROOM: usize = 128;
+/// The bounds of one event, as the database's settings have them.
+#[derive(Debug, Clone, Copy)]
+pub struct EventLimits {
+    /// Largest event in bytes of JSON.
+    pub max_bytes: usize,
+    /// Largest total of file contents in bytes.
+    pub content_bytes: usize,
+}
 
-/// The broadcast of a committed transaction: its name and payload. A payload larger than `limit` bytes leaves contents
-/// out, and where even the list is too large, the list. An older database's events carry no revision.
-pub fn broadcast(commit: &Commit, limit: usize, older: bool) -> (&'static str, Value) {
-    let limit = limit.saturating_sub(HEADROOM);
-    let (name, mut payload) = match &commit.rows[..] {
-        [row] if !commit.bulk => single(row, limit),
-        rows => bulk(rows, limit),
+/// Whether events carry a revision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventFormat {
+    Current,
+    /// Without a revision, as legacy databases send them.
+    Legacy,
+}
+
+/// Name and payload of an event.
+pub struct Event {
+    pub name: &'static str,
+    pub payload: Value,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Content {
+    Included,
+    Omitted,
+}
+
+/// The event of a transaction. An event above the limits omits contents, and if the list itself is too large, the list.
+pub fn event(commit: &Commit, limits: EventLimits, format: EventFormat) -> Event {
+    let (name, mut fields) = match commit.rows.as_slice() {
+        [row] if commit.kind == WriteKind::Single => single(row, limits),
+        rows => ("bulk:apply", bulk(rows, limits)),
     };
-    payload["timestamp"] = json!(commit.at.to_string());
-    payload["sender"] = json!(commit.sender);
-    if !older {
-        payload["revision"] = json!(commit.revision);
+    fields.insert("timestamp".into(), json!(commit.at.to_string()));
+    fields.insert("sender".into(), json!(commit.sender));
+    if format == EventFormat::Current {
+        fields.insert("revision".into(), json!(commit.revision));
     }
-    (name, payload)
+    Event { name, payload: fields.into() }
 }
 
-fn single(row: &Row, limit: usize) -> (&'static str, Value) {
-    if row.deleted {
-        return ("file:delete", json!({"file_path": row.path, "version": row.version}));
+fn single(row: &Row, limits: EventLimits) -> (&'static str, Map<String, Value>) {
+    let fits = row.size <= limits.content_bytes as u64;
+    let mut fields = entry(row, if fits { Content::Included } else { Content::Omitted });
+    if fits && json_len(&Value::Object(fields.clone())) > limits.max_bytes {
+        fields = entry(row, Content::Omitted);
     }
-    let mut budget = limit.saturating_sub(row.path.len() * 2 + 512);
-    ("file:update", update(row, &mut budget))
+    fields.remove("action");
+    (if row.deleted { "file:delete" } else { "file:update" }, fields)
 }
 
-fn bulk(rows: &[Row], limit: usize) -> (&'static str, Value) {
+/// Contents are included from the smallest on while they fit.
+fn bulk(rows: &[Row], limits: EventLimits) -> Map<String, Value> {
     let mut rows: Vec<&Row> = rows.iter().collect();
-    rows.sort_by(|one, other| one.path.cmp(&other.path));
-    let bare: usize = rows.iter().map(|row| entry(row, &mut 0).to_string().len() + 1).sum();
-    if bare > limit {
-        return ("bulk:apply", json!({"files": [], "count": rows.len(), "files_omitted": true}));
+    rows.sort_by(|one, other| (one.size, &one.path).cmp(&(other.size, &other.path)));
+    let mut bytes_so_far = 0_u64;
+    let mut entries: Vec<(&Row, Content)> = Vec::with_capacity(rows.len());
+    for row in rows {
+        bytes_so_far = bytes_so_far.saturating_add(row.size);
+        let fits = bytes_so_far <= limits.content_bytes as u64;
+        entries.push((row, if fits { Content::Included } else { Content::Omitted }));
     }
-    let mut budget = limit - bare;
-    let files: Vec<Value> = rows.iter().map(|row| entry(row, &mut budget)).collect();
-    ("bulk:apply", json!({"files": files, "count": rows.len()}))
-}
-
-fn entry(row: &Row, budget: &mut usize) -> Value {
-    if row.deleted {
-        return json!({"action": "delete", "file_path": row.path, "version": row.version});
-    }
-    let mut entry = update(row, budget);
-    entry["action"] = json!("update");
-    entry
-}
-
-/// With content where it is text and fits what is left of the budget.
-fn update(row: &Row, budget: &mut usize) -> Value {
-    let mut update = json!({
-        "file_path": row.path, "content_hash": row.content_hash, "version": row.version,
-        "file_type": row.file_type, "encoding": row.encoding(), "size": row.size,
-    });
-    match row.text().filter(|text| fits(text, budget)) {
-        Some(text) => update["content"] = json!(text),
-        None => {
-            update["content"] = Value::Null;
-            update["content_omitted"] = json!(true);
+    entries.sort_by(|(one, _), (other, _)| one.path.cmp(&other.path));
+    let list = |omit_all: bool| -> Value {
+        let content = |content: Content| if omit_all { Content::Omitted } else { content };
+        entries.iter().map(|(row, fits)| Value::Object(entry(row, content(*fits)))).collect()
+    };
+    let count = json!(entries.len());
+    for files in [list(false), list(true)] {
+        if json_len(&files) <= limits.max_bytes {
+            return Map::from_iter([("files".into(), files), ("count".into(), count)]);
         }
     }
-    update
+    let omitted = [("files".into(), json!([])), ("count".into(), count), ("files_omitted".into(), json!(true))];
+    Map::from_iter(omitted)
 }
 
-/// As JSON, where every quote, backslash and line break is longer.
-fn fits(text: &str, budget: &mut usize) -> bool {
-    let escaped = |byte: u8| match byte {
-        b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 2,
-        0..0x20 => 6,
-        _ => 1,
-    };
-    let Some(left) = text.bytes().try_fold(*budget, |left, byte| left.checked_sub(escaped(byte))) else {
-        return false;
-    };
-    *budget = left;
-    true
+fn entry(row: &Row, content: Content) -> Map<String, Value> {
+    let mut fields = Map::new();
+    let mut set = |name: &str, value: Value| fields.insert(name.into(), value);
+    set("file_path", json!(row.path));
+    set("version", json!(row.version));
+    if row.deleted {
+        set("action", json!("delete"));
+        return fields;
+    }
+    set("action", json!("update"));
+    set("content_hash", json!(row.content_hash));
+    set("size", json!(row.size));
+    set("encoding", json!(row.encoding()));
+    set("file_type", json!(row.file_type));
+    match row.text().filter(|_| content == Content::Included) {
+        Some(text) => {
+            set("content", json!(text));
+        }
+        None => {
+            set("content", Value::Null);
+            set("content_omitted", json!(true));
+        }
+    }
+    fields
+}
+
+/// The bytes of the value as PostgreSQL writes a jsonb: with a space after each colon and comma.
+fn json_len(value: &Value) -> usize {
+    let separators = |count: usize| count.saturating_sub(1).saturating_mul(2);
+    match value {
+        Value::Array(values) => {
+            values.iter().map(json_len).fold(separators(values.len()).saturating_add(2), usize::saturating_add)
+        }
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, value)| json!(name).to_string().len().saturating_add(2).saturating_add(json_len(value)))
+            .fold(separators(fields.len()).saturating_add(2), usize::saturating_add),
+        other => other.to_string().len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_those_of_jsonb() {
+        assert_eq!(json_len(&json!({"a": [1, "b"], "c": null})), r#"{"a": [1, "b"], "c": null}"#.len());
+        assert_eq!(json_len(&json!([])), 2);
+    }
 }

@@ -3,12 +3,20 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-/// All bytes of all buckets together.
+/// Most bytes of all objects together.
 const MAX_TOTAL: usize = 2 << 30;
 
 /// The objects of storage: `<bucket>/<name>` to bytes.
 #[derive(Debug, Default)]
 pub struct Objects(Mutex<Held>);
+
+/// Name and size of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectInfo {
+    pub name: String,
+    /// Bytes.
+    pub size: usize,
+}
 
 #[derive(Debug, Default)]
 struct Held {
@@ -16,17 +24,17 @@ struct Held {
     total: usize,
 }
 
-/// Storage holds [`MAX_TOTAL`] bytes already.
+/// Storage would hold more than [`MAX_TOTAL`] bytes.
 #[derive(Debug, thiserror::Error)]
-#[error("the local storage is full: more than {MAX_TOTAL} bytes")]
+#[error("the local storage is full: it keeps at most {MAX_TOTAL} bytes")]
 pub struct StorageFull;
 
 impl Objects {
-    /// Puts an object in place of what stood there.
+    /// Stores an object, in place of an older one of the name.
     pub fn put(&self, name: &str, bytes: Bytes) -> Result<(), StorageFull> {
         let mut held = self.lock();
         let before = held.objects.get(name).map_or(0, Bytes::len);
-        let total = held.total - before + bytes.len();
+        let total = held.total.saturating_sub(before).saturating_add(bytes.len());
         if total > MAX_TOTAL {
             return Err(StorageFull);
         }
@@ -40,29 +48,26 @@ impl Objects {
         self.lock().objects.get(name).cloned()
     }
 
-    /// Names that begin with `prefix`, in order, and sizes.
-    pub fn list(&self, prefix: &str) -> Vec<(String, usize)> {
+    /// The objects whose names begin with `prefix`, in the order of their names, without it.
+    pub fn list(&self, prefix: &str) -> Vec<ObjectInfo> {
         let held = self.lock();
-        let listed = held.objects.iter().filter(|(name, _)| name.starts_with(prefix));
-        let mut listed: Vec<_> = listed.map(|(name, bytes)| (name.clone(), bytes.len())).collect();
-        listed.sort();
+        let listed = held.objects.iter().filter_map(|(name, bytes)| {
+            Some(ObjectInfo { name: name.strip_prefix(prefix)?.to_owned(), size: bytes.len() })
+        });
+        let mut listed: Vec<_> = listed.collect();
+        listed.sort_by(|one, other| one.name.cmp(&other.name));
         listed
     }
 
-    /// An object that is not there is gone already.
+    /// Removes an object, if it exists.
     pub fn remove(&self, name: &str) {
         let mut held = self.lock();
         if let Some(bytes) = held.objects.remove(name) {
-            held.total -= bytes.len();
+            held.total = held.total.saturating_sub(bytes.len());
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The name of a binary file's object: bucket, project, hash.
-pub fn asset_name(project_id: &str, hash: &str) -> String {
-    format!("project-assets/{project_id}/{hash}")
 }

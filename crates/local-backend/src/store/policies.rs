@@ -1,33 +1,50 @@
-use crate::postgres::{Postgres, TopicRight};
+use crate::postgres::{Extension, Postgres, TopicRight};
+use crate::realtime::{Allowed, ChannelPolicies};
 use crate::store::rights::Rights;
 use crate::token::Claims;
 
-/// Who may join and send on which topic: for the project in memory by rule, over PostgreSQL by the policies there.
+/// The rights on channels: rules for a project in memory, the database's policies over a PostgreSQL.
 #[derive(Clone)]
 pub enum Policies {
     Memory(Rights),
     Postgres(Postgres),
 }
 
-impl Policies {
-    /// Joins the private channel `topic` (named without `realtime:`).
-    pub async fn may_join(&self, claims: &Claims, topic: &str) -> bool {
-        match self {
-            Policies::Memory(rights) => rights.may_join(claims, topic),
-            Policies::Postgres(postgres) => postgres.may(claims, topic, TopicRight::Read).await,
-        }
+impl ChannelPolicies for Policies {
+    fn may_join<'a>(&'a self, claims: &'a Claims, topic: &'a str) -> Allowed<'a> {
+        Box::pin(async move {
+            match self {
+                Policies::Memory(rights) => rights.may_join(claims, topic),
+                Policies::Postgres(postgres) => {
+                    postgres.may(claims, topic, TopicRight::Read, Extension::Broadcast).await
+                }
+            }
+        })
     }
 
-    /// Sends on it.
-    pub async fn may_send(&self, claims: &Claims, topic: &str) -> bool {
-        match self {
-            Policies::Memory(rights) => rights.may_send(claims, topic),
-            Policies::Postgres(postgres) => postgres.may(claims, topic, TopicRight::Send).await,
-        }
+    fn may_broadcast<'a>(&'a self, claims: &'a Claims, topic: &'a str) -> Allowed<'a> {
+        Box::pin(async move {
+            match self {
+                Policies::Memory(rights) => rights.may_broadcast(claims, topic),
+                Policies::Postgres(postgres) => {
+                    postgres.may(claims, topic, TopicRight::Send, Extension::Broadcast).await
+                }
+            }
+        })
     }
 
-    /// Whether a subscription to rows is taken at all. Over PostgreSQL it is asked for each row.
-    pub fn may_subscribe(&self, claims: &Claims) -> bool {
+    fn may_track<'a>(&'a self, claims: &'a Claims, topic: &'a str) -> Allowed<'a> {
+        Box::pin(async move {
+            match self {
+                Policies::Memory(rights) => rights.may_track(claims, topic),
+                Policies::Postgres(postgres) => {
+                    postgres.may(claims, topic, TopicRight::Send, Extension::Presence).await
+                }
+            }
+        })
+    }
+
+    fn may_subscribe(&self, claims: &Claims) -> bool {
         match self {
             Policies::Memory(rights) => rights.may_read(claims),
             Policies::Postgres(_) => true,

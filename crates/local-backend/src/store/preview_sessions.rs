@@ -1,175 +1,204 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
-use crate::http::edge_functions::Refusal;
-use crate::http::postgrest::ApiError;
-use crate::http::server::App;
-use crate::postgres::{Call, Postgres};
-use crate::store::Kind;
+use super::rights::Rights;
+use crate::code::Code;
+use crate::postgres::{Call, CallMethod, DatabaseError, Postgres};
 use crate::token::Claims;
 
-/// Sessions of one person that are live at a time.
+/// Most live sessions of one user.
 const MAX_LIVE: usize = 5;
-/// All that are remembered; the oldest that are over go first.
+/// Most sessions that are kept; the oldest ended one is removed first.
 const MAX_KEPT: usize = 1000;
 
-/// Preview sessions. The one that the backend was started with is its own; the others are in memory as well or, over a
+/// Preview sessions of the project. The backend's first session is in memory; the others are in memory too or, over a
 /// PostgreSQL, in its table, which the Edge Functions share.
-pub struct Sessions(Mutex<Vec<Session>>);
+pub struct PreviewSessions {
+    in_memory: Mutex<Vec<PreviewSession>>,
+    rights: Rights,
+    database: Option<Postgres>,
+}
 
-struct Session {
+struct PreviewSession {
     id: String,
     owner: String,
-    additional: bool,
+    kind: SessionKind,
     created_at: Timestamp,
     ended_at: Option<Timestamp>,
 }
 
-/// Whether a session's agent is given a new token.
+/// Which session a user asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum SessionKind {
+    /// The user's one usual session of the project.
+    Usual,
+    /// A further one.
+    Additional,
+}
+
+/// Whether a session's agent gets a new token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionStatus {
     Live,
-    Over,
+    Ended,
     /// Its owner has lost the project.
     NoRight,
 }
 
-impl Sessions {
-    /// With the backend's own session, which is the editor's.
-    pub fn new(id: &str, editor: &str) -> Sessions {
-        let own = Session {
-            id: id.into(),
-            owner: editor.into(),
-            additional: false,
-            created_at: Timestamp::now(),
-            ended_at: None,
-        };
-        Sessions(Mutex::new(vec![own]))
-    }
+impl SessionStatus {
+    /// Every status.
+    pub const ALL: [SessionStatus; 3] = [SessionStatus::Live, SessionStatus::Ended, SessionStatus::NoRight];
 
-    /// The person's live session of the project, or a new one; a further one where `another` is asked for.
-    pub async fn open(&self, app: &App, person: &Claims, project: &str, another: bool) -> Result<Value, Refusal> {
-        // Only that one has its files here.
-        if project != app.options.project_id {
-            return Err(ApiError::no_right(person, "this project").into());
-        }
-        if let Kind::Postgres(postgres) = &app.store.0 {
-            let arguments = json!({"project_uuid": project, "another": another});
-            let mut session = call(postgres, "open_preview_session", arguments, person).await?;
-            let go = session.as_object_mut().and_then(|session| {
-                session.remove("lease_seconds");
-                session.remove("go")
-            });
-            if go == Some(json!(true)) {
-                let id = session["session_id"].clone();
-                let started =
-                    json!({"session_uuid": id, "p_provider": null, "p_machine_id": null, "p_preview_url": null});
-                call(postgres, "preview_session_started", started, &Claims::service()).await?;
-                session["state"] = json!("running");
-            }
-            return Ok(session);
-        }
-        if !app.rights.may_write(person) {
-            return Err(ApiError::no_right(person, "this project").into());
-        }
-        let owner = person.text("sub").unwrap_or_default();
-        let mut sessions = self.lock();
-        let live = |session: &&Session| session.ended_at.is_none() && session.owner == owner;
-        if let Some(usual) = sessions.iter().filter(live).find(|session| !session.additional && !another) {
-            return Ok(usual.to_json(project));
-        }
-        if sessions.iter().filter(live).count() >= MAX_LIVE {
-            let message = "five sessions of yours are running: end one first";
-            return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, "PT429", message));
-        }
-        if sessions.len() >= MAX_KEPT
-            && let Some(over) = sessions.iter().position(|session| session.ended_at.is_some())
-        {
-            sessions.remove(over);
-        }
-        let id = uuid::Uuid::new_v4().to_string();
-        let made =
-            Session { id, owner: owner.into(), additional: another, created_at: Timestamp::now(), ended_at: None };
-        let json = made.to_json(project);
-        sessions.push(made);
-        Ok(json)
-    }
-
-    /// A session of the person's own.
-    pub async fn look(&self, app: &App, person: &Claims, id: &str) -> Result<Value, Refusal> {
-        match (self.own(app, person, id), &app.store.0) {
-            (Some(session), _) => Ok(session),
-            (None, Kind::Postgres(postgres)) => {
-                call(postgres, "preview_session", json!({ "session_uuid": id }), person).await
-            }
-            (None, Kind::Memory(_)) => Err(unknown()),
+    /// The name that the database's function returns.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SessionStatus::Live => "live",
+            SessionStatus::Ended => "ended",
+            SessionStatus::NoRight => "no_right",
         }
     }
 
-    /// Over from now on. Ended again, it stays as it is.
-    pub async fn end(&self, app: &App, person: &Claims, id: &str) -> Result<Value, Refusal> {
-        match (self.own(app, person, id), &app.store.0) {
-            (Some(_), _) => {
-                for session in self.lock().iter_mut().filter(|session| session.id == id) {
-                    session.ended_at.get_or_insert_with(Timestamp::now);
-                }
-                self.own(app, person, id).ok_or_else(unknown)
-            }
-            (None, Kind::Postgres(postgres)) => {
-                let mut session = call(postgres, "end_preview_session", json!({ "session_uuid": id }), person).await?;
-                call(postgres, "preview_session_gone", json!({ "session_uuid": id }), &Claims::service()).await?;
-                session["state"] = json!("ended");
-                Ok(session)
-            }
-            (None, Kind::Memory(_)) => Err(unknown()),
-        }
-    }
-
-    /// Whether the session of that project is live.
-    pub async fn verdict(&self, app: &App, id: &str, project: &str) -> Result<Verdict, Refusal> {
-        if project != app.options.project_id {
-            return Ok(Verdict::Over);
-        }
-        if let Some(session) = self.lock().iter().find(|session| session.id == id) {
-            return Ok(match session.ended_at {
-                Some(_) => Verdict::Over,
-                None if app.rights.owns(&session.owner) => Verdict::Live,
-                None => Verdict::NoRight,
-            });
-        }
-        let Kind::Postgres(postgres) = &app.store.0 else { return Ok(Verdict::Over) };
-        if uuid::Uuid::parse_str(id).is_err() {
-            return Ok(Verdict::Over);
-        }
-        let arguments = json!({"session_uuid": id, "project_uuid": project});
-        let verdict = call(postgres, "renew_preview_session", arguments, &Claims::service()).await?;
-        Ok(match verdict.as_str() {
-            Some("live") => Verdict::Live,
-            Some("no_right") => Verdict::NoRight,
-            _ => Verdict::Over,
-        })
-    }
-
-    /// One that is kept here, where it is the person's.
-    fn own(&self, app: &App, person: &Claims, id: &str) -> Option<Value> {
-        let owner = person.text("sub")?;
-        let sessions = self.lock();
-        let session = sessions.iter().find(|session| session.id == id && session.owner == owner)?;
-        app.rights.owns(owner).then(|| session.to_json(&app.options.project_id))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Session>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Every other name counts as ended.
+    fn parse(name: Option<&str>) -> SessionStatus {
+        let named = SessionStatus::ALL.into_iter().find(|status| Some(status.as_str()) == name);
+        named.unwrap_or(SessionStatus::Ended)
     }
 }
 
-impl Session {
+/// The reason for which a request for a session was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The caller has no right to the project.
+    #[error("no right to this project")]
+    NoRight,
+    /// The session does not exist or is another user's.
+    #[error("session not found")]
+    NotFound,
+    /// The user has too many live sessions.
+    #[error("you have {MAX_LIVE} live sessions already; end one first")]
+    TooMany,
+    /// The database refused the caller's own request.
+    #[error("{0}")]
+    Database(DatabaseError),
+    /// The database refused a request of the service.
+    #[error("the database: {0}")]
+    Service(DatabaseError),
+}
+
+impl PreviewSessions {
+    /// With the backend's first session `id`, which is the editor's.
+    pub fn new(id: &str, rights: Rights, database: Option<Postgres>) -> PreviewSessions {
+        let first = PreviewSession::new(id.into(), rights.editor().into(), SessionKind::Usual);
+        PreviewSessions { in_memory: Mutex::new(vec![first]), rights, database }
+    }
+
+    /// The user's live usual session of the project, or a new session.
+    pub async fn open(&self, user: &Claims, project: &str, kind: SessionKind) -> Result<Value, SessionError> {
+        if project != self.rights.project_id() {
+            return Err(SessionError::NoRight);
+        }
+        if let Some(postgres) = &self.database {
+            return open_in_database(postgres, user, project, kind).await;
+        }
+        if !self.rights.may_write(user) {
+            return Err(SessionError::NoRight);
+        }
+        self.open_in_memory(user.text("sub").unwrap_or_default(), kind)
+    }
+
+    fn open_in_memory(&self, owner: &str, kind: SessionKind) -> Result<Value, SessionError> {
+        let mut sessions = self.lock();
+        let live = |session: &&PreviewSession| session.ended_at.is_none() && session.owner == owner;
+        let usual = sessions.iter().filter(live).find(|session| session.kind == SessionKind::Usual);
+        if let (SessionKind::Usual, Some(usual)) = (kind, usual) {
+            return Ok(usual.to_json(self.rights.project_id()));
+        }
+        if sessions.iter().filter(live).count() >= MAX_LIVE {
+            return Err(SessionError::TooMany);
+        }
+        if sessions.len() >= MAX_KEPT
+            && let Some(ended) = sessions.iter().position(|session| session.ended_at.is_some())
+        {
+            sessions.remove(ended);
+        }
+        let session = PreviewSession::new(Uuid::new_v4().to_string(), owner.into(), kind);
+        let json = session.to_json(self.rights.project_id());
+        sessions.push(session);
+        Ok(json)
+    }
+
+    /// One session of the user.
+    pub async fn get(&self, user: &Claims, id: &str) -> Result<Value, SessionError> {
+        match (self.find_in_memory(user, id), &self.database) {
+            (Some(session), _) => Ok(session),
+            (None, Some(postgres)) => call(postgres, "preview_session", json!({ "session_uuid": id }), user)
+                .await
+                .map_err(SessionError::Database),
+            (None, None) => Err(SessionError::NotFound),
+        }
+    }
+
+    /// Ends a session of the user. An ended session stays as it is.
+    pub async fn end(&self, user: &Claims, id: &str) -> Result<Value, SessionError> {
+        if self.find_in_memory(user, id).is_some() {
+            for session in self.lock().iter_mut().filter(|session| session.id == id) {
+                session.ended_at.get_or_insert_with(Timestamp::now);
+            }
+            return self.find_in_memory(user, id).ok_or(SessionError::NotFound);
+        }
+        let Some(postgres) = &self.database else { return Err(SessionError::NotFound) };
+        let arguments = json!({ "session_uuid": id });
+        let ended = call(postgres, "end_preview_session", arguments.clone(), user).await;
+        let mut session = ended.map_err(SessionError::Database)?;
+        let gone = call(postgres, "preview_session_gone", arguments, &Claims::service()).await;
+        gone.map_err(SessionError::Service)?;
+        session["state"] = json!("ended");
+        Ok(session)
+    }
+
+    /// The status of a session of this project.
+    pub async fn status(&self, id: &str, project: &str) -> Result<SessionStatus, SessionError> {
+        if project != self.rights.project_id() {
+            return Ok(SessionStatus::Ended);
+        }
+        if let Some(session) = self.lock().iter().find(|session| session.id == id) {
+            return Ok(match session.ended_at {
+                Some(_) => SessionStatus::Ended,
+                None if self.rights.owns(&session.owner) => SessionStatus::Live,
+                None => SessionStatus::NoRight,
+            });
+        }
+        let Some(postgres) = self.database.as_ref().filter(|_| Uuid::parse_str(id).is_ok()) else {
+            return Ok(SessionStatus::Ended);
+        };
+        let arguments = json!({"session_uuid": id, "project_uuid": project});
+        let status = call(postgres, "renew_preview_session", arguments, &Claims::service()).await;
+        Ok(SessionStatus::parse(status.map_err(SessionError::Service)?.as_str()))
+    }
+
+    fn find_in_memory(&self, user: &Claims, id: &str) -> Option<Value> {
+        let owner = user.text("sub")?;
+        let sessions = self.lock();
+        let session = sessions.iter().find(|session| session.id == id && session.owner == owner)?;
+        self.rights.owns(owner).then(|| session.to_json(self.rights.project_id()))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<PreviewSession>> {
+        self.in_memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PreviewSession {
+    fn new(id: String, owner: String, kind: SessionKind) -> PreviewSession {
+        PreviewSession { id, owner, kind, created_at: Timestamp::now(), ended_at: None }
+    }
+
     fn to_json(&self, project: &str) -> Value {
         json!({
-            "session_id": self.id, "project_id": project, "additional": self.additional,
+            "session_id": self.id, "project_id": project, "additional": self.kind == SessionKind::Additional,
             "state": if self.ended_at.is_some() { "ended" } else { "running" },
             "reason": self.ended_at.map(|_| "asked"), "provider": null, "machine_id": null, "preview_url": null,
             "created_at": self.created_at.to_string(), "ended_at": self.ended_at.map(|at| at.to_string()),
@@ -177,31 +206,46 @@ impl Session {
     }
 }
 
-fn unknown() -> Refusal {
-    Refusal::new(StatusCode::NOT_FOUND, "PT404", "no such session")
+/// Opens the session with the functions that the Edge Function uses; there is no machine to start.
+async fn open_in_database(
+    postgres: &Postgres,
+    user: &Claims,
+    project: &str,
+    kind: SessionKind,
+) -> Result<Value, SessionError> {
+    let arguments = json!({"project_uuid": project, "another": kind == SessionKind::Additional});
+    let opened = call(postgres, "open_preview_session", arguments, user).await;
+    let mut session = opened.map_err(SessionError::Database)?;
+    let start = session.as_object_mut().and_then(|session| {
+        session.remove("lease_seconds");
+        session.remove("go")
+    });
+    if start == Some(json!(true)) {
+        let id = session.get("session_id").cloned();
+        let started = json!({"session_uuid": id, "p_provider": null, "p_machine_id": null, "p_preview_url": null});
+        let started = call(postgres, "preview_session_started", started, &Claims::service()).await;
+        started.map_err(SessionError::Service)?;
+        session["state"] = json!("running");
+    }
+    Ok(session)
 }
 
-async fn call(postgres: &Postgres, name: &str, arguments: Value, claims: &Claims) -> Result<Value, Refusal> {
-    let arguments = arguments.as_object().cloned().unwrap_or_default();
+async fn call(postgres: &Postgres, name: &str, arguments: Value, claims: &Claims) -> Result<Value, DatabaseError> {
     let call = Call {
         name: name.into(),
-        arguments,
+        arguments: arguments.as_object().cloned().unwrap_or_default(),
         claims: claims.clone(),
-        get: false,
+        method: CallMethod::Post,
         headers: Default::default(),
-        listing: None,
+        selection: None,
     };
-    let answer = postgres.call(call).await.map_err(|error| match claims.role() {
-        // Whoever asked us has not lost their right where ours is refused.
-        "service_role" if refuses_caller(&error) => Refusal::unavailable(&format!("the database: {}", error.message)),
-        _ => error.into(),
-    })?;
-    Ok(serde_json::from_str(&answer).unwrap_or_default())
+    Ok(serde_json::from_str(&postgres.call(call).await?).unwrap_or_default())
 }
 
-/// Whether the database says no to the role, not to what is asked for.
-fn refuses_caller(error: &ApiError) -> bool {
-    error.code.as_deref() == Some("42501")
-        || error.status == StatusCode::UNAUTHORIZED
-        || error.status == StatusCode::FORBIDDEN && !error.code.as_deref().is_some_and(|code| code.starts_with("PT"))
+impl SessionError {
+    /// Whether the database refused the service's role and not the request: the service is not set up.
+    pub fn service_has_no_right(&self) -> bool {
+        let SessionError::Service(DatabaseError::Refused { code, .. }) = self else { return false };
+        code == Code::NoRight.as_str() || ["0L", "0P", "28"].iter().any(|class| code.starts_with(class))
+    }
 }

@@ -4,30 +4,47 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use sync_core::ProjectPath;
 
+use super::rate_limit::RateLimit;
 use crate::digest::{ProjectDigest, content_hash};
-use crate::row::Row;
-use crate::store::rate_limit::Buckets;
+use crate::row::{Head, Row};
 use crate::store_error::StoreError;
 
-/// The most entries of one bulk (the contract's).
+/// Most entries of one bulk (the contract, section 5).
 pub const MAX_BULK: usize = 10_000;
-/// The largest file: what a bucket of the hosted service takes by default.
+/// Largest file in bytes: the default limit of a bucket on the hosted service.
 pub const MAX_FILE: usize = 50 << 20;
-/// All bytes held, old versions included: this is a development tool on somebody's machine.
+/// Most bytes of all rows, old versions included: the backend runs on a developer's machine.
 pub const MAX_TOTAL: usize = 2 << 30;
-/// The type of a new file whose writer does not say.
+/// The type of a new file without a given type.
 const DEFAULT_TYPE: &str = "text";
-/// The same of one that lies in storage.
+/// The type of a new file in storage without a given type.
 const STORED_TYPE: &str = "binary";
-/// Old versions kept of each file.
+/// Most rows that are kept of each path.
 const KEPT_VERSIONS: usize = 16;
 
-/// One change that a writer asks for.
+/// Whether a write was made by a single or a bulk function, which decides its event and the texts of refusals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteKind {
+    Single,
+    Bulk,
+}
+
+/// Which paths the store accepts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PathRule {
+    /// Those of the contract.
+    #[default]
+    Contract,
+    /// Every path, for tests of an agent that must refuse some itself.
+    Any,
+}
+
+/// One write of a caller.
 #[derive(Debug, Clone)]
 pub struct Entry {
     pub path: String,
     pub action: Action,
-    /// 0 means: must not be there.
+    /// The version that the writer has seen; 0 for a file that must not exist.
     pub expected: Option<u64>,
 }
 
@@ -37,38 +54,42 @@ pub enum Action {
     Delete,
 }
 
-/// The state of the project: every function of the database is one method here, without I/O.
-#[derive(Debug, Default)]
+/// The state of the project. Every function of the database is one method here, without I/O.
+#[derive(Debug, Clone, Default)]
 pub struct Project {
     files: BTreeMap<String, Vec<Row>>,
     /// The newest row of each path, in the order of revisions.
     order: BTreeSet<(u64, String)>,
     head: u64,
     digest: ProjectDigest,
-    /// No tombstone at or below this revision is kept.
+    /// The highest revision up to which tombstones were removed.
     tombstone_floor: u64,
-    /// The last version of paths whose rows were all pruned: a version is never used again.
+    /// The last version of paths whose rows were all removed: a version is never used again.
     version_floor: BTreeMap<String, u64>,
     total: usize,
     /// The rate limit of the write functions.
-    pub buckets: Buckets,
-    /// Takes paths that the database would refuse, for tests of an agent that must refuse them itself.
-    pub any_path: bool,
+    pub rate_limit: RateLimit,
+    pub path_rule: PathRule,
 }
 
-/// What [`Project::apply`] did.
+/// The result of [`Project::apply`].
 #[derive(Debug)]
 pub struct Applied {
     pub revision: u64,
     /// The newest row of each entry, in their order.
     pub rows: Vec<Row>,
-    /// The rows that are new; empty where nothing changed and no revision was taken.
+    /// The new rows; empty if nothing changed and no revision was used.
     pub changed: Vec<Row>,
 }
 
 impl Project {
     pub fn head(&self) -> u64 {
         self.head
+    }
+
+    /// The newest revision and the stored digest.
+    pub fn head_and_digest(&self) -> Head {
+        Head { revision: self.head, digest: self.digest.to_string() }
     }
 
     pub fn digest(&self) -> &ProjectDigest {
@@ -79,57 +100,63 @@ impl Project {
         self.tombstone_floor
     }
 
-    /// The newest row of `path`, tombstone or not.
+    /// The newest row of `path`, tombstones included.
     pub fn newest(&self, path: &str) -> Option<&Row> {
         self.files.get(path)?.last()
     }
 
-    /// That version of `path`, unless it was deleted, pruned or never there.
+    /// This version of `path`. `None` for a tombstone and for a version that is removed or unknown.
     pub fn version(&self, path: &str, version: u64) -> Option<&Row> {
         self.files.get(path)?.iter().find(|row| row.version == version && !row.deleted)
     }
 
-    /// The live files in order of their paths.
+    /// The live files in the order of their paths.
     pub fn live(&self) -> impl Iterator<Item = &Row> {
         self.files.values().filter_map(|rows| rows.last()).filter(|row| !row.deleted)
     }
 
-    /// The newest rows above `since` in order of revision.
+    /// The newest row of each path above the revision `since`, in the order of revisions.
     pub fn newer(&self, since: u64) -> impl Iterator<Item = &Row> {
         self.order.range((since.saturating_add(1), String::new())..).filter_map(|(_, path)| self.newest(path))
     }
 
-    /// All or nothing: one transaction, one revision, or none where nothing changes. Of a bulk a refusal names the entry.
+    /// Writes all entries in one transaction of one revision, or none. A refusal of a bulk names the entry.
     pub fn apply(
         &mut self,
         entries: Vec<Entry>,
         sender: &str,
         now: Timestamp,
-        bulk: bool,
+        kind: WriteKind,
     ) -> Result<Applied, StoreError> {
         let mut seen = HashSet::new();
         for (index, entry) in entries.iter().enumerate() {
             let fits = if seen.insert(entry.path.as_str()) {
                 self.check(entry)
             } else {
-                Err(StoreError::Twice { path: entry.path.clone() })
+                Err(StoreError::DuplicatePath { path: entry.path.clone() })
             };
             if let Err(error) = fits {
                 let path = entry.path.clone();
-                return Err(if bulk { StoreError::Entry { index, path, error: Box::new(error) } } else { error });
+                return Err(match kind {
+                    WriteKind::Bulk => StoreError::Entry { index, path, error: Box::new(error) },
+                    WriteKind::Single => error,
+                });
             }
         }
         let bytes: usize = entries.iter().map(Entry::size).sum();
-        if self.total + bytes > MAX_TOTAL {
+        if self.total.saturating_add(bytes) > MAX_TOTAL {
             return Err(StoreError::Full { limit: MAX_TOTAL });
         }
-        let revision = self.head + 1;
+        let revision = self.head.saturating_add(1);
         let mut applied = Applied { revision: self.head, rows: Vec::new(), changed: Vec::new() };
         for entry in entries {
             match self.unchanged(&entry) {
                 Some(row) => {
                     let row = row.clone();
-                    applied.rows.push(if bulk { row } else { self.retype(row, entry) });
+                    applied.rows.push(match kind {
+                        WriteKind::Bulk => row,
+                        WriteKind::Single => self.retype(row, entry),
+                    });
                 }
                 None => {
                     let row = self.next_row(entry, revision, sender, now);
@@ -146,10 +173,10 @@ impl Project {
         Ok(applied)
     }
 
-    /// Equal content is looked at before the version: a repeated save whose answer was lost is no conflict.
+    /// Equal content is accepted whatever the expected version: a repeated save whose answer was lost is not a conflict.
     fn check(&self, entry: &Entry) -> Result<(), StoreError> {
-        if !self.any_path {
-            ProjectPath::parse(&entry.path)?;
+        if self.path_rule == PathRule::Contract {
+            ProjectPath::parse(&entry.path).map_err(StoreError::Path)?;
         }
         if entry.size() > MAX_FILE {
             let path = entry.path.clone();
@@ -157,7 +184,7 @@ impl Project {
         }
         let newest = self.newest(&entry.path);
         if matches!(entry.action, Action::Delete) && newest.is_none() {
-            return Err(StoreError::NoSuchFile { path: entry.path.clone() });
+            return Err(StoreError::FileNotFound { path: entry.path.clone() });
         }
         if self.unchanged(entry).is_some() {
             return Ok(());
@@ -172,7 +199,7 @@ impl Project {
         }
     }
 
-    /// The newest row, where it already says what the entry wants.
+    /// The newest row, if the entry would not change it.
     fn unchanged(&self, entry: &Entry) -> Option<&Row> {
         let newest = self.newest(&entry.path)?;
         let same = match &entry.action {
@@ -188,7 +215,7 @@ impl Project {
         same.then_some(newest)
     }
 
-    /// Another type is no change of the file: the row takes it on.
+    /// Sets another type, which is not a change of the file.
     fn retype(&mut self, row: Row, entry: Entry) -> Row {
         let Action::Put { file_type, .. } = entry.action else { return row };
         let newest = self.files.get_mut(&row.path).and_then(|rows| rows.last_mut());
@@ -204,7 +231,7 @@ impl Project {
     fn next_row(&self, entry: Entry, revision: u64, sender: &str, now: Timestamp) -> Row {
         let newest = self.newest(&entry.path);
         let before = newest.map(|row| row.version);
-        let version = before.or_else(|| self.version_floor.get(&entry.path).copied()).unwrap_or(0) + 1;
+        let version = before.or_else(|| self.version_floor.get(&entry.path).copied()).unwrap_or(0).saturating_add(1);
         let mut row = Row {
             id: uuid::Uuid::new_v4().to_string(),
             parent_id: newest.map(|row| row.id.clone()),
@@ -241,12 +268,12 @@ impl Project {
             self.forget_newest(&old);
         }
         self.remember_newest(&row);
-        self.total += row.size as usize;
+        self.total = self.total.saturating_add(size(&row));
         let rows = self.files.entry(row.path.clone()).or_default();
         rows.push(row);
         if rows.len() > KEPT_VERSIONS {
             let oldest = rows.remove(0);
-            self.total -= oldest.size as usize;
+            self.total = self.total.saturating_sub(size(&oldest));
         }
     }
 
@@ -264,7 +291,7 @@ impl Project {
         }
     }
 
-    /// The retention function: tombstones at or below `floor` go, and who knows no more than what lies below must reset.
+    /// Removes the tombstones at or below `floor`, as the retention function does. Reads from below it get a reset.
     pub fn prune_tombstones(&mut self, floor: u64) {
         let floor = floor.min(self.head);
         let old: Vec<Row> =
@@ -273,14 +300,13 @@ impl Project {
             self.forget_newest(&row);
             self.version_floor.insert(row.path.clone(), row.version);
             for row in self.files.remove(&row.path).unwrap_or_default() {
-                self.total -= row.size as usize;
+                self.total = self.total.saturating_sub(size(&row));
             }
         }
         self.tombstone_floor = self.tombstone_floor.max(floor);
     }
 
-    /// A backup is put back: everything above `revision` never happened. Old versions reach back only so far as they
-    /// are kept; a file whose versions from then are gone is gone.
+    /// Restores the state at `revision`, as a backup does. A file whose rows from then were removed is gone.
     pub fn rewind(&mut self, revision: u64) {
         for path in self.files.keys().cloned().collect::<Vec<_>>() {
             let rows = self.files.remove(&path).unwrap_or_default();
@@ -288,7 +314,7 @@ impl Project {
                 self.forget_newest(newest);
             }
             let (kept, gone): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| row.revision <= revision);
-            self.total -= gone.iter().map(|row| row.size as usize).sum::<usize>();
+            self.total = self.total.saturating_sub(gone.iter().map(size).sum());
             if let Some(newest) = kept.last() {
                 self.remember_newest(newest);
                 self.files.insert(path, kept);
@@ -298,20 +324,20 @@ impl Project {
         self.tombstone_floor = self.tombstone_floor.min(self.head);
     }
 
-    /// Puts other bytes under the newest row of `path`, whose hash stays what it was. False where there is no such file.
+    /// Replaces the bytes of the newest row of `path` and keeps its hash. False if the file does not exist.
     pub fn corrupt(&mut self, path: &str, bytes: Bytes) -> bool {
         let Some(row) = self.files.get_mut(path).and_then(|rows| rows.last_mut()).filter(|row| !row.deleted) else {
             return false;
         };
-        self.total = self.total - row.size as usize + bytes.len();
+        self.total = self.total.saturating_sub(size(row)).saturating_add(bytes.len());
         row.size = bytes.len() as u64;
         row.bytes = Some(bytes);
         true
     }
 
-    /// Spoils the stored digest; every later mutation carries the fault on.
-    pub fn spoil_digest(&mut self) {
-        self.digest.spoil();
+    /// Makes the stored digest wrong, which later writes keep.
+    pub fn corrupt_digest(&mut self) {
+        self.digest.corrupt();
     }
 }
 
@@ -322,4 +348,9 @@ impl Entry {
             Action::Delete => 0,
         }
     }
+}
+
+/// The bytes of a row as they count to the total.
+fn size(row: &Row) -> usize {
+    usize::try_from(row.size).unwrap_or(usize::MAX)
 }

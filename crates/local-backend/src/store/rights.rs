@@ -1,37 +1,77 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::options::ChannelRights;
 use crate::token::Claims;
 
-/// Who may do what, as the database's policies have it. One project, and one editor, who owns it.
+/// Whether the editor owns the project.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ownership {
+    /// The editor owns the project.
+    Kept,
+    /// The editor has lost the project.
+    Lost,
+}
+
+/// The rights of the database's policies, for a project in memory. There is one project and one editor, its owner.
 #[derive(Debug, Clone)]
 pub struct Rights {
-    pub project_id: String,
-    pub editor: String,
-    /// The editor has lost the project.
-    pub lost: Arc<AtomicBool>,
+    project_id: String,
+    editor: String,
+    channels: ChannelRights,
+    lost: Arc<AtomicBool>,
 }
 
 impl Rights {
-    /// Reads the project's files: its agent and its editor.
+    pub fn new(project_id: &str, editor: &str, channels: ChannelRights) -> Rights {
+        Rights { project_id: project_id.into(), editor: editor.into(), channels, lost: Arc::default() }
+    }
+
+    pub fn project_id(&self) -> &str {
+        &self.project_id
+    }
+
+    /// The editor's user id.
+    pub fn editor(&self) -> &str {
+        &self.editor
+    }
+
+    pub fn set_ownership(&self, ownership: Ownership) {
+        self.lost.store(ownership == Ownership::Lost, Ordering::Relaxed);
+    }
+
+    /// May read the project's files: its agent, its editor and the service.
     pub fn may_read(&self, claims: &Claims) -> bool {
         self.is_agent(claims) || self.may_write(claims)
     }
 
-    /// Writes them: its editor.
+    /// May write the project's files: its editor and the service.
     pub fn may_write(&self, claims: &Claims) -> bool {
-        claims.role() == "service_role" || self.is_editor(claims)
+        is_service(claims) || self.is_editor(claims)
     }
 
-    /// Joins the private channel `topic` (named without `realtime:`): the agent only its project's two.
+    /// May join the private channel `topic` (without `realtime:`): agent and editor only the project's two topics.
     pub fn may_join(&self, claims: &Claims, topic: &str) -> bool {
         let own = self.is_project_topic(topic) || self.is_status_topic(topic);
-        claims.role() == "service_role" || own && (self.is_agent(claims) || self.is_editor(claims))
+        is_service(claims) || own && (self.is_agent(claims) || self.is_editor(claims))
     }
 
-    /// Sends on it: the agent only on the status topic, since who sends on a topic may forge every event of it.
-    pub fn may_send(&self, claims: &Claims, topic: &str) -> bool {
-        self.may_join(claims, topic) && (!self.is_agent(claims) || self.is_status_topic(topic))
+    /// May broadcast on `topic`. A sender can forge every event on a topic, so the agent has only the status topic.
+    pub fn may_broadcast(&self, claims: &Claims, topic: &str) -> bool {
+        is_service(claims)
+            || self.is_agent(claims) && self.is_status_topic(topic)
+            || self.channels == ChannelRights::EditorSends && self.is_editor(claims) && self.may_join(claims, topic)
+    }
+
+    /// May track presence on `topic`.
+    pub fn may_track(&self, claims: &Claims, topic: &str) -> bool {
+        is_service(claims)
+            || self.channels == ChannelRights::EditorSends && self.is_editor(claims) && self.may_join(claims, topic)
+    }
+
+    /// Whether this user owns the project.
+    pub fn owns(&self, user: &str) -> bool {
+        user == self.editor && !self.lost.load(Ordering::Relaxed)
     }
 
     fn is_agent(&self, claims: &Claims) -> bool {
@@ -39,12 +79,7 @@ impl Rights {
     }
 
     fn is_editor(&self, claims: &Claims) -> bool {
-        claims.role() == "authenticated" && claims.text("sub").is_some_and(|person| self.owns(person))
-    }
-
-    /// Whether that person is the editor, and still may.
-    pub fn owns(&self, person: &str) -> bool {
-        person == self.editor && !self.lost.load(Ordering::Relaxed)
+        claims.role() == "authenticated" && claims.text("sub").is_some_and(|user| self.owns(user))
     }
 
     fn is_project_topic(&self, topic: &str) -> bool {
@@ -54,4 +89,8 @@ impl Rights {
     fn is_status_topic(&self, topic: &str) -> bool {
         topic.strip_suffix(":status").is_some_and(|topic| self.is_project_topic(topic))
     }
+}
+
+fn is_service(claims: &Claims) -> bool {
+    claims.role() == "service_role"
 }

@@ -1,133 +1,176 @@
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use sync_core::rules::snapshot_rank;
 use zip_stream::{SnapshotFile, SnapshotInfo, WriteError, write_snapshot};
 
+use super::objects::ObjectInfo;
+use super::{Store, StoreKind};
 use crate::digest::ProjectDigest;
-use crate::store::Store;
+use crate::row::Head;
 use crate::store_error::StoreError;
 
-/// Snapshots kept for the URLs that were given out; older ones are answered as missing.
+/// Snapshots that are kept for URLs that were given out; older ones are answered as missing.
 const KEPT: usize = 4;
-
-/// Why there is no snapshot.
-#[derive(Debug, thiserror::Error)]
-pub enum SnapshotError {
-    #[error("the project was not read: {0}")]
-    Read(#[from] StoreError),
-    #[error("the zip was not written: {0}")]
-    Write(#[from] WriteError),
-    #[error("the snapshot is larger than {limit} bytes; the largest files: {}", named(largest))]
-    TooLarge { limit: usize, bytes: usize, largest: Vec<(String, u64)> },
-}
-
 /// Files that a refusal names.
 const NAMED: usize = 5;
+/// Hex digits of the digest in a snapshot's name.
+const DIGEST_DIGITS: usize = 32;
 
-fn named(files: &[(String, u64)]) -> String {
-    let files: Vec<String> = files.iter().map(|(path, size)| format!("{path} ({size} bytes)")).collect();
+/// The reason for which there is no snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    #[error("cannot read the project: {0}")]
+    Read(StoreError),
+    #[error("cannot write the zip: {0}")]
+    Write(WriteError),
+    #[error("the snapshot is larger than {limit} bytes; the largest files: {}", named(largest))]
+    TooLarge { limit: usize, bytes: usize, largest: Vec<FileSize> },
+    #[error("cannot store the snapshot: {0}")]
+    Store(StoreError),
+}
+
+/// Path and size of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileSize {
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+fn named(files: &[FileSize]) -> String {
+    let files: Vec<String> = files.iter().map(|file| format!("{} ({} bytes)", file.path, file.size)).collect();
     files.join(", ")
 }
 
-/// A snapshot that can be fetched.
+/// Whether an existing snapshot of the current state may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotRequest {
+    Reuse,
+    /// A new snapshot under a new name.
+    Rebuild,
+}
+
+/// A snapshot that can be downloaded.
 pub struct Built {
-    /// Within the bucket.
+    /// The name within the bucket.
     pub name: String,
     pub revision: u64,
-    /// Its bytes, where it had to be made.
-    pub made: Option<usize>,
+    /// Its bytes, if it was built now.
+    pub built_bytes: Option<usize>,
 }
 
 /// The bucket `project-snapshots`, as far as the backend fills it itself.
-#[derive(Default)]
-pub struct Snapshots(Mutex<Kept>);
+pub struct Snapshots {
+    store: Store,
+    project_id: String,
+    /// Largest snapshot in bytes.
+    limit: usize,
+    kept: Mutex<Kept>,
+}
 
 #[derive(Default)]
 struct Kept {
-    /// In the order in which they were made: name and zip.
-    made: Vec<(String, Bytes)>,
-    /// The newest one's revision and digest.
-    state: Option<(u64, String)>,
+    /// In the order in which they were built.
+    snapshots: Vec<Snapshot>,
+    /// The state of the newest one.
+    state: Option<Head>,
     rebuilds: u64,
 }
 
+struct Snapshot {
+    name: String,
+    zip: Bytes,
+}
+
+struct NewSnapshot {
+    state: Head,
+    zip: Bytes,
+}
+
 impl Snapshots {
-    /// The object `<project_id>/<revision>-<digest>.zip` of the state now. Made anew where the state has moved, or where
-    /// `rebuild` asks for another id.
-    pub fn current(
-        &self,
-        store: &Store,
-        project_id: &str,
-        limit: usize,
-        rebuild: bool,
-    ) -> Result<Built, SnapshotError> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let head = store.head();
-        if let (Some((name, _)), false, true) = (kept.made.last(), rebuild, kept.state.as_ref() == Some(&head)) {
-            return Ok(Built { name: name.clone(), revision: head.0, made: None });
+    pub fn new(store: Store, project_id: &str, limit: usize) -> Snapshots {
+        Snapshots { store, project_id: project_id.into(), limit, kept: Mutex::default() }
+    }
+
+    /// The object `<project_id>/<revision>-<digest>.zip` of the current state, built if it does not exist. Blocks.
+    ///
+    /// # Errors
+    /// The project cannot be read, or its snapshot is too large.
+    pub fn current(&self, request: SnapshotRequest) -> Result<Built, SnapshotError> {
+        let mut kept = self.lock();
+        let head = self.store.head();
+        if let (SnapshotRequest::Reuse, Some(newest), true) =
+            (request, kept.snapshots.last(), kept.state.as_ref() == Some(&head))
+        {
+            return Ok(Built { name: newest.name.clone(), revision: head.revision, built_bytes: None });
         }
-        let (state, zip) = build(store, project_id, limit)?;
-        let (revision, digest) = &state;
-        let mut name = format!("{project_id}/{revision}-{}", &digest[..32]);
-        if rebuild {
-            kept.rebuilds += 1;
+        let NewSnapshot { state, zip } = build(&self.store, &self.project_id, self.limit)?;
+        let digest = state.digest.get(..DIGEST_DIGITS).unwrap_or(&state.digest);
+        let mut name = format!("{}/{}-{digest}", self.project_id, state.revision);
+        if request == SnapshotRequest::Rebuild {
+            kept.rebuilds = kept.rebuilds.saturating_add(1);
             name += &format!("-{}", kept.rebuilds);
         }
         name += ".zip";
-        let built = Built { name: name.clone(), revision: *revision, made: Some(zip.len()) };
+        let built = Built { name: name.clone(), revision: state.revision, built_bytes: Some(zip.len()) };
+        if let StoreKind::Postgres(postgres) = &self.store.0 {
+            postgres.keep_snapshot(&name, zip.clone()).map_err(SnapshotError::Store)?;
+        }
         kept.state = Some(state);
-        kept.made.retain(|(made, _)| *made != name);
-        kept.made.push((name, zip));
-        if kept.made.len() > KEPT {
-            kept.made.remove(0);
+        kept.snapshots.retain(|snapshot| snapshot.name != name);
+        kept.snapshots.push(Snapshot { name, zip });
+        if kept.snapshots.len() > KEPT {
+            kept.snapshots.remove(0);
         }
         Ok(built)
     }
 
-    /// Names within the bucket, and sizes, the newest first.
-    pub fn list(&self) -> Vec<(String, usize)> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.made.iter().rev().map(|(name, zip)| (name.clone(), zip.len())).collect()
+    /// The kept snapshots, the newest first, with their names within the bucket.
+    pub fn list(&self) -> Vec<ObjectInfo> {
+        let info = |snapshot: &Snapshot| ObjectInfo { name: snapshot.name.clone(), size: snapshot.zip.len() };
+        self.lock().snapshots.iter().rev().map(info).collect()
     }
 
-    /// Those of these names that are there go.
+    /// Removes the snapshots with these names.
     pub fn remove(&self, names: &[String]) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let newest = kept.made.last().map(|(name, _)| name.clone());
-        kept.made.retain(|(name, _)| !names.contains(name));
-        // What is last now is of another state.
-        if kept.made.last().map(|(name, _)| name) != newest.as_ref() {
+        let mut kept = self.lock();
+        let newest = kept.snapshots.last().map(|snapshot| snapshot.name.clone());
+        kept.snapshots.retain(|snapshot| !names.contains(&snapshot.name));
+        if kept.snapshots.last().map(|snapshot| &snapshot.name) != newest.as_ref() {
             kept.state = None;
         }
     }
 
-    /// The zip of that name.
+    /// The zip with this name.
     pub fn get(&self, name: &str) -> Option<Bytes> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.made.iter().find(|(made, _)| made == name).map(|(_, zip)| zip.clone())
+        self.lock().snapshots.iter().find(|snapshot| snapshot.name == name).map(|snapshot| snapshot.zip.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The state now, its revision and digest, and its zip.
-fn build(store: &Store, project_id: &str, limit: usize) -> Result<((u64, String), Bytes), SnapshotError> {
-    let (revision, rows) = store.state()?;
+fn build(store: &Store, project_id: &str, limit: usize) -> Result<NewSnapshot, SnapshotError> {
+    let state = store.state().map_err(SnapshotError::Read)?;
     let mut digest = ProjectDigest::default();
-    for row in &rows {
+    for row in &state.files {
         digest.toggle(&row.path, row.version, row.content_hash.as_deref().unwrap_or_default());
     }
     let mut zip = Vec::new();
-    let info = SnapshotInfo { project_id, revision, created_at: None };
-    let files = rows
+    let info = SnapshotInfo { project_id, revision: state.revision, created_at: None };
+    let files = state
+        .files
         .into_iter()
         .filter_map(|row| Some(SnapshotFile { path: row.path, bytes: row.bytes?, version: row.version }));
-    let manifest = write_snapshot(&mut zip, info, files, snapshot_rank)?;
+    let manifest = write_snapshot(&mut zip, info, files, snapshot_rank).map_err(SnapshotError::Write)?;
     if zip.len() > limit {
-        let mut largest: Vec<(String, u64)> =
-            manifest.files.into_iter().map(|file| (file.file_path, file.size)).collect();
-        largest.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
+        let sizes = manifest.files.into_iter().map(|file| FileSize { path: file.file_path, size: file.size });
+        let mut largest: Vec<FileSize> = sizes.collect();
+        largest.sort_by_key(|file| std::cmp::Reverse(file.size));
         largest.truncate(NAMED);
         return Err(SnapshotError::TooLarge { limit, bytes: zip.len(), largest });
     }
-    Ok(((revision, digest.to_string()), zip.into()))
+    Ok(NewSnapshot { state: Head { revision: state.revision, digest: digest.to_string() }, zip: zip.into() })
 }

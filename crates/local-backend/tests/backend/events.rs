@@ -8,7 +8,7 @@ use tokio_tungstenite::tungstenite::Message;
 #[tokio::test]
 async fn a_save_reaches_both_protocols() {
     let backend = backend().await;
-    let token = backend.session().realtime_token;
+    let token = backend.agent_settings().realtime_token;
     let (mut one, mut two) = (Client::v1(&backend).await, Client::v2(&backend).await);
     one.join(TOPIC, &token).await;
     two.join_v2(TOPIC, &token).await;
@@ -50,7 +50,7 @@ async fn a_delete_and_a_bulk_have_events_of_their_own() {
     let store = backend.store();
     store.upsert("a", FileContent::Text("1".into()), None, "test").expect("saved");
     let mut client = Client::v1(&backend).await;
-    client.join(TOPIC, &backend.session().realtime_token).await;
+    client.join(TOPIC, &backend.agent_settings().realtime_token).await;
     store.delete("a", Some(1), "test").expect("deleted");
     let frame = client.next().await;
     assert_eq!(frame["payload"]["event"], "file:delete");

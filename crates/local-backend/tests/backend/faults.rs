@@ -1,15 +1,17 @@
-//! What the websocket does when it is told to, and its bounds.
+//! The faults of the websocket, and its bounds.
 
 use std::time::{Duration, Instant};
 
 use crate::support::{Client, OTHER, PATIENCE, QUIET, TOPIC, backend, join, options};
-use local_backend::{Backend, Chance, Cut, FaultSettings, FileContent, Options};
+use local_backend::{
+    Backend, BackendOptions, ChannelRights, Cut, FaultApi, FaultRate, FaultSettings, FileContent, Switch,
+};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 async fn joined(backend: &Backend) -> Client {
     let mut client = Client::v1(backend).await;
-    client.join(TOPIC, &backend.session().realtime_token).await;
+    client.join(TOPIC, &backend.agent_settings().realtime_token).await;
     client
 }
 
@@ -26,18 +28,18 @@ async fn revision(client: &mut Client) -> u64 {
 async fn broadcasts_are_dropped_doubled_reordered_and_delayed() {
     let backend = backend().await;
     let (mut client, faults) = (joined(&backend).await, backend.faults());
-    faults.drop_broadcasts(Chance::next(1));
+    faults.drop_broadcasts(FaultRate::next(1));
     (1..=2).for_each(|n| save(&backend, &n.to_string()));
     assert_eq!(revision(&mut client).await, 2);
-    faults.double_broadcasts(Chance::next(1));
+    faults.double_broadcasts(FaultRate::next(1));
     (3..=4).for_each(|n| save(&backend, &n.to_string()));
     assert_eq!([revision(&mut client).await, revision(&mut client).await, revision(&mut client).await], [3, 3, 4]);
-    faults.reorder_broadcasts(Chance::next(1));
+    faults.reorder_broadcasts(FaultRate::next(1));
     (5..=6).for_each(|n| save(&backend, &n.to_string()));
     assert_eq!([revision(&mut client).await, revision(&mut client).await], [6, 5]);
-    faults.reorder_broadcasts(Chance::next(1));
+    faults.reorder_broadcasts(FaultRate::next(1));
     save(&backend, "7");
-    assert_eq!(revision(&mut client).await, 7, "what nothing overtakes comes all the same");
+    assert_eq!(revision(&mut client).await, 7, "a held broadcast is sent without a next one");
     faults.delay_broadcasts(Duration::from_millis(300));
     let sent = Instant::now();
     save(&backend, "8");
@@ -48,13 +50,13 @@ async fn broadcasts_are_dropped_doubled_reordered_and_delayed() {
 }
 
 #[tokio::test]
-async fn the_same_seed_drops_the_same() {
+async fn the_same_seed_drops_the_same_broadcasts() {
     let mut runs = Vec::new();
     for _ in 0..2 {
         let backend = backend().await;
         let mut client = joined(&backend).await;
         backend.faults().seed(42);
-        backend.faults().drop_broadcasts(Chance::of(0.5));
+        backend.faults().drop_broadcasts(FaultRate::with_probability(0.5));
         (0..40).for_each(|n| save(&backend, &n.to_string()));
         backend.faults().clear();
         save(&backend, "end");
@@ -86,7 +88,7 @@ async fn sockets_are_cut_in_each_way() {
 #[tokio::test]
 async fn connections_and_joins_are_refused() {
     let backend = backend().await;
-    let (session, faults) = (backend.session(), backend.faults());
+    let (session, faults) = (backend.agent_settings(), backend.faults());
     let query = format!("apikey={}", session.anon_key);
     faults.refuse_connections(Some(503));
     let refused = Client::try_connect(&backend, &query).await;
@@ -103,27 +105,27 @@ async fn connections_and_joins_are_refused() {
 }
 
 #[tokio::test]
-async fn a_deaf_channel_answers_heartbeats_and_hears_nothing() {
+async fn a_stalled_stream_answers_heartbeats_and_delivers_nothing() {
     let backend = backend().await;
     let mut client = joined(&backend).await;
-    backend.faults().deaf(true);
+    backend.faults().stall_streams(Switch::On);
     save(&backend, "1");
     let beat = json!({"topic": "phoenix", "event": "heartbeat", "payload": {}, "ref": "2"});
     client.send(beat).await;
     assert_eq!(client.next().await["ref"], "2");
-    backend.faults().deaf(false);
+    backend.faults().stall_streams(Switch::Off);
     save(&backend, "2");
     assert_eq!(revision(&mut client).await, 2);
 }
 
 #[tokio::test]
-async fn a_deafened_channel_wakes_by_a_rejoin_or_another_token() {
+async fn a_stalled_channel_resumes_after_a_rejoin_or_another_token() {
     let backend = backend().await;
     let (mut one, mut two) = (joined(&backend).await, joined(&backend).await);
-    backend.faults().deafen_joined();
+    backend.faults().stall_joined();
     save(&backend, "1");
     let editor = backend.editor_token();
-    one.send(join(TOPIC, "2", &backend.session().realtime_token, true)).await;
+    one.send(join(TOPIC, "2", &backend.agent_settings().realtime_token, true)).await;
     assert_eq!(one.next().await["payload"]["status"], "ok");
     assert_eq!(one.next().await["event"], "phx_close");
     let push = json!({"topic": TOPIC, "event": "access_token", "payload": {"access_token": editor}, "ref": "2", "join_ref": "1"});
@@ -135,14 +137,14 @@ async fn a_deafened_channel_wakes_by_a_rejoin_or_another_token() {
 }
 
 #[tokio::test]
-async fn a_silent_server_answers_nothing_until_it_speaks_again() {
+async fn a_frozen_socket_answers_nothing_until_it_is_released() {
     let backend = backend().await;
     let mut client = joined(&backend).await;
-    backend.faults().silent(true);
+    backend.faults().freeze_sockets(Switch::On);
     client.send(json!({"topic": "phoenix", "event": "heartbeat", "payload": {}, "ref": "2"})).await;
     save(&backend, "1");
     client.quiet().await;
-    backend.faults().silent(false);
+    backend.faults().freeze_sockets(Switch::Off);
     let mut seen = [client.next().await["event"].clone(), client.next().await["event"].clone()];
     seen.sort_by_key(Value::to_string);
     assert_eq!(seen, [json!("broadcast"), json!("phx_reply")]);
@@ -150,9 +152,9 @@ async fn a_silent_server_answers_nothing_until_it_speaks_again() {
 
 #[tokio::test]
 async fn a_refused_join_blocks_the_whole_socket() {
-    let backend = Backend::start(Options { join_refusal_delay: QUIET * 3, ..options() }).await.expect("starts");
+    let backend = Backend::start(BackendOptions { join_refusal_delay: QUIET * 3, ..options() }).await.expect("starts");
     let mut client = joined(&backend).await;
-    let token = backend.session().realtime_token;
+    let token = backend.agent_settings().realtime_token;
     let sent = Instant::now();
     client.send(join(&format!("realtime:project:{OTHER}"), "2", &token, true)).await;
     client.send(json!({"topic": "phoenix", "event": "heartbeat", "payload": {}, "ref": "3"})).await;
@@ -167,10 +169,10 @@ async fn a_refused_join_blocks_the_whole_socket() {
 }
 
 #[tokio::test]
-async fn broadcasts_before_the_stream_stands_are_lost() {
-    let backend = Backend::start(Options { stream_gap: QUIET, ..options() }).await.expect("starts");
+async fn broadcasts_before_the_stream_is_ready_are_lost() {
+    let backend = Backend::start(BackendOptions { stream_gap: QUIET, ..options() }).await.expect("starts");
     let mut client = Client::v1(&backend).await;
-    let mut frame = join(TOPIC, "1", &backend.session().realtime_token, true);
+    let mut frame = join(TOPIC, "1", &backend.agent_settings().realtime_token, true);
     frame["payload"]["config"]["broadcast"]["replication_ready"] = json!(true);
     client.send(frame).await;
     assert_eq!(client.next().await["payload"]["status"], "ok");
@@ -194,7 +196,13 @@ async fn a_frame_above_the_limit_ends_the_socket() {
 
 #[tokio::test]
 async fn a_payload_above_the_limit_is_refused() {
-    let backend = Backend::start(Options { broadcast_limit: 1000, ..options() }).await.expect("starts");
+    let backend = Backend::start(BackendOptions {
+        broadcast_limit: 1000,
+        channel_rights: ChannelRights::EditorSends,
+        ..options()
+    })
+    .await
+    .expect("starts");
     let mut client = Client::v1(&backend).await;
     let mut frame = join(TOPIC, "1", &backend.editor_token(), true);
     frame["payload"]["config"]["broadcast"]["ack"] = json!(true);
@@ -206,20 +214,22 @@ async fn a_payload_above_the_limit_is_refused() {
 }
 
 #[tokio::test]
-async fn there_are_so_many_places_and_no_more() {
-    let backend = Backend::start(Options { max_connections: 2, ..options() }).await.expect("starts");
+async fn connections_above_the_limit_are_refused() {
+    let backend = Backend::start(BackendOptions { max_connections: 2, ..options() }).await.expect("starts");
     let (one, _two) = (joined(&backend).await, joined(&backend).await);
-    let query = format!("apikey={}", backend.session().anon_key);
+    let query = format!("apikey={}", backend.agent_settings().anon_key);
     let third = Client::try_connect(&backend, &query).await;
     assert!(matches!(third, Err(Error::Http(response)) if response.status() == 429));
     drop(one);
     let free = async { while Client::try_connect(&backend, &query).await.is_err() {} };
-    tokio::time::timeout(PATIENCE, free).await.expect("the place is free again");
+    tokio::time::timeout(PATIENCE, free).await.expect("the connection is free again");
 }
 
 #[tokio::test]
-async fn large_contents_and_long_lists_are_left_out() {
-    let backend = Backend::start(Options { event_limit: 2000, ..options() }).await.expect("starts");
+async fn large_contents_and_long_lists_are_omitted() {
+    let backend = Backend::start(BackendOptions { event_max_bytes: 2000, event_content_bytes: 1000, ..options() })
+        .await
+        .expect("starts");
     let mut client = joined(&backend).await;
     save(&backend, &"\n".repeat(1000));
     let event = client.next().await["payload"]["payload"].clone();
@@ -247,7 +257,7 @@ async fn large_contents_and_long_lists_are_left_out() {
 }
 
 #[tokio::test]
-async fn a_burst_of_ten_thousand_arrives_whole_and_in_order() {
+async fn a_burst_of_ten_thousand_arrives_complete_and_in_order() {
     let backend = backend().await;
     let mut client = joined(&backend).await;
     for n in 0..10_000 {
@@ -259,19 +269,19 @@ async fn a_burst_of_ten_thousand_arrives_whole_and_in_order() {
 }
 
 #[tokio::test]
-async fn the_switchboard_answers_over_http() {
-    let backend = Backend::start(Options { faults_over_http: true, ..options() }).await.expect("starts");
+async fn faults_are_changed_over_http() {
+    let backend = Backend::start(BackendOptions { fault_api: FaultApi::Served, ..options() }).await.expect("starts");
     let (url, http) = (format!("{}/_local/faults", backend.url()), crate::support::http());
     let post = async |body: Value| {
         let response = http.post(&url).json(&body).send().await.expect("an answer");
         (response.status().as_u16(), response.json::<Value>().await.expect("JSON"))
     };
-    let body = json!({"deaf": true, "drop_broadcasts": {"next": 3}, "fail_reads": {"status": 500, "chance": {"probability": 1.0}}});
+    let body = json!({"stall_streams": true, "drop_broadcasts": {"next": 3}, "fail_reads": {"status": 500, "chance": {"probability": 1.0}}});
     assert_eq!(post(body).await.0, 200);
     let settings = backend.faults().settings();
-    assert!(settings.deaf && settings.drop_broadcasts == Chance::next(3));
+    assert!(settings.stall_streams && settings.drop_broadcasts == FaultRate::next(3));
     assert_eq!(settings.fail_reads.map(|fail| fail.status), Some(500));
-    assert_eq!(post(json!({"silent": true})).await.1["deaf"], true, "the others stay");
+    assert_eq!(post(json!({"freeze_sockets": true})).await.1["stall_streams"], true, "the others stay");
     assert_eq!(post(json!({"no_such_fault": 1})).await.0, 400);
     assert_eq!(post(json!({"clear": true})).await.0, 200);
     assert_eq!(backend.faults().settings(), FaultSettings::default());
@@ -279,20 +289,20 @@ async fn the_switchboard_answers_over_http() {
     assert_eq!(post(json!({"cut": {"code": 1011}})).await.0, 200);
     assert_eq!(client.closed().await, 1011);
     let shown: Value = http.get(&url).send().await.expect("an answer").json().await.expect("JSON");
-    assert_eq!(shown["deaf"], false);
-    let elsewhere = http.post(&url).header("origin", "https://evil.example").json(&json!({"deaf": true}));
+    assert_eq!(shown["stall_streams"], false);
+    let elsewhere = http.post(&url).header("origin", "https://evil.example").json(&json!({"stall_streams": true}));
     assert_eq!(elsewhere.send().await.expect("an answer").status(), 403);
-    let renamed = http.post(&url).header("host", "evil.example").json(&json!({"deaf": true}));
+    let renamed = http.post(&url).header("host", "evil.example").json(&json!({"stall_streams": true}));
     assert_eq!(renamed.send().await.expect("an answer").status(), 403);
-    assert!(!backend.faults().settings().deaf);
+    assert!(!backend.faults().settings().stall_streams);
     let without = self::backend().await;
     let there = http.get(format!("{}/_local/faults", without.url())).send().await.expect("an answer");
-    assert_eq!(there.status(), 404, "only where it is asked for");
+    assert_eq!(there.status(), 404, "only where the option serves it");
 }
 
 #[tokio::test]
 async fn a_client_that_does_not_read_is_cut() {
-    let backend = Backend::start(Options { queue_bytes: 1 << 20, ..options() }).await.expect("starts");
+    let backend = Backend::start(BackendOptions { queue_bytes: 1 << 20, ..options() }).await.expect("starts");
     let mut client = joined(&backend).await;
     for n in 0..200 {
         save(&backend, &n.to_string().repeat(60_000));

@@ -1,7 +1,9 @@
 //! The functions of the contract's section 5: shapes, codes, pages, resets and the digest.
 
 use crate::support::{OTHER, PROJECT, backend, options, rpc};
-use local_backend::{Backend, BulkEntry, Chance, FileContent, Options, SeedFile, Store, StoreError};
+use local_backend::{
+    Backend, BackendOptions, BulkEntry, FaultRate, FileContent, Head, PathRule, SeedFile, Store, StoreError, Switch,
+};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -14,7 +16,8 @@ async fn changes(backend: &Backend, since: u64, more: Value) -> Value {
     for (name, value) in more.as_object().cloned().unwrap_or_default() {
         arguments[name.as_str()] = value;
     }
-    let (status, answer) = rpc(backend, &backend.session().realtime_token, "list_project_changes", arguments).await;
+    let (status, answer) =
+        rpc(backend, &backend.agent_settings().realtime_token, "list_project_changes", arguments).await;
     assert_eq!(status, 200, "{answer}");
     answer
 }
@@ -38,7 +41,7 @@ fn digest_of(files: &[Value]) -> String {
 async fn the_digest_follows_every_mutation() {
     let backend = backend().await;
     let store = backend.store();
-    assert_eq!(store.head(), (0, "0".repeat(64)));
+    assert_eq!(store.head(), Head { revision: 0, digest: "0".repeat(64) });
     for (path, content) in [("a", "1"), ("b", "2"), ("a", "3"), ("c/d", "4")] {
         save(&store, path, content);
     }
@@ -47,7 +50,7 @@ async fn the_digest_follows_every_mutation() {
     store.delete("c/d", None, "test").expect("deleted");
     let answer = changes(&backend, 0, json!({})).await;
     assert_eq!(answer["digest"], json!(digest_of(answer["files"].as_array().expect("files"))));
-    assert_eq!(answer["digest"], json!(store.head().1));
+    assert_eq!(answer["digest"], json!(store.head().digest));
     assert_eq!(answer["head_revision"], 7);
     assert_eq!(paths(&answer), ["a", "b", "c/d"], "in the order of revisions");
     assert_eq!(answer["files"][1]["version"], 3, "a deleted file goes on counting");
@@ -62,10 +65,10 @@ async fn equal_content_and_repeated_deletes_take_no_revision() {
     save(&store, "a", "1");
     let mut events = store.subscribe();
     let row = store.upsert("a", FileContent::Text("1".into()), Some(9), "test").expect("no conflict");
-    assert_eq!((row.version, store.head().0), (1, 1));
+    assert_eq!((row.version, store.head().revision), (1, 1));
     store.delete("a", Some(1), "test").expect("deleted");
     let tombstone = store.delete("a", Some(1), "test").expect("deleted already");
-    assert_eq!((tombstone.version, store.head().0), (2, 2));
+    assert_eq!((tombstone.version, store.head().revision), (2, 2));
     assert_eq!(events.try_recv().expect("the delete").revision, 2);
     assert!(events.try_recv().is_err(), "one event for one revision");
 }
@@ -83,7 +86,7 @@ async fn a_version_that_is_not_current_is_a_conflict() {
     assert_eq!(refused, Err(StoreError::Conflict { path: "a".into(), expected: 1, current: 2 }));
     store.delete("a", Some(2), "test").expect("deleted");
     store.upsert("a", FileContent::Text("4".into()), Some(0), "test").expect("not there, as expected");
-    assert!(matches!(store.delete("never", None, "test"), Err(StoreError::NoSuchFile { .. })));
+    assert!(matches!(store.delete("never", None, "test"), Err(StoreError::FileNotFound { .. })));
 }
 
 #[tokio::test]
@@ -99,7 +102,7 @@ async fn a_bulk_is_one_revision_or_none() {
     assert_eq!(renamed.revision, 2);
     assert!(renamed.files[0].deleted && !renamed.files[1].deleted);
     let same = store.bulk(vec![entry("new", Some("1"))], "test").expect("nothing to do");
-    assert_eq!((same.revision, store.head().0), (2, 2));
+    assert_eq!((same.revision, store.head().revision), (2, 2));
     let bad = store.bulk(vec![entry("x", Some("1")), entry("a/../b", Some("2"))], "test").expect_err("refused");
     assert!(matches!(&bad, StoreError::Entry { index: 1, .. }), "{bad}");
     assert_eq!(store.newest("x"), None);
@@ -108,7 +111,7 @@ async fn a_bulk_is_one_revision_or_none() {
     assert_eq!(store.bulk(Vec::new(), "test"), Err(StoreError::EmptyBulk));
     let many = (0..10_001).map(|index| entry(&format!("f{index}"), Some("1"))).collect();
     assert_eq!(store.bulk(many, "test"), Err(StoreError::BulkTooLarge { count: 10_001, limit: 10_000 }));
-    assert_eq!(store.head().0, 2);
+    assert_eq!(store.head().revision, 2);
 }
 
 #[tokio::test]
@@ -136,7 +139,7 @@ async fn pages_end_at_revisions_and_never_within() {
 
 #[tokio::test]
 async fn a_page_ends_past_a_megabyte_and_omits_only_within_one_revision() {
-    let backend = Backend::start(Options { page_bytes: 1000, ..options() }).await.expect("starts");
+    let backend = Backend::start(BackendOptions { page_bytes: 1000, ..options() }).await.expect("starts");
     let store = backend.store();
     for path in ["a", "b", "c"] {
         save(&store, path, &path.repeat(600));
@@ -181,11 +184,11 @@ async fn who_knows_too_little_or_too_much_is_reset() {
     let whole = changes(&backend, 0, json!({})).await;
     assert_eq!((&whole["reset"], paths(&whole)), (&Value::Null, vec!["b", "c", "d"]));
     save(&store, "a", "again");
-    assert_eq!(store.newest("a").map(|row| row.version), Some(3), "no version is used twice");
+    assert_eq!(store.newest("a").map(|row| row.version), Some(3), "a version is never used twice");
 
     store.rewind(2);
-    assert_eq!(store.head().0, 2);
-    let (_, digest) = store.head();
+    assert_eq!(store.head().revision, 2);
+    let digest = store.head().digest;
     let whole = changes(&backend, 0, json!({})).await;
     assert_eq!(
         (paths(&whole), json!(digest)),
@@ -196,7 +199,7 @@ async fn who_knows_too_little_or_too_much_is_reset() {
 #[tokio::test]
 async fn binary_content_lies_in_storage() {
     let files = vec![SeedFile { path: "logo.png".into(), bytes: vec![0, 159, 146, 150] }];
-    let backend = Backend::start(Options { files, ..options() }).await.expect("starts");
+    let backend = Backend::start(BackendOptions { files, ..options() }).await.expect("starts");
     let page = changes(&backend, 0, json!({})).await;
     let file = &page["files"][0];
     assert_eq!((&file["content"], &file["content_omitted"], &file["size"]), (&Value::Null, &json!(true), &json!(4)));
@@ -205,7 +208,7 @@ async fn binary_content_lies_in_storage() {
         backend.url(),
         file["content_hash"].as_str().expect("a hash"),
     );
-    let session = backend.session();
+    let session = backend.agent_settings();
     let request = crate::support::http().get(url).header("apikey", session.anon_key);
     let response = request.bearer_auth(session.realtime_token).send().await.expect("an answer");
     assert_eq!(response.bytes().await.expect("a body").to_vec(), [0, 159, 146, 150]);
@@ -214,7 +217,7 @@ async fn binary_content_lies_in_storage() {
 #[tokio::test]
 async fn each_right_is_checked() {
     let backend = backend().await;
-    let agent = backend.session().realtime_token;
+    let agent = backend.agent_settings().realtime_token;
     let head = json!({"project_uuid": PROJECT});
     assert_eq!(rpc(&backend, &agent, "project_head", head.clone()).await.0, 200);
     let (status, error) = rpc(&backend, &agent, "project_head", json!({"project_uuid": OTHER})).await;
@@ -230,10 +233,10 @@ async fn each_right_is_checked() {
 }
 
 #[tokio::test]
-async fn an_older_database_has_only_the_older_listing() {
+async fn a_legacy_database_has_only_the_legacy_listing() {
     let backend = backend().await;
-    backend.faults().older_database(true);
-    let token = backend.session().realtime_token;
+    backend.faults().legacy_database(Switch::On);
+    let token = backend.agent_settings().realtime_token;
     save(&backend.store(), "a", "1");
     let head = json!({"project_uuid": PROJECT});
     let (status, error) = rpc(&backend, &token, "project_head", head.clone()).await;
@@ -245,8 +248,8 @@ async fn an_older_database_has_only_the_older_listing() {
 #[tokio::test]
 async fn the_older_listing_is_cut_at_a_thousand_rows_and_paged() {
     let entries = (0..1500).map(|index| SeedFile { path: format!("f{index:04}"), bytes: b"x".to_vec() });
-    let backend = Backend::start(Options { files: entries.collect(), ..options() }).await.expect("starts");
-    let session = backend.session();
+    let backend = Backend::start(BackendOptions { files: entries.collect(), ..options() }).await.expect("starts");
+    let session = backend.agent_settings();
     let list = async |query: &str| {
         let url = format!("{}/rest/v1/rpc/list_current_files?{query}", backend.url());
         let request = crate::support::http().post(url).header("apikey", &session.anon_key);
@@ -266,16 +269,16 @@ async fn the_older_listing_is_cut_at_a_thousand_rows_and_paged() {
 #[tokio::test]
 async fn reads_fail_lie_and_dawdle_as_asked() {
     let backend = backend().await;
-    let (token, faults) = (backend.session().realtime_token, backend.faults());
+    let (token, faults) = (backend.agent_settings().realtime_token, backend.faults());
     let head = async || rpc(&backend, &token, "project_head", json!({"project_uuid": PROJECT})).await;
-    faults.fail_reads(503, Chance::next(2));
+    faults.fail_reads(503, FaultRate::next(2));
     assert_eq!((head().await.0, head().await.0, head().await.0), (503, 503, 200));
-    faults.fail_reads(401, Chance::next(1));
+    faults.fail_reads(401, FaultRate::next(1));
     assert_eq!(head().await.1["code"], "PGRST303");
-    faults.answer("project_head", json!({"head_revision": -1}), Chance::next(1));
+    faults.answer("project_head", json!({"head_revision": -1}), FaultRate::next(1));
     assert_eq!(head().await.1, json!({"head_revision": -1}));
     assert_eq!(head().await.1["head_revision"], 0);
-    faults.too_many_writes(Chance::next(1));
+    faults.too_many_writes(FaultRate::next(1));
     let arguments = json!({"project_uuid": PROJECT, "p_file_path": "a", "p_content": "1"});
     let (status, error) = rpc(&backend, &backend.editor_token(), "upsert_project_file", arguments).await;
     assert_eq!(
@@ -294,10 +297,10 @@ async fn a_tampered_table_keeps_its_hashes() {
     let after = store.newest("a").expect("there");
     assert_eq!((before.content_hash, before.version), (after.content_hash, after.version));
     assert_eq!(after.bytes.as_deref(), Some(&b"other"[..]));
-    let (_, digest) = store.head();
-    store.spoil_digest();
-    assert_ne!(store.head().1, digest);
+    let digest = store.head().digest;
+    store.corrupt_digest();
+    assert_ne!(store.head().digest, digest);
     assert!(store.upsert("../x", FileContent::Text(String::new()), None, "test").is_err());
-    store.allow_any_path(true);
+    store.set_path_rule(PathRule::Any);
     store.upsert("../x", FileContent::Text(String::new()), None, "test").expect("taken");
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::support::postgres::{backend_over_postgres as backend, database, over, save, sql};
 use crate::support::{Client, OTHER, PATIENCE, PROJECT, TOPIC, rpc};
-use local_backend::{Backend, BulkEntry, Chance, FileContent, Options, SeedFile, StoreError};
+use local_backend::{Backend, BackendOptions, BulkEntry, FaultRate, FileContent, SeedFile, StoreError, Switch};
 use serde_json::{Value, json};
 use sha2::Digest as _;
 
@@ -13,11 +13,11 @@ async fn functions_run_in_the_database_and_answer_as_postgrest_does() {
     let backend = backend().await;
     let row = save(&backend, "src/App.tsx", "hello").await;
     assert_eq!((&row["version"], &row["revision"], &row["is_deleted"]), (&json!(1), &json!(1), &json!(false)), "{row}");
-    let agent = backend.session().realtime_token;
+    let agent = backend.agent_settings().realtime_token;
     let head = json!({"project_uuid": PROJECT});
     let (status, answer) = rpc(&backend, &agent, "project_head", head.clone()).await;
     assert_eq!((status, &answer["head_revision"]), (200, &json!(1)));
-    assert_eq!(answer["digest"], json!(backend.store().head().1));
+    assert_eq!(answer["digest"], json!(backend.store().head().digest));
 
     let stale = json!({"project_uuid": PROJECT, "p_file_path": "src/App.tsx", "p_content": "x", "expected_version": 7});
     let (status, error) = rpc(&backend, &backend.editor_token(), "upsert_project_file", stale).await;
@@ -46,8 +46,8 @@ async fn functions_run_in_the_database_and_answer_as_postgrest_does() {
 #[tokio::test]
 async fn rows_are_picked_paged_and_never_written_by_get() {
     let files = (0..1500).map(|index| SeedFile { path: format!("it's/f{index:04}"), bytes: b"x".to_vec() }).collect();
-    let backend = Backend::start(Options { files, ..over(&database()) }).await.expect("starts");
-    let session = backend.session();
+    let backend = Backend::start(BackendOptions { files, ..over(&database()) }).await.expect("starts");
+    let session = backend.agent_settings();
     let ask = async |query: &str| {
         let url = format!("{}/rest/v1/rpc/list_current_files?project_uuid={PROJECT}&{query}", backend.url());
         let request = crate::support::http().get(url).header("apikey", &session.anon_key);
@@ -74,7 +74,7 @@ async fn events_come_from_the_log_of_commits() {
     let url = database();
     let backend = Backend::start(over(&url)).await.expect("the backend starts");
     let mut client = Client::v1(&backend).await;
-    client.join(TOPIC, &backend.session().realtime_token).await;
+    client.join(TOPIC, &backend.agent_settings().realtime_token).await;
     let mut latencies = Vec::new();
     for revision in 1..=20 {
         let began = Instant::now();
@@ -110,7 +110,7 @@ async fn events_come_from_the_log_of_commits() {
 async fn policies_say_who_joins_and_who_sends() {
     let url = database();
     let backend = Backend::start(over(&url)).await.expect("the backend starts");
-    let agent = backend.session().realtime_token;
+    let agent = backend.agent_settings().realtime_token;
     let mut reader = Client::v1(&backend).await;
     reader.join(TOPIC, &agent).await;
     let status = format!("{TOPIC}:status");
@@ -121,7 +121,7 @@ async fn policies_say_who_joins_and_who_sends() {
         (agent.clone(), format!("realtime:project:{OTHER}")),
         (backend.sign(&json!({"role": "preview_agent", "project_id": OTHER, "exp": 4_000_000_000u64})), TOPIC.into()),
         (backend.sign(&json!({"role": "authenticated", "sub": OTHER, "exp": 4_000_000_000u64})), TOPIC.into()),
-        (backend.session().anon_key, TOPIC.into()),
+        (backend.agent_settings().anon_key, TOPIC.into()),
     ] {
         let mut stranger = Client::v1(&backend).await;
         stranger.send(crate::support::join(&topic, "1", &token, true)).await;
@@ -168,7 +168,7 @@ async fn rows_reach_those_who_see_them() {
         assert_eq!(client.next().await["payload"]["status"], "ok", "the subscription stands");
         client
     };
-    let mut agent = subscribe(&backend.session().realtime_token).await;
+    let mut agent = subscribe(&backend.agent_settings().realtime_token).await;
     let mut stranger =
         subscribe(&backend.sign(&json!({"role": "authenticated", "sub": OTHER, "exp": 4_000_000_000u64}))).await;
     save(&backend, "a", "1").await;
@@ -222,7 +222,7 @@ async fn objects_lie_under_the_policies_of_storage() {
     let bytes = vec![0, 159, 146, 150];
     let hash: String = sha2::Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     let object = format!("project-assets/{PROJECT}/{hash}");
-    let anon_key = backend.session().anon_key;
+    let anon_key = backend.agent_settings().anon_key;
     let request = |method: reqwest::Method, place: &str, token: &str| {
         let url = format!("{}/storage/v1/object{place}/{object}", backend.url());
         crate::support::http().request(method, url).header("apikey", &anon_key).bearer_auth(token)
@@ -231,7 +231,7 @@ async fn objects_lie_under_the_policies_of_storage() {
         let body: Value = response.json().await.expect("JSON");
         body["statusCode"].as_str().unwrap_or("200").to_owned()
     };
-    let agent = backend.session().realtime_token;
+    let agent = backend.agent_settings().realtime_token;
     let upload = async |token: &str| {
         let request = request(reqwest::Method::POST, "", token).body(bytes.clone());
         status_in(request.send().await.expect("an answer")).await
@@ -264,35 +264,35 @@ async fn objects_lie_under_the_policies_of_storage() {
 #[tokio::test]
 async fn faults_strike_over_a_database_too() {
     let backend = backend().await;
-    let (faults, agent) = (backend.faults(), backend.session().realtime_token);
+    let (faults, agent) = (backend.faults(), backend.agent_settings().realtime_token);
     let mut client = Client::v1(&backend).await;
     client.join(TOPIC, &agent).await;
-    faults.drop_broadcasts(Chance::next(1));
+    faults.drop_broadcasts(FaultRate::next(1));
     save(&backend, "a", "1").await;
     save(&backend, "a", "2").await;
     assert_eq!(client.next().await["payload"]["payload"]["revision"], 2, "the first is lost");
-    faults.double_broadcasts(Chance::next(1));
+    faults.double_broadcasts(FaultRate::next(1));
     save(&backend, "b", "1").await;
     assert_eq!(client.next().await["payload"]["payload"]["revision"], 3);
     assert_eq!(client.next().await["payload"]["payload"]["revision"], 3);
 
     let head = async || rpc(&backend, &agent, "project_head", json!({"project_uuid": PROJECT})).await;
-    faults.fail_reads(503, Chance::next(1));
+    faults.fail_reads(503, FaultRate::next(1));
     assert_eq!((head().await.0, head().await.0), (503, 200));
     faults.page_rows(Some(1));
     let changes = json!({"project_uuid": PROJECT, "since_revision": 0});
     let (_, page) = rpc(&backend, &agent, "list_project_changes", changes).await;
     assert_eq!((page["files"].as_array().map(Vec::len), &page["complete"]), (Some(1), &json!(false)), "{page}");
-    faults.too_many_writes(Chance::next(1));
+    faults.too_many_writes(FaultRate::next(1));
     let arguments = json!({"project_uuid": PROJECT, "p_file_path": "a", "p_content": "3"});
     let (status, error) = rpc(&backend, &backend.editor_token(), "upsert_project_file", arguments).await;
     assert_eq!((status, &error["code"]), (429, &json!("PT429")));
-    faults.older_database(true);
+    faults.legacy_database(Switch::On);
     assert_eq!(head().await.1["code"], "PGRST202");
     save(&backend, "a", "3").await;
     assert_eq!(client.next().await["payload"]["payload"].get("revision"), None);
     faults.clear();
-    faults.deafen_joined();
+    faults.stall_joined();
     save(&backend, "a", "4").await;
     client.quiet().await;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::support::postgres::{database, over, save, sql};
 use crate::support::{Client, OTHER, PATIENCE, TOPIC, rpc};
 use local_backend::testing::PostgresServer;
-use local_backend::{Backend, DatabaseUrl, Options, SeedFile};
+use local_backend::{Backend, BackendOptions, DatabaseUrl, SeedFile};
 use serde_json::json;
 use tokio_postgres::NoTls;
 
@@ -31,13 +31,13 @@ async fn a_second_start_finds_everything_and_runs_no_migration() {
         SeedFile { path: "a.txt".into(), bytes: b"1".to_vec() },
         SeedFile { path: "logo.png".into(), bytes: vec![0, 159, 146, 150] },
     ];
-    let first = Backend::start(Options { files: files.clone(), ..over(&url) }).await.expect("starts");
+    let first = Backend::start(BackendOptions { files: files.clone(), ..over(&url) }).await.expect("starts");
     save(&first, "b.txt", "2").await;
     let before = first.store().head();
     first.stop().await;
     let applied = "select string_agg(applied_at::text, ' ') from local_backend.migrations";
     let of_the_first = format!("{:?}", sql(&url, applied).await);
-    let second = Backend::start(Options { files, ..over(&url) }).await.expect("starts again");
+    let second = Backend::start(BackendOptions { files, ..over(&url) }).await.expect("starts again");
     assert_eq!(second.store().head(), before, "equal content takes no revision");
     assert_eq!(format!("{:?}", sql(&url, applied).await), of_the_first);
     let paths: Vec<String> = second.store().current().into_iter().map(|row| row.path).collect();
@@ -78,7 +78,7 @@ async fn the_stream_comes_back_after_it_broke() {
         .await;
     save(&backend, "while down", "1").await;
     let mut client = Client::v1(&backend).await;
-    client.join(TOPIC, &backend.session().realtime_token).await;
+    client.join(TOPIC, &backend.agent_settings().realtime_token).await;
     let change = tokio::time::timeout(PATIENCE, changes.recv()).await.expect("in time").expect("a change");
     assert_eq!((change.revision, change.files[0].path.as_str()), (2, "while down"));
     save(&backend, "after", "1").await;
@@ -97,7 +97,7 @@ async fn a_backend_that_is_gone_holds_no_connection() {
     let url = database();
     let backend = Backend::start(over(&url)).await.expect("the backend starts");
     let mut client = Client::v1(&backend).await;
-    client.join(TOPIC, &backend.session().realtime_token).await;
+    client.join(TOPIC, &backend.agent_settings().realtime_token).await;
     save(&backend, "a", "1").await;
     backend.stop().await;
     let (client, connection) = tokio_postgres::connect(url.expose(), NoTls).await.expect("connects");
@@ -146,12 +146,12 @@ async fn the_owner_of_a_supabase_database_needs_no_superuser() {
     sql(&url, standins).await;
     let owner: DatabaseUrl = url.expose().replace("supabase_admin", "postgres").parse().expect("an address");
     let files = vec![SeedFile { path: "logo.png".into(), bytes: vec![0, 159, 146, 150] }];
-    let backend = Backend::start(Options { files, ..over(&owner) }).await.expect("starts");
+    let backend = Backend::start(BackendOptions { files, ..over(&owner) }).await.expect("starts");
     let mut client = Client::v1(&backend).await;
-    client.join(TOPIC, &backend.session().realtime_token).await;
+    client.join(TOPIC, &backend.agent_settings().realtime_token).await;
     save(&backend, "a", "1").await;
     assert_eq!(client.next().await["payload"]["payload"]["file_path"], "a");
     let (status, error) =
-        rpc(&backend, &backend.session().realtime_token, "project_head", json!({"project_uuid": OTHER})).await;
+        rpc(&backend, &backend.agent_settings().realtime_token, "project_head", json!({"project_uuid": OTHER})).await;
     assert_eq!((status, &error["code"]), (403, &json!("42501")));
 }

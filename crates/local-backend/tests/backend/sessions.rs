@@ -4,19 +4,19 @@ use std::io::{Cursor, Read as _};
 use std::time::Duration;
 
 use crate::support::{OTHER, PATIENCE, PROJECT, QUIET, http, options, rpc};
-use local_backend::{Backend, Chance, FileContent, Options, SeedFile, Session, SnapshotFaults};
+use local_backend::{AgentSettings, Backend, BackendOptions, FaultRate, FileContent, SeedFile, SnapshotFaults};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
-fn seeded() -> Options {
+fn seeded() -> BackendOptions {
     let file = |path: &str, bytes: &[u8]| SeedFile { path: path.into(), bytes: bytes.into() };
     let files = vec![file("package.json", b"{}"), file("public/logo.png", &[0, 255, 1, 254]), file("src/ü.ts", b"1")];
-    Options { files, ..options() }
+    BackendOptions { files, ..options() }
 }
 
-async fn started() -> (Backend, Session) {
+async fn started() -> (Backend, AgentSettings) {
     let backend = Backend::start(seeded()).await.expect("the backend starts");
-    let session = backend.session();
+    let session = backend.agent_settings();
     (backend, session)
 }
 
@@ -26,13 +26,13 @@ async fn get(url: &str, headers: &[(&str, &str)]) -> Response {
     request.send().await.expect("an answer")
 }
 
-async fn renew(session: &Session, token: &str, body: Value) -> (u16, Value) {
+async fn renew(session: &AgentSettings, token: &str, body: Value) -> (u16, Value) {
     let request = crate::support::http().post(&session.session_url).bearer_auth(token).json(&body);
     let response = request.send().await.expect("an answer");
     (response.status().as_u16(), response.json().await.expect("JSON"))
 }
 
-fn wish(session: &Session, want: &[&str]) -> Value {
+fn wish(session: &AgentSettings, want: &[&str]) -> Value {
     json!({"session_id": session.session_id, "project_id": session.project_id, "want": want})
 }
 
@@ -78,8 +78,9 @@ async fn ranges_resume_a_download() {
 
 #[tokio::test]
 async fn a_bad_signed_url_is_400_with_the_reason_in_the_body() {
-    let backend = Backend::start(Options { snapshot_lifetime: Duration::ZERO, ..seeded() }).await.expect("starts");
-    let url = backend.session().snapshot_url;
+    let backend =
+        Backend::start(BackendOptions { snapshot_lifetime: Duration::ZERO, ..seeded() }).await.expect("starts");
+    let url = backend.agent_settings().snapshot_url;
     let refused = async |url: &str| {
         let response = get(url, &[]).await;
         (response.status().as_u16(), response.json::<Value>().await.expect("JSON")["error"].clone())
@@ -94,7 +95,7 @@ async fn a_bad_signed_url_is_400_with_the_reason_in_the_body() {
 async fn downloads_break_as_asked() {
     let (backend, session) = started().await;
     let whole = get(&session.snapshot_url, &[]).await.bytes().await.expect("a body");
-    let next = Chance::next(1);
+    let next = FaultRate::next(1);
     let broken = async |faults: SnapshotFaults| {
         backend.faults().snapshot(SnapshotFaults { chance: next, ..faults });
         get(&session.snapshot_url, &[]).await
@@ -155,7 +156,7 @@ async fn renewal_is_for_the_sessions_own_token() {
     assert_eq!(status(&token(OTHER, now + 60)).await, 403);
     assert_eq!(status(&backend.editor_token()).await, 401, "no agent's");
     assert_eq!(status("garbage").await, 401);
-    backend.faults().fail_renewal(410, Chance::next(1));
+    backend.faults().fail_renewal(410, FaultRate::next(1));
     assert_eq!(status(&session.realtime_token).await, 410);
     assert_eq!(status(&session.realtime_token).await, 200);
 }
@@ -168,10 +169,10 @@ async fn a_snapshot_that_is_too_large_is_refused_with_its_largest_files() {
         (seed >> 24) as u8
     };
     let noise: Vec<u8> = (0..4000).map(|_| noise()).collect();
-    let mut options = Options { snapshot_limit: 3000, ..seeded() };
+    let mut options = BackendOptions { snapshot_limit: 3000, ..seeded() };
     options.files.push(SeedFile { path: "noise.bin".into(), bytes: noise });
     let backend = Backend::start(options).await.expect("starts");
-    let session = backend.session();
+    let session = backend.agent_settings();
     assert_eq!(session.snapshot_url, "", "there is none");
     assert!(session.env().iter().all(|(name, _)| *name != "SNAPSHOT_URL"), "and none is set");
     let (status, answer) = renew(&session, &session.realtime_token, wish(&session, &["snapshot"])).await;
@@ -203,11 +204,11 @@ async fn the_session_names_the_contracts_variables_and_hides_its_secrets() {
 }
 
 #[tokio::test]
-async fn a_taken_port_is_named() {
+async fn an_error_names_the_port_that_is_in_use() {
     let (backend, _) = started().await;
     let listen = backend.url().trim_start_matches("http://").parse().expect("an address");
-    let Err(error) = Backend::start(Options { listen, ..options() }).await else { panic!("two on one port") };
-    assert!(error.to_string().contains(&format!("listening on {listen}")), "{error}");
+    let Err(error) = Backend::start(BackendOptions { listen, ..options() }).await else { panic!("two on one port") };
+    assert!(error.to_string().contains(&format!("cannot listen on {listen}")), "{error}");
 }
 
 #[tokio::test]
@@ -221,7 +222,7 @@ async fn a_snapshot_that_was_removed_is_not_answered_with_an_older_one() {
         assert_eq!(asked.status(), StatusCode::OK);
         asked.json().await.expect("JSON")
     };
-    let project = backend.session().project_id;
+    let project = backend.agent_settings().project_id;
     let build = async || ask(Method::POST, "functions/v1/build-project-snapshot", json!({"project_id": project})).await;
     let older = build().await;
     let change = json!({"project_uuid": project, "p_file_path": "new.txt", "p_content": "new"});

@@ -5,19 +5,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use crate::support::{OTHER, PROJECT, options};
-use local_backend::{Backend, Options};
+use local_backend::{Backend, BackendOptions, ChannelRights};
 use serde_json::json;
 
 #[tokio::test]
 async fn the_official_client_works_unchanged() {
     let secret = "a secret of this test, 32 bytes and more";
-    let options = Options { jwt_secret: Some(secret.into()), ..options() };
+    let options =
+        BackendOptions { jwt_secret: Some(secret.into()), channel_rights: ChannelRights::EditorSends, ..options() };
     let backend = Backend::start(options).await.expect("the backend starts");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/supabase-js");
     install(&folder);
     let far = 4_000_000_000u64;
     let agent = |project: &str| backend.sign(&json!({"role": "preview_agent", "project_id": project, "exp": far}));
-    let session = backend.session();
+    let session = backend.agent_settings();
     let mut command = Command::new("node");
     command
         // The client leaves timers behind that would hold the process for 20 s.

@@ -6,7 +6,7 @@ pub mod postgres;
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use local_backend::{Backend, Options};
+use local_backend::{Backend, BackendOptions};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
@@ -23,13 +23,13 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub const QUIET: Duration = Duration::from_millis(300);
 
 /// Fast refusals, and the project of the recordings.
-pub fn options() -> Options {
-    Options {
+pub fn options() -> BackendOptions {
+    BackendOptions {
         project_id: PROJECT.into(),
         refusal_delay: Duration::from_millis(20),
         join_refusal_delay: Duration::from_millis(50),
         postgres_changes_delay: Duration::from_millis(50),
-        ..Options::default()
+        ..BackendOptions::default()
     }
 }
 
@@ -45,11 +45,11 @@ impl Client {
     }
 
     pub async fn v1(backend: &Backend) -> Client {
-        Client::connect(backend, &format!("apikey={}&vsn=1.0.0", backend.session().anon_key)).await
+        Client::connect(backend, &format!("apikey={}&vsn=1.0.0", backend.agent_settings().anon_key)).await
     }
 
     pub async fn v2(backend: &Backend) -> Client {
-        Client::connect(backend, &format!("apikey={}&vsn=2.0.0", backend.session().anon_key)).await
+        Client::connect(backend, &format!("apikey={}&vsn=2.0.0", backend.agent_settings().anon_key)).await
     }
 
     pub async fn try_connect(backend: &Backend, query: &str) -> Result<Client, Error> {
@@ -141,7 +141,7 @@ pub fn join(topic: &str, reference: &str, token: &str, private: bool) -> Value {
 /// Calls a function of the database; status and body.
 pub async fn rpc(backend: &Backend, token: &str, function: &str, arguments: Value) -> (u16, Value) {
     let url = format!("{}/rest/v1/rpc/{function}", backend.url());
-    let request = http().post(url).header("apikey", backend.session().anon_key);
+    let request = http().post(url).header("apikey", backend.agent_settings().anon_key);
     let response = request.bearer_auth(token).json(&arguments).send().await.expect("an answer");
     (response.status().as_u16(), response.json().await.expect("the body is JSON"))
 }

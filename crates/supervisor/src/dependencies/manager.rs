@@ -1,19 +1,20 @@
-use std::path::Path;
+use crate::directory::Directory;
 
-/// The package managers that a lock file can tell.
+/// The package managers that the agent knows, each by its lock file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "the names are those of the programs")]
 pub enum Manager {
     Npm,
     Pnpm,
     /// Version 1.
     Yarn,
-    /// Version 2 and later, another program under the same name.
+    /// Version 2 and later: another program with the same name.
     YarnBerry,
     Bun,
 }
 
-/// In the order of precedence where a project has several: whoever adds a second manager adds its lock file.
+/// Where a project has several lock files, the first one in this list counts: a second manager is added to a project
+/// that has npm's lock file, not the other way round.
 const LOCK_FILES: [(&str, Manager); 6] = [
     ("pnpm-lock.yaml", Manager::Pnpm),
     ("yarn.lock", Manager::Yarn),
@@ -25,11 +26,11 @@ const LOCK_FILES: [(&str, Manager); 6] = [
 
 impl Manager {
     /// The manager and the lock file that `dir` holds.
-    pub fn of(dir: &Path) -> Option<(Manager, &'static str)> {
-        LOCK_FILES.iter().find(|(name, _)| dir.join(name).is_file()).map(|(name, manager)| (*manager, *name))
+    pub fn of(dir: &Directory) -> Option<(Manager, &'static str)> {
+        LOCK_FILES.iter().find(|(name, _)| dir.has_file(name)).map(|(name, manager)| (*manager, *name))
     }
 
-    /// The manager more precisely, where the lock file's content says more than its name.
+    /// The exact manager, where the lock file's content tells more than its name.
     pub fn refined(self, lock: &[u8]) -> Manager {
         let berry = b"\n__metadata:";
         match self {
@@ -48,7 +49,7 @@ impl Manager {
         }
     }
 
-    /// Installs exactly what the lock file says, and fails where package.json says otherwise.
+    /// Arguments that install exactly what the lock file names, and fail where package.json does not match it.
     pub(super) fn frozen(self) -> &'static [&'static str] {
         match self {
             Manager::Npm => &["ci", "--include=dev", "--no-audit", "--no-fund", "--no-progress"],
@@ -59,8 +60,8 @@ impl Manager {
         }
     }
 
-    /// Installs what package.json says, by the lock file where it still fits, and does not write it. Only Yarn 2 and
-    /// later cannot be told so: it is run where the lock file is a copy, or not at all.
+    /// Arguments that install what package.json names, with the versions of the lock file where they still match, and do
+    /// not write the lock file. Yarn 2 and later always writes it: it is run on a copy of the lock file, or not at all.
     pub(super) fn loose(self) -> &'static [&'static str] {
         match self {
             Manager::Npm => &["install", "--include=dev", "--no-save", "--no-audit", "--no-fund", "--no-progress"],
@@ -71,7 +72,7 @@ impl Manager {
         }
     }
 
-    /// What it is told besides: no questions, no colours, no notices, and a tree that Node finds by itself.
+    /// Environment variables: no questions, no colours, no notices, and a tree that Node finds by itself.
     pub(super) fn environment(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Manager::Npm => &[("CI", "1"), ("NO_COLOR", "1"), ("npm_config_update_notifier", "false")],
@@ -88,8 +89,8 @@ impl Manager {
         }
     }
 
-    /// Whether a failed frozen install says that lock file and package.json do not match.
-    pub(super) fn says_mismatch(self, line: &str) -> bool {
+    /// Whether a line of a failed frozen install means that lock file and package.json do not match.
+    pub(super) fn reports_mismatch(self, line: &str) -> bool {
         let signs: &[&str] = match self {
             Manager::Npm => &["can only install packages when your package.json", "code EUSAGE"],
             Manager::Pnpm => {

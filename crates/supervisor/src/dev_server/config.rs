@@ -3,35 +3,35 @@ use std::time::Duration;
 
 use crate::process::Environment;
 
-/// What the dev server's supervisor is told once.
+/// The settings of the supervisor. They do not change while it runs.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The project's root.
     pub project_dir: PathBuf,
-    /// Where package.json lies, relative to the root; none: found.
+    /// Where package.json is, relative to the root; none: it is looked for.
     pub app_dir: Option<PathBuf>,
-    /// Where the dev server answers.
+    /// Where the dev server listens.
     pub placement: Placement,
-    /// Who may reach it.
+    /// Which addresses the dev server listens on.
     pub bind: Bind,
-    /// Host patterns that Vite accepts beside localhost and IP addresses (`.fly.dev` means every name below it).
+    /// Host names that Vite accepts beside localhost and IP addresses (`.fly.dev` means every name below it).
     pub allowed_hosts: Vec<String>,
-    /// What stood after `--`: run in place of anything found.
+    /// The command after `--`: run instead of what the project asks for.
     pub command: Option<Vec<String>>,
-    /// SIGTERM to SIGKILL.
+    /// Time from SIGTERM to SIGKILL.
     pub grace: Duration,
-    /// The agent's own directory: trees are installed here and renamed into the project.
+    /// The agent's own directory, closed to the project's user: trees are installed here and renamed into the project.
     pub state_dir: PathBuf,
-    /// Prepared trees: `<prepared_dir>/<key>/node_modules`, taken by rename, else copied.
+    /// Prepared trees: `<prepared_dir>/<key>/node_modules`, moved into the project, or copied where they cannot be moved.
     pub prepared_dir: Option<PathBuf>,
-    /// All that a child sees of the environment.
+    /// The whole environment of each child.
     pub environment: Environment,
-    /// How patient the supervisor is.
+    /// Time limits and counts.
     pub limits: Limits,
 }
 
 impl Config {
-    /// A dev server that is the preview port itself; everything that has a default at its default.
+    /// The default settings for a project whose dev server listens on the preview port itself.
     pub fn new(project_dir: PathBuf, state_dir: PathBuf, port: u16, environment: Environment) -> Config {
         Config {
             project_dir,
@@ -49,15 +49,15 @@ impl Config {
     }
 }
 
-/// SIGTERM to SIGKILL by default: inside the 5 s that Fly gives the machine.
+/// The default time from SIGTERM to SIGKILL. Fly gives a machine 5 s to end.
 pub const GRACE: Duration = Duration::from_secs(4);
 
 /// Where the dev server is to listen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placement {
-    /// On the preview port: it must answer exactly there, on the addresses that [`Bind`] names.
+    /// On the preview port: it must answer on exactly this port, on the addresses that [`Bind`] names.
     PreviewPort(u16),
-    /// On the loopback, behind a proxy. It is given a port and followed to where it really listens.
+    /// On loopback, behind a proxy. It is given a port, and the port that it really listens on is found.
     BehindProxy {
         /// The port that it is given; none: a free one.
         port: Option<u16>,
@@ -67,34 +67,34 @@ pub enum Placement {
 /// Which addresses the dev server listens on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bind {
-    /// `localhost`: a developer's own machine.
+    /// Loopback only: a developer's own machine, or behind a proxy on the same machine.
     Loopback,
-    /// Every address, IPv6 included where there is one: a container behind a proxy.
+    /// Every address, IPv6 included where the machine has it: a container that the dev server answers for.
     All,
 }
 
-/// Patience of the supervisor. Tests shorten it; nothing else changes it.
+/// Time limits and counts of the supervisor. Only tests change them.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// From spawn to the first HTTP answer. Generous: some frameworks compile before they answer.
+    /// Time from the start to the first HTTP answer. Long, because some frameworks compile before they answer.
     pub start_grace: Duration,
-    /// Between two probes of a serving dev server.
+    /// Time between two probes of a serving dev server.
     pub probe_interval: Duration,
     /// How long one probe waits for an answer.
     pub probe_timeout: Duration,
-    /// This many probes in a row without an answer: it hangs.
+    /// The dev server hangs after this many probes in a row without an answer.
     pub probes_missed: u32,
-    /// At most this many restarts ...
+    /// The most restarts within [`Limits::restart_window`].
     pub restarts: u32,
-    /// ... within this window, which slides.
+    /// The sliding window that restarts are counted in.
     pub restart_window: Duration,
-    /// The delay before the first restart of a window; doubles, with jitter, up to `backoff_max`.
+    /// The delay before the first restart in a window. It doubles, with jitter, up to [`Limits::backoff_max`].
     pub backoff: Duration,
     /// The longest delay before a restart.
     pub backoff_max: Duration,
-    /// Edits this close together are one.
+    /// Edits with less time between them are handled together.
     pub settle: Duration,
-    /// An install that takes longer is stopped.
+    /// The longest time that an install may take.
     pub install_deadline: Duration,
 }
 

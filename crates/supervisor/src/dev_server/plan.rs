@@ -1,75 +1,90 @@
 use std::net::{Ipv6Addr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use rustix::fs::FileType;
 use serde_json::Value;
 
-use super::{Bind, Config, Placement, Reason};
-use crate::dependencies::{MAX_PACKAGE_JSON, Manager, ReadError, read_regular};
+use super::app_dir::AppDir;
+use super::{Bind, Config, FaultReason, Placement};
+use crate::dependencies::{MAX_PACKAGE_JSON, Manager};
+use crate::directory::{Directory, ReadError};
 use crate::process::{Command, Environment};
 
 /// How the dev server is started.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
     pub(super) command: Command,
-    /// Differs from another plan's where the dev server has to be started anew: the command, and the script behind it.
+    /// Differs from another plan's where the dev server has to be restarted: the command, and the script behind it.
     pub(super) identity: String,
-    /// Vite runs directly, and sees more changes by itself than others do.
-    pub(super) vite: bool,
+    pub(super) kind: ServerKind,
 }
 
-/// Why it cannot be told how to start the dev server.
+/// Which changes the dev server handles by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum ServerKind {
+    /// Vite, started directly. It handles changes of its configuration.
+    Vite,
+    /// Any other command. It handles changes of source files only.
+    #[default]
+    Other,
+}
+
+/// Why the dev server's command could not be found.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "the messages describe them")]
 pub enum PlanError {
-    #[error("APP_DIR leaves the project: {}", .app_dir.display())]
+    #[error("cannot open the project's directory {}", .dir.display())]
+    Project { dir: PathBuf, source: std::io::Error },
+    #[error("APP_DIR leaves the project: {}; give a path inside of it", .app_dir.display())]
     AppDirOutside { app_dir: PathBuf },
-    #[error("there is no package.json in {}", .dir.display())]
+    #[error("package.json not found in {}", .dir.display())]
     NoPackageJson { dir: PathBuf },
-    #[error("there are several package.json ({dirs}): say which one with APP_DIR")]
+    #[error("found several package.json ({dirs}); choose one with APP_DIR")]
     SeveralPackages { dirs: String },
     #[error(transparent)]
     Read(#[from] ReadError),
-    #[error("{} is broken: {source}", .path.display())]
+    #[error("{} is broken", .path.display())]
     BrokenPackageJson { path: PathBuf, source: serde_json::Error },
-    #[error("{} has neither Vite nor a `dev` script", .path.display())]
+    #[error("{} has neither Vite nor a `dev` script; add one of them", .path.display())]
     NoDevScript { path: PathBuf },
-    #[error("Vite is not installed: there is no node_modules/vite for {}", .app_dir.display())]
+    #[error("Vite is not installed: node_modules/vite not found for {}", .app_dir.display())]
     ViteMissing { app_dir: PathBuf },
-    #[error("{program} is not installed here")]
+    #[error("{program} is not installed")]
     ProgramMissing { program: String },
 }
 
 impl PlanError {
-    pub(super) fn reason(&self) -> Reason {
+    pub(super) fn reason(&self) -> FaultReason {
         match self {
-            PlanError::ViteMissing { .. } | PlanError::ProgramMissing { .. } => Reason::DependencyMissing,
-            _ => Reason::ConfigError,
+            PlanError::ViteMissing { .. } | PlanError::ProgramMissing { .. } => FaultReason::DependencyMissing,
+            _ => FaultReason::ConfigError,
         }
     }
 }
 
-/// The command given after `--`; else Vite by its own script, where the project uses it plainly; else the `dev` script.
-pub(super) fn plan(config: &Config, port: u16, app_dir: &Path) -> Result<Plan, PlanError> {
-    let bind = match config.placement {
+/// The configured command; else Vite's own script, where the project's `dev` script only calls Vite; else the `dev`
+/// script.
+pub(super) fn plan(config: &Config, port: u16, root: &Directory, app: &AppDir) -> Result<Plan, PlanError> {
+    let host = host(match config.placement {
         Placement::PreviewPort(_) => config.bind,
         Placement::BehindProxy { .. } => Bind::Loopback,
-    };
-    let host = host(bind);
+    });
     let port = port.to_string();
-    let environment = environment(config, host, &port);
+    let mut environment = environment(config, host, &port);
+    let failed = |source| PlanError::Project { dir: app.dir.path().to_owned(), source };
+    let dir = Arc::new(app.dir.try_clone().map_err(failed)?);
     if let Some((program, args)) = config.command.as_ref().and_then(|command| command.split_first()) {
-        let command = Command::new(program, app_dir, environment.clone()).args(args);
-        let path = Path::new(program);
-        let exists = if path.components().count() > 1 {
-            app_dir.join(path).is_file()
-        } else {
-            environment.find(program).is_some()
-        };
-        let missing = || PlanError::ProgramMissing { program: program.clone() };
-        return if exists { Ok(Plan { identity: command.display(), command, vite: false }) } else { Err(missing()) };
+        // A path is looked up in the app's directory, which the system does when it is started.
+        if Path::new(program).components().count() == 1 {
+            find(&environment, program)?;
+        }
+        let command = Command::new(program, dir, environment).args(args);
+        return Ok(Plan { identity: command.display(), command, kind: ServerKind::Other });
     }
-    let path = app_dir.join("package.json");
-    let bytes = read_regular(&path, MAX_PACKAGE_JSON)?.ok_or(PlanError::NoPackageJson { dir: app_dir.to_owned() })?;
+    let path = app.dir.path().join("package.json");
+    let bytes = app.dir.read("package.json", MAX_PACKAGE_JSON)?;
+    let bytes = bytes.ok_or_else(|| PlanError::NoPackageJson { dir: app.dir.path().to_owned() })?;
     let package: Value =
         serde_json::from_slice(&bytes).map_err(|source| PlanError::BrokenPackageJson { path: path.clone(), source })?;
     let script = package.pointer("/scripts/dev").and_then(Value::as_str);
@@ -81,31 +96,29 @@ pub(super) fn plan(config: &Config, port: u16, app_dir: &Path) -> Result<Plan, P
     };
     if let Some(own_args) = own_args.filter(|_| uses_vite) {
         let program = find(&environment, "node")?;
-        let vite = find_vite(&config.project_dir, app_dir)?;
+        let vite = find_vite(root, app)?;
         let args = ["--host", host, "--port", &port, "--strictPort", "--clearScreen", "false"];
-        let command = Command::new(program, app_dir, environment).arg(vite).args(own_args).args(args);
-        return Ok(Plan { identity: command.display(), command, vite: true });
+        let command = Command::new(program, dir, environment).arg(vite).args(own_args).args(args);
+        return Ok(Plan { identity: command.display(), command, kind: ServerKind::Vite });
     }
     let script = script.ok_or(PlanError::NoDevScript { path })?;
-    let mut environment = environment;
     if matches!(config.placement, Placement::BehindProxy { .. }) && starts_several(script) {
         // One port for several servers would go to any of them. Each takes its own, and the page is found.
         environment.unset("PORT");
         environment.unset("HOST");
     }
-    let manager = manager(&config.project_dir, app_dir).name();
+    let manager = manager(root, app).name();
     let program = find(&environment, manager)?;
-    let command =
-        Command::new(program, app_dir, environment).args(["run", "dev"]).args(script_args(script, host, &port));
-    Ok(Plan { identity: format!("{}: {script}", command.display()), command, vite: false })
+    let command = Command::new(program, dir, environment).args(["run", "dev"]).args(script_args(script, host, &port));
+    Ok(Plan { identity: format!("{}: {script}", command.display()), command, kind: ServerKind::Other })
 }
 
-/// All that the dev server sees.
+/// The whole environment of the dev server.
 fn environment(config: &Config, host: &str, port: &str) -> Environment {
     let mut environment = config.environment.clone();
     environment.set("PORT", port);
     environment.set("HOST", host);
-    // No page is to be opened here, no question asked, nothing coloured or sent home.
+    // The dev server opens no browser, asks no question, prints no colours and sends no statistics.
     for (name, value) in [("BROWSER", "none"), ("NO_COLOR", "1"), ("NEXT_TELEMETRY_DISABLED", "1")] {
         environment.set_default(name, value);
     }
@@ -113,7 +126,7 @@ fn environment(config: &Config, host: &str, port: &str) -> Environment {
     environment
 }
 
-/// `::` takes IPv4 too, but not every container has IPv6.
+/// `::` accepts IPv4 as well, but not every container has IPv6.
 fn host(bind: Bind) -> &'static str {
     match bind {
         Bind::Loopback => "127.0.0.1",
@@ -126,21 +139,35 @@ fn find(environment: &Environment, program: &str) -> Result<PathBuf, PlanError> 
     environment.find(program).ok_or_else(|| PlanError::ProgramMissing { program: program.to_owned() })
 }
 
-/// Vite's own script: `npm run` and `npx` leave Vite behind, listening, when they are told to end.
-fn find_vite(project_dir: &Path, app_dir: &Path) -> Result<PathBuf, PlanError> {
-    let above = app_dir.ancestors().take_while(|dir| dir.starts_with(project_dir));
-    let mut scripts = above.map(|dir| dir.join("node_modules/vite/bin/vite.js"));
-    scripts.find(|script| script.is_file()).ok_or(PlanError::ViteMissing { app_dir: app_dir.to_owned() })
+/// Vite's own script. It is run without `npm run` or `npx`: those end on SIGTERM while Vite still listens.
+fn find_vite(root: &Directory, app: &AppDir) -> Result<PathBuf, PlanError> {
+    let found = directories_above(root, app).find(has_vite);
+    let missing = || PlanError::ViteMissing { app_dir: app.dir.path().to_owned() };
+    Ok(found.ok_or_else(missing)?.path().join("node_modules/vite/bin/vite.js"))
 }
 
-fn manager(project_dir: &Path, app_dir: &Path) -> Manager {
-    let mut above = app_dir.ancestors().take_while(|dir| dir.starts_with(project_dir));
-    above.find_map(Manager::of).map_or(Manager::Npm, |(manager, _)| manager)
+/// pnpm and npm's workspaces put a link in the package's place. Node follows it, as the project's user.
+fn has_vite(dir: &Directory) -> bool {
+    let Ok(tree) = dir.open_below("node_modules") else { return false };
+    match tree.kind("vite") {
+        Some(FileType::Symlink) => true,
+        Some(FileType::Directory) => tree.open_below("vite/bin").is_ok_and(|bin| bin.has_file("vite.js")),
+        _ => false,
+    }
 }
 
-/// The arguments of a script that is nothing but a call of Vite's dev server, less those that are ours to give.
+fn manager(root: &Directory, app: &AppDir) -> Manager {
+    directories_above(root, app).find_map(|dir| Manager::of(&dir)).map_or(Manager::Npm, |(manager, _)| manager)
+}
+
+/// The app's directory and those above it, up to the project's root.
+fn directories_above(root: &Directory, app: &AppDir) -> impl Iterator<Item = Directory> {
+    app.relative.ancestors().filter_map(|relative| root.open_below(relative).ok())
+}
+
+/// The arguments of a script that only calls Vite's dev server, without those that the agent sets.
 fn plain_vite(script: &str) -> Option<Vec<String>> {
-    // What only a shell understands.
+    // These have a meaning for a shell.
     if script.contains(['&', '|', ';', '$', '`', '"', '\'', '\\', '<', '>', '(', ')', '*', '=']) {
         return None;
     }
@@ -163,7 +190,7 @@ fn plain_vite(script: &str) -> Option<Vec<String>> {
     Some(kept)
 }
 
-/// Most dev servers follow PORT; these want to be told.
+/// Arguments that set host and port, for dev servers that do not read `PORT`.
 fn script_args(script: &str, host: &str, port: &str) -> Vec<String> {
     let has = |name: &str| script.split_whitespace().any(|word| word == name);
     let args: &[&str] = if has("vite") {
@@ -173,7 +200,7 @@ fn script_args(script: &str, host: &str, port: &str) -> Vec<String> {
     } else {
         &[]
     };
-    // A shell would give the arguments to the last of several commands.
+    // With several commands a shell passes the arguments to the last one.
     if starts_several(script) { Vec::new() } else { args.iter().map(|arg| (*arg).to_owned()).collect() }
 }
 
@@ -189,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plain_call_of_vite_is_told_from_others() {
+    fn only_a_plain_call_of_vite_is_recognized() {
         let kept = |args: &[&str]| Some(args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>());
         assert_eq!(plain_vite("vite"), kept(&[]));
         assert_eq!(plain_vite("vite dev --port 3000 --mode staging --host"), kept(&["--mode", "staging"]));
@@ -202,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn scripts_are_told_the_port_where_they_understand_it() {
+    fn port_is_passed_to_scripts_that_accept_it() {
         assert_eq!(script_args("next dev", "::", "3001"), [""; 0]);
         assert_eq!(script_args("astro dev", "::", "3001"), ["--", "--host", "::", "--port", "3001"]);
         assert_eq!(script_args("tsc -w & vite", "::", "3001"), [""; 0]);
@@ -216,11 +243,13 @@ mod tests {
         let environment = Environment::pick([("PATH".into(), path)]);
         let mut config = Config::new(root.path().into(), root.path().into(), 3001, environment);
         change(&mut config);
-        plan(&config, 3001, root.path())
+        let root = Directory::open(root.path()).expect("opened");
+        let app = AppDir { relative: PathBuf::new(), dir: root.try_clone().expect("cloned") };
+        plan(&config, 3001, &root, &app)
     }
 
     #[test]
-    fn each_lack_has_its_own_error() {
+    fn each_missing_part_has_its_own_error() {
         let plain = |_: &mut Config| {};
         let vite = r#"{"devDependencies": {"vite": "8"}}"#;
         assert!(matches!(planned("{", plain), Err(PlanError::BrokenPackageJson { .. })));
@@ -233,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_given_command_goes_before_what_is_found() {
+    fn configured_command_is_used_before_the_project_s_own() {
         let given = |config: &mut Config| config.command = Some(vec!["node".into(), "x.js".into()]);
         assert_eq!(planned("{", given).expect("a plan").command.display(), "node x.js");
     }

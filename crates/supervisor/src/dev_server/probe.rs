@@ -12,13 +12,13 @@ use super::tls;
 use super::upstream::{RootAnswer, Scheme, Upstream};
 
 const LOOPBACKS: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-/// A loopback connection is made at once or not at all.
+/// The longest time that a connection to loopback takes. The kernel answers it at once, or drops it while a queue is full.
 const CONNECT: Duration = Duration::from_secs(1);
-/// The head of an answer that is looked at, in bytes.
+/// The largest head of an answer that is read, in bytes.
 const MAX_HEAD: usize = 32 << 10;
 
-/// Asks each candidate for `/` at the same time, and gives the best answer within `patience`: the first page, else the
-/// best of the others once all have answered. Among equal ones the earlier candidate.
+/// Sends `GET /` to all candidates at the same time, and returns the best answer within `patience`: the first page, else
+/// the best of the others when all have answered. Of equal answers, the one of the earlier candidate.
 pub(super) async fn best(candidates: Vec<SocketAddr>, patience: Duration) -> Option<Upstream> {
     let deadline = Instant::now() + patience;
     let asked = candidates.into_iter().enumerate();
@@ -44,8 +44,8 @@ pub(super) fn loopback(port: u16) -> [SocketAddr; 2] {
     LOOPBACKS.map(|ip| SocketAddr::new(ip, port))
 }
 
-/// Whether somebody listens on `port` already, or it cannot be listened on.
-pub(super) async fn taken(port: u16) -> bool {
+/// Whether a program listens on `port` already.
+pub(super) async fn is_taken(port: u16) -> bool {
     let connects = loopback(port).map(|address| Box::pin(connect(address)));
     if select_ok(connects).await.is_ok() {
         return true;
@@ -54,10 +54,10 @@ pub(super) async fn taken(port: u16) -> bool {
     refused.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
 }
 
-/// A port of the loopback that is free now.
+/// A loopback port that is free now.
 ///
 /// # Errors
-/// There is none.
+/// What binding returned, where no port is free.
 pub(super) fn free_port() -> io::Result<u16> {
     Ok(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
@@ -66,7 +66,7 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     timeout(CONNECT, TcpStream::connect(address)).await?
 }
 
-/// What `GET /` gives, in plain HTTP or, where that is not understood, over TLS.
+/// The answer to `GET /` over plain HTTP; where the server does not answer that, over TLS.
 async fn ask(address: SocketAddr) -> io::Result<Upstream> {
     let plain = connect(address).await?;
     let (scheme, answer) = match get_root(plain, address.port()).await {
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn judges_answers_by_status_and_type() {
+    fn answers_are_judged_by_status_and_type() {
         let judged = |text: &str| judge(text.as_bytes());
         assert_eq!(judged("HTTP/1.1 200 OK\r\nContent-Type: text/html; x\r\n\r\n"), Some(RootAnswer::Page));
         assert_eq!(judged("HTTP/1.1 302 Found\r\nLocation: /app/\r\n\r\n"), Some(RootAnswer::Page));
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_page_is_chosen_among_several_servers() {
+    async fn page_is_preferred_to_other_answers() {
         let api = serve("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{}").await;
         let page = serve("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\n\r\n<p>").await;
         let garbage = serve("hello").await;

@@ -8,34 +8,37 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::diagnosis::{Diagnosis, diagnose};
+use super::diagnosis::{Diagnosis, OomKill, diagnose};
+use super::oom_kills::oom_kills;
+use super::plan::ServerKind;
 use super::upstream::{RootAnswer, Upstream};
-use super::{Config, Limits, Placement, oom, probe};
-use crate::process::{Next, OutputLine, Process, Stopped};
+use super::{Config, Limits, Placement, probe};
+use crate::process::{ChildEvent, OutputLine, Process, Stopped};
 
-/// Lines looked at when it ends.
+/// Last lines that are kept to say why it ended.
 const LAST_LINES: usize = 80;
-/// Between two probes of a dev server that was just spawned: what its first answer may be found late by.
+/// Time between two probes after the start. The first answer is noticed at most this late.
 const FIRST_PROBES: Duration = Duration::from_millis(20);
-/// The same where its port is looked for: reading `/proc` costs more than a connection that is refused.
+/// The same where its port is searched: reading `/proc` costs more than a connection that is refused.
 const FIRST_SEARCHES: Duration = Duration::from_millis(50);
-/// The same for one that takes its time.
-const LATER_PROBES: Duration = Duration::from_millis(250);
-/// From when on it takes its time.
-const SLOW: Duration = Duration::from_secs(5);
+/// The same for a dev server that starts slowly.
+const SLOW_START_PROBES: Duration = Duration::from_millis(250);
+/// A dev server without an answer after this time starts slowly.
+const SLOW_START: Duration = Duration::from_secs(5);
 
-/// How long a page may take to appear beside a server that answers `/` with something else.
+/// How long a page is waited for while a server answers `/` with something else.
 const PAGE_WAIT: Duration = Duration::from_secs(1);
 
-/// Asks for `/`, and gives where the best answer came from.
+/// Sends `GET /`, and returns where the best answer came from.
 type Probe = Pin<Box<dyn Future<Output = Option<Upstream>> + Send>>;
 
-/// A dev server that was spawned and has not been seen to end.
+/// A dev server that was started and has not ended yet.
 pub(super) struct Running {
     pub(super) command: String,
     /// See [`super::plan::Plan`].
     pub(super) plan: String,
-    pub(super) vite: bool,
+    pub(super) kind: ServerKind,
+    /// It has answered a probe.
     pub(super) ready: bool,
     /// Where it answers, once it has answered.
     pub(super) upstream: Option<Upstream>,
@@ -47,22 +50,23 @@ pub(super) struct Running {
     first_answer: Option<Instant>,
     limits: Limits,
     started: Instant,
+    /// Probes in a row without an answer.
     missed: u32,
     probe: Probe,
     oom_before: Option<u64>,
     last: VecDeque<String>,
 }
 
-/// What a running dev server did.
+/// What happened to a running dev server.
 #[derive(Debug)]
-pub(super) enum Did {
+pub(super) enum ProcessEvent {
     Line(OutputLine),
-    /// The first HTTP answer came, this long after the spawn.
+    /// The first HTTP answer came, this long after the start.
     Ready(Duration),
-    /// It answers elsewhere now, or with something else.
+    /// It answers on another address now, or its answer to `GET /` is of another kind.
     Moved,
     Exit(ExitStatus),
-    /// Too many probes went without an answer, or the first one did not come in time.
+    /// Too many probes had no answer, or the first answer did not come in time; the text tells which of the two.
     Hang(String),
 }
 
@@ -71,7 +75,7 @@ impl Running {
         process: Process,
         command: String,
         plan: String,
-        vite: bool,
+        kind: ServerKind,
         port: u16,
         config: &Config,
     ) -> Running {
@@ -79,7 +83,7 @@ impl Running {
         Running {
             command,
             plan,
-            vite,
+            kind,
             ready: false,
             upstream: None,
             process,
@@ -90,7 +94,7 @@ impl Running {
             started: Instant::now(),
             missed: 0,
             probe: next_probe(FIRST_PROBES, first, config.limits.probe_timeout),
-            oom_before: oom::kills(),
+            oom_before: oom_kills(),
             last: VecDeque::new(),
         }
     }
@@ -99,28 +103,29 @@ impl Running {
         self.process.id()
     }
 
-    /// Waits for the next thing it does. May be dropped halfway.
-    pub(super) async fn next(&mut self) -> Did {
+    /// Waits for the next event. Nothing is lost where the future is dropped.
+    pub(super) async fn next(&mut self) -> ProcessEvent {
         loop {
             tokio::select! {
                 biased;
                 next = self.process.next() => return match next {
-                    Next::Line(line) => {
+                    ChildEvent::Line(line) => {
                         self.keep(&line);
-                        Did::Line(line)
+                        ProcessEvent::Line(line)
                     }
-                    Next::Exit(status) => Did::Exit(status),
+                    ChildEvent::Exit(status) => ProcessEvent::Exit(status),
                 },
                 found = &mut self.probe => {
-                    if let Some(did) = self.probed(found) {
-                        return did;
+                    if let Some(event) = self.probed(found) {
+                        return event;
                     }
                 }
             }
         }
     }
 
-    /// Stops it and whatever it left behind; its last lines go to `line`. A hurry that comes cuts the grace short.
+    /// Stops it and the processes that it started. Its last lines go to `line`. The grace period ends early when `hurry`
+    /// becomes true.
     pub(super) async fn stop(
         &mut self,
         grace: Duration,
@@ -136,13 +141,16 @@ impl Running {
             push(last, &got.text);
             line(got);
         };
-        self.process.rest(keep).await;
+        self.process.remaining_lines(keep).await;
         stopped
     }
 
-    /// Why it ended by itself.
+    /// Why it ended without a request.
     pub(super) fn diagnose(&self, status: ExitStatus) -> Diagnosis {
-        let oom = oom::kills().zip(self.oom_before).is_some_and(|(now, before)| now > before);
+        let oom = match oom_kills().zip(self.oom_before) {
+            Some((now, before)) if now > before => OomKill::Seen,
+            _ => OomKill::NotSeen,
+        };
         diagnose(status, self.last_lines(), oom)
     }
 
@@ -154,8 +162,8 @@ impl Running {
         push(&mut self.last, &line.text);
     }
 
-    fn probed(&mut self, found: Option<Upstream>) -> Option<Did> {
-        let answered = found.is_some_and(|found| self.is_taken(found));
+    fn probed(&mut self, found: Option<Upstream>) -> Option<ProcessEvent> {
+        let answered = found.is_some_and(|found| self.counts(found));
         let moved = answered && found != self.upstream;
         if answered {
             self.upstream = found;
@@ -164,7 +172,7 @@ impl Running {
         let Limits { start_grace, probe_interval, probe_timeout, probes_missed, .. } = self.limits;
         let first = answered && !self.ready;
         self.ready |= answered;
-        self.missed = if answered { 0 } else { self.missed + 1 };
+        self.missed = if answered { 0 } else { self.missed.saturating_add(1) };
         let (delay, patience) = if self.ready {
             (probe_interval, probe_timeout)
         } else {
@@ -172,27 +180,31 @@ impl Running {
                 Placement::PreviewPort(_) => FIRST_PROBES,
                 Placement::BehindProxy { .. } => FIRST_SEARCHES,
             };
-            let delay = if ran < SLOW { first } else { LATER_PROBES };
+            let delay = if ran < SLOW_START { first } else { SLOW_START_PROBES };
             (delay, probe_timeout.min(start_grace.saturating_sub(ran)))
         };
         let named = self.last.iter().rev().filter_map(|line| named_port(line)).collect();
         let target = Target { leader: self.process.id(), port: self.port, placement: self.placement, named };
         self.probe = next_probe(delay, target, patience);
+        if self.ready {
+            self.process.raise_oom_scores();
+        }
         if first {
-            Some(Did::Ready(ran))
+            Some(ProcessEvent::Ready(ran))
         } else if self.ready && self.missed >= probes_missed {
-            Some(Did::Hang(format!("{} probes in a row went without an HTTP answer", self.missed)))
+            Some(ProcessEvent::Hang(format!("{} probes in a row had no HTTP answer", self.missed)))
         } else if !self.ready && ran >= start_grace {
-            Some(Did::Hang(self.never_answered()))
+            Some(ProcessEvent::Hang(self.never_answered()))
         } else if moved {
-            Some(Did::Moved)
+            Some(ProcessEvent::Moved)
         } else {
             None
         }
     }
 
-    /// Whether an answer counts. Behind a proxy, one that is not a page waits a moment for a page to appear.
-    fn is_taken(&mut self, found: Upstream) -> bool {
+    /// Whether an answer counts. Behind a proxy, an answer that is not a page counts only after a moment, in which a page
+    /// may appear.
+    fn counts(&mut self, found: Upstream) -> bool {
         match self.placement {
             Placement::PreviewPort(_) => true,
             Placement::BehindProxy { .. } if found.answer == RootAnswer::Page => true,
@@ -207,10 +219,10 @@ impl Running {
     fn never_answered(&self) -> String {
         let grace = self.limits.start_grace.as_secs();
         let other = self.last.iter().rev().find_map(|line| named_port(line)).filter(|other| *other != self.port);
-        let hint = other.map(|other| format!("; it says that it listens on port {other}")).unwrap_or_default();
+        let hint = other.map(|other| format!("; its output names port {other}")).unwrap_or_default();
         match self.placement {
             Placement::PreviewPort(port) => format!("no HTTP answer on port {port} within {grace} s{hint}"),
-            Placement::BehindProxy { .. } => format!("no HTTP answer on any port of it within {grace} s{hint}"),
+            Placement::BehindProxy { .. } => format!("no HTTP answer on any of its ports within {grace} s{hint}"),
         }
     }
 }
@@ -221,10 +233,10 @@ impl fmt::Debug for Running {
     }
 }
 
-/// Waits until nothing is given any grace.
+/// Waits until grace periods are cut short.
 pub(super) async fn hurried(hurry: &mut watch::Receiver<bool>) {
     if hurry.wait_for(|hurry| *hurry).await.is_err() {
-        // Nobody is left who could hurry.
+        // The handle is gone, so this cannot happen any more.
         std::future::pending().await
     }
 }
@@ -236,7 +248,7 @@ fn push(last: &mut VecDeque<String>, text: &str) {
     last.push_back(text.to_owned());
 }
 
-/// What is asked.
+/// The servers that a probe asks.
 struct Target {
     leader: u32,
     port: u16,
@@ -246,7 +258,7 @@ struct Target {
 }
 
 impl Target {
-    /// The port that it was given, then what it printed, then the others that it listens on.
+    /// The port that it was given, then the ports that it printed, then the others that it listens on.
     fn candidates(&self) -> Vec<SocketAddr> {
         let given = probe::loopback(self.port);
         let Placement::BehindProxy { .. } = self.placement else { return given.to_vec() };

@@ -1,4 +1,4 @@
-//! Which ports the processes of a dev server listen on, by what the kernel says.
+//! Finds the ports that the processes of a dev server listen on, in the kernel's tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,7 +11,7 @@ const MAX_SOCKETS: usize = 16;
 const LISTEN: &str = "0A";
 
 /// Addresses to connect to, one for each socket that the process group or a descendant of `leader` listens on, in order
-/// of their ports. Empty where `/proc` does not say.
+/// of their ports. Empty where there is no `/proc`.
 pub(super) fn listening(leader: u32) -> Vec<SocketAddr> {
     let owners = owners(leader);
     if owners.is_empty() {
@@ -101,8 +101,9 @@ fn relations(pid: u32) -> Option<Relations> {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
     // The name is in brackets and may contain anything; state, parent and group follow the last bracket.
     let end = stat.iter().rposition(|byte| *byte == b')')?;
-    let rest = std::str::from_utf8(&stat[end + 1..]).ok()?;
-    let mut fields = rest.split_ascii_whitespace().skip(1).map(str::parse);
+    let rest = std::str::from_utf8(stat.get(end..)?).ok()?;
+    // The bracket itself is the first field, the state the second.
+    let mut fields = rest.split_ascii_whitespace().skip(2).map(str::parse);
     Some(Relations { parent: fields.next()?.ok()?, group: fields.next()?.ok()? })
 }
 
@@ -164,7 +165,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         assert!(listening(std::process::id()).contains(&address));
-        #[allow(clippy::disallowed_methods, reason = "a test needs a process of its own")]
+        #[allow(clippy::disallowed_methods, reason = "a test needs its own process")]
         let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("a process");
         let found = listening(child.id());
         child.kill().expect("killed");

@@ -8,8 +8,8 @@ use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature,
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 
-/// Connects to dev servers. Any certificate is taken: the connection does not leave the machine, and nobody vouches for
-/// the certificate of a dev server.
+/// Connects to dev servers. Any certificate is accepted: the connection does not leave the machine, and a dev server's
+/// certificate is usually self-signed.
 pub fn connector() -> TlsConnector {
     static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
     let config = CONFIG.get_or_init(|| {

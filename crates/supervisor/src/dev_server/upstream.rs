@@ -8,7 +8,7 @@ pub struct Upstream {
     /// Where to connect to: a loopback address, or the one address that the dev server listens on.
     #[serde(serialize_with = "as_text")]
     pub address: SocketAddr,
-    /// What it speaks there.
+    /// The protocol there.
     pub scheme: Scheme,
     /// What it last answered to `GET /`.
     pub answer: RootAnswer,

@@ -3,50 +3,71 @@
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::Arc;
 
-use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal};
+use rustix::process::{Gid, Pid, Signal, Uid, fchdir, getpid, getppid, set_parent_process_death_signal, setsid};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, remove_capability_from_bounding_set,
     set_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 
-use super::ProjectUser;
+use super::control_group::GroupEntry;
+use super::{ProjectUser, raise_own};
+use crate::directory::Directory;
 
-/// The rights that it takes to run children as another user, and to look after them and their files.
+/// The capabilities needed to run children as another user, and to manage them and their files.
 const NEEDED: CapabilitySet = CapabilitySet::SETUID
     .union(CapabilitySet::SETGID)
     .union(CapabilitySet::CHOWN)
     .union(CapabilitySet::KILL)
     .union(CapabilitySet::DAC_OVERRIDE);
 
-/// Whether children can be run as another user: root with the five rights above.
+/// Whether children can be run as another user: root with the five capabilities above.
 pub(crate) fn can_isolate() -> bool {
     rustix::process::geteuid().is_root() && capabilities(None).is_ok_and(|sets| sets.effective.contains(NEEDED))
 }
 
-/// Has `command` give up what it can before it becomes another program: its user (where one is given), every
-/// capability, the hope for new ones, and its life when ours ends.
-pub(crate) fn confine(command: &mut Command, user: Option<&ProjectUser>) {
-    let ids = user.map(|user| (user.uid(), user.gid()));
+/// User and group of a child.
+#[derive(Debug, Clone, Copy)]
+struct Ids {
+    uid: Uid,
+    gid: Gid,
+}
+
+/// Has `command`, before it becomes another program, begin a session, change to `user`, give up all capabilities and
+/// the ways to gain new ones, and enter `dir`. The kernel kills it when the agent ends.
+pub(crate) fn confine(
+    command: &mut Command,
+    user: Option<&ProjectUser>,
+    dir: Arc<Directory>,
+    group: Option<GroupEntry>,
+) {
+    let ids = user.map(|user| Ids { uid: user.uid(), gid: user.gid() });
     let agent = getpid();
-    #[expect(
-        unsafe_code,
-        reason = "the closure runs between fork and exec; it only makes system calls, and allocates nothing"
-    )]
+    let enter_group = move || group.as_ref().map(GroupEntry::enter);
+    // SAFETY: between fork and exec the closure only makes system calls; it allocates nothing and takes no lock.
+    #[expect(unsafe_code, reason = "the only way to run code between fork and exec")]
     unsafe {
-        command.pre_exec(move || give_up(ids, agent));
+        command.pre_exec(move || {
+            enter_group();
+            give_up(ids, agent, &dir)
+        });
     }
 }
 
-fn give_up(ids: Option<(rustix::process::Uid, rustix::process::Gid)>, agent: Pid) -> io::Result<()> {
-    // Dropping these takes SETPCAP. Without it they stay, and mean nothing: no_new_privs lets nobody gain from them.
+fn give_up(ids: Option<Ids>, agent: Pid, dir: &Directory) -> io::Result<()> {
+    // Its own session: it cannot move to a process group of the agent's session, where a stop would not reach it.
+    setsid()?;
+    // While there may be the capability that makes it final.
+    raise_own();
+    // To drop these needs SETPCAP. Without it they stay and have no effect: no_new_privs keeps them from being gained.
     for bit in 0..u64::BITS {
         let Some(capability) = CapabilitySet::from_bits(1 << bit) else { continue };
         if remove_capability_from_bounding_set(capability).is_err() {
             break;
         }
     }
-    if let Some((uid, gid)) = ids {
+    if let Some(Ids { uid, gid }) = ids {
         set_thread_groups(&[])?;
         set_thread_res_gid(gid, gid, gid)?;
         set_thread_res_uid(uid, uid, uid)?;
@@ -56,7 +77,9 @@ fn give_up(ids: Option<(rustix::process::Uid, rustix::process::Gid)>, agent: Pid
     let none = CapabilitySet::empty();
     set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
     set_no_new_privs(true)?;
-    // After the change of user, which would undo it.
+    // With the rights of the project's user: a directory that is closed to it stays closed.
+    fchdir(dir)?;
+    // The change of user would have undone this.
     set_parent_process_death_signal(Some(Signal::KILL))?;
     if getppid() != Some(agent) {
         return Err(io::Error::from_raw_os_error(rustix::io::Errno::SRCH.raw_os_error()));

@@ -3,10 +3,10 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-/// Passed on under their own names: where things are, how to speak to people, whom to trust.
+/// Variables that are passed on: paths, language and terminal, caches, certificates and proxies.
 ///
-/// Left out on purpose: `NODE_ENV` (`production` would leave Vite uninstalled), `NODE_OPTIONS` and `LD_PRELOAD` (code
-/// of the agent's own surroundings), and everything that is not named. `PREVIEW_ENV_*` brings what an operator wants.
+/// Left out on purpose: `NODE_ENV` (with `production`, Vite is not installed), `NODE_OPTIONS` and `LD_PRELOAD` (they load
+/// code), and everything that is not named. An operator passes on others with `PREVIEW_ENV_*`.
 const PASSED_ON: [&str; 26] = [
     "PATH",
     "HOME",
@@ -18,7 +18,7 @@ const PASSED_ON: [&str; 26] = [
     "TZ",
     "TERM",
     "TMPDIR",
-    // Caches and the like of package managers.
+    // Caches and settings of package managers.
     "XDG_CACHE_HOME",
     "XDG_CONFIG_HOME",
     "XDG_DATA_HOME",
@@ -41,14 +41,14 @@ const PASSED_ON: [&str; 26] = [
 /// `PREVIEW_ENV_FOO=1` is passed on as `FOO=1`.
 pub const PREFIX: &str = "PREVIEW_ENV_";
 
-/// The environment of a child, built up from nothing: what is not on the list does not exist for it.
+/// The whole environment of a child. It inherits nothing else.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Environment(BTreeMap<OsString, OsString>);
 
 impl Environment {
     /// Picks from `variables` what a child may see: the list above, `LC_*`, `npm_config_*`, and `PREVIEW_ENV_*` without
-    /// its prefix, which wins. Never what looks like a credential: a name of npm's that speaks of auth, tokens, keys or
-    /// passwords, and a URL with a user in it.
+    /// its prefix, which replaces others. Nothing that looks like a credential is picked: a setting of npm with `auth`,
+    /// `token`, `key` or the like in its name, and a URL with a user in it.
     pub fn pick(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Environment {
         let mut picked = BTreeMap::new();
         let mut explicit = BTreeMap::new();
@@ -59,7 +59,7 @@ impl Environment {
                 Some(own) => {
                     explicit.insert(own.into(), value);
                 }
-                None if is_passed_on(text) && !holds_a_user(&value) => {
+                None if is_passed_on(text) && !has_user_in_url(&value) => {
                     picked.insert(name, value);
                 }
                 None => {}
@@ -69,27 +69,27 @@ impl Environment {
         Environment(picked)
     }
 
-    /// Sets one, replacing what was there.
+    /// Sets a variable, also where it is set already.
     pub fn set(&mut self, name: impl Into<OsString>, value: impl Into<OsString>) {
         self.0.insert(name.into(), value.into());
     }
 
-    /// Removes one, where it is there.
+    /// Removes a variable, where it is set.
     pub fn unset(&mut self, name: &str) {
         self.0.remove(OsStr::new(name));
     }
 
-    /// Sets one that is not there yet.
+    /// Sets a variable that is not set yet.
     pub fn set_default(&mut self, name: impl Into<OsString>, value: impl Into<OsString>) {
         self.0.entry(name.into()).or_insert_with(|| value.into());
     }
 
-    /// All of them.
+    /// All variables with their values, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
         self.0.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
     }
 
-    /// Where `program` lies on this environment's PATH.
+    /// The first executable file named `program` on this environment's PATH.
     pub fn find(&self, program: &str) -> Option<PathBuf> {
         let path = self.0.get(OsStr::new("PATH"))?;
         std::env::split_paths(path)
@@ -104,14 +104,14 @@ fn is_passed_on(name: &str) -> bool {
     }
     let name = name.to_ascii_lowercase();
     let secret = ["auth", "token", "key", "password", "secret", "cert", "username"];
-    // `node_options` is NODE_OPTIONS by another way.
+    // npm sets NODE_OPTIONS from `node_options`.
     name.strip_prefix("npm_config_").is_some_and(|own| {
         !secret.iter().any(|word| own.contains(word)) && !own.replace('-', "_").contains("node_options")
     })
 }
 
-/// `https://user:password@host`: nothing that a child needs has one of its own accord.
-fn holds_a_user(value: &OsStr) -> bool {
+/// Whether a value is a URL like `https://user:password@host`.
+fn has_user_in_url(value: &OsStr) -> bool {
     let value = value.to_string_lossy();
     value.split_once("://").is_some_and(|(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or("").contains('@'))
 }
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn passes_on_what_is_listed_and_nothing_else() {
+    fn only_listed_variables_are_passed_on() {
         let kept = [("HOME", "/home/node"), ("LC_ALL", "C.UTF-8"), ("PATH", "/bin"), ("npm_config_cache", "/cache")];
         let mut all = kept.to_vec();
         all.extend([
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_prefix_goes_and_wins() {
+    fn prefixed_variable_replaces_another() {
         let all = [
             ("PREVIEW_ENV_TZ", "Europe/Berlin"),
             ("TZ", "UTC"),
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_without_a_user_is_kept() {
+    fn proxy_without_a_user_is_passed_on() {
         assert_eq!(picked(&[("HTTPS_PROXY", "http://proxy.example:3128/?a=b@c")]).len(), 1);
     }
 }

@@ -3,7 +3,7 @@ use std::os::fd::OwnedFd;
 use std::process::{ChildStderr, ChildStdout};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
@@ -11,39 +11,59 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// The longest line that is kept, in bytes. The rest of a longer one is dropped.
 pub const MAX_LINE: usize = 8 * 1024;
-/// Lines that one stream of one process may bring within a [`WINDOW`]; those on top are dropped and counted.
+/// Lines of one stream of one process within a [`WINDOW`]. Further lines are dropped and counted.
 pub const MAX_LINES: u64 = 500;
-/// Bytes read from one stream within a [`WINDOW`]; whoever prints more waits, so that it cannot burn the agent's time.
+/// Bytes read from one stream within a [`WINDOW`]. A process that prints more has to wait, so that reading its output
+/// does not take all of the agent's time.
 pub const MAX_BYTES: usize = 4 << 20;
-/// What the two bounds above are counted over.
+/// The time that the two bounds above count in.
 pub const WINDOW: Duration = Duration::from_secs(1);
 
-/// Where a line was printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[allow(missing_docs)]
+/// The stream that a line was printed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are those of the streams")]
 pub enum Stream {
     Stdout,
     Stderr,
 }
 
-/// One line, without its newline, without colours and control characters.
+impl Stream {
+    /// Both streams.
+    pub const ALL: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
+
+    /// The code in log lines.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Stream::Stdout => "stdout",
+            Stream::Stderr => "stderr",
+        }
+    }
+}
+
+impl Serialize for Stream {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// One line of output.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub struct OutputLine {
+    /// The stream that it was printed to.
     pub stream: Stream,
+    /// The line without its newline, colours and control characters; at most [`MAX_LINE`] bytes.
     pub text: String,
 }
 
-/// Both ends that a child prints into.
+/// The pipes that a child prints to.
 pub(crate) struct Pipes {
     pub(crate) stdout: Option<ChildStdout>,
     pub(crate) stderr: Option<ChildStderr>,
 }
 
 impl Pipes {
-    /// Reads both until their ends, into `lines`. Lines that find it full are dropped and counted: a slow reader never
-    /// holds the child up.
+    /// Reads both until they end, into `lines`. Lines that find it full are dropped and counted: a slow reader never
+    /// delays the child.
     pub(crate) fn read_into(self, lines: mpsc::Sender<OutputLine>) -> io::Result<()> {
         if let Some(stdout) = self.stdout {
             let pipe = pipe::Receiver::from_owned_fd(OwnedFd::from(stdout))?;
@@ -60,29 +80,29 @@ impl Pipes {
 async fn read(mut pipe: pipe::Receiver, mut lines: Lines) {
     let mut buffer = vec![0; 16 * 1024];
     loop {
-        let read = match lines.window_ends_with_news() {
-            // Say what was dropped at the end of the window, though nothing more may come.
+        let read = match lines.report_due() {
+            // At the end of the window the dropped lines are reported, even where no more output comes.
             Some(end) => match timeout_at(end, pipe.read(&mut buffer)).await {
                 Ok(read) => read,
                 Err(_) => {
-                    lines.turn_window(Instant::now());
+                    lines.next_window(Instant::now());
                     continue;
                 }
             },
             None => pipe.read(&mut buffer).await,
         };
         match read {
-            Ok(read) if read > 0 => lines.take(&buffer[..read], Instant::now()),
-            // The end, or a pipe that nobody can read any more, which is the same to us.
+            Ok(read) if read > 0 => lines.take(buffer.get(..read).unwrap_or_default(), Instant::now()),
+            // The end. A pipe that cannot be read any more is treated in the same way.
             _ => return lines.finish(),
         }
-        if let Some(until) = lines.overfed() {
+        if let Some(until) = lines.paused_until() {
             sleep_until(until).await;
         }
     }
 }
 
-/// Cuts bytes into lines, within the bounds.
+/// Splits bytes into lines, within the bounds.
 struct Lines {
     stream: Stream,
     out: mpsc::Sender<OutputLine>,
@@ -99,10 +119,10 @@ impl Lines {
     }
 
     fn take(&mut self, bytes: &[u8], now: Instant) {
-        self.turn_window(now);
-        self.bytes += bytes.len();
+        self.next_window(now);
+        self.bytes = self.bytes.saturating_add(bytes.len());
         let mut parts = bytes.split(|byte| *byte == b'\n');
-        // `split` gives at least one part; all but the last end in a newline.
+        // `split` returns at least one part. All but the last end with a newline.
         let last = parts.next_back().unwrap_or_default();
         for part in parts {
             self.extend(part);
@@ -115,35 +135,35 @@ impl Lines {
         if !self.line.is_empty() {
             self.end_line();
         }
-        self.say_dropped();
+        self.report_dropped();
     }
 
     fn extend(&mut self, part: &[u8]) {
-        let room = MAX_LINE - self.line.len();
-        self.line.extend_from_slice(&part[..part.len().min(room)]);
+        let free = MAX_LINE.saturating_sub(self.line.len());
+        self.line.extend(part.iter().take(free));
     }
 
     fn end_line(&mut self) {
         let line = std::mem::take(&mut self.line);
-        self.lines += 1;
+        self.lines = self.lines.saturating_add(1);
         if self.lines > MAX_LINES {
-            self.dropped += 1;
+            self.dropped = self.dropped.saturating_add(1);
             return;
         }
-        let text = plain(&String::from_utf8_lossy(&line));
+        let text = without_control_characters(&String::from_utf8_lossy(&line));
         if self.out.try_send(OutputLine { stream: self.stream, text }).is_err() {
-            self.dropped += 1;
+            self.dropped = self.dropped.saturating_add(1);
         }
     }
 
-    fn turn_window(&mut self, now: Instant) {
+    fn next_window(&mut self, now: Instant) {
         if now >= self.window + WINDOW {
             (self.window, self.lines, self.bytes) = (now, 0, 0);
-            self.say_dropped();
+            self.report_dropped();
         }
     }
 
-    fn say_dropped(&mut self) {
+    fn report_dropped(&mut self) {
         if self.dropped > 0 {
             let text = format!("… {} lines dropped", self.dropped);
             if self.out.try_send(OutputLine { stream: self.stream, text }).is_ok() {
@@ -152,17 +172,19 @@ impl Lines {
         }
     }
 
-    fn window_ends_with_news(&self) -> Option<Instant> {
+    /// When dropped lines have to be reported; none where there are none, or no reader.
+    fn report_due(&self) -> Option<Instant> {
         (self.dropped > 0 && !self.out.is_closed()).then_some(self.window + WINDOW)
     }
 
-    fn overfed(&self) -> Option<Instant> {
+    /// Until when nothing more is read.
+    fn paused_until(&self) -> Option<Instant> {
         (self.bytes > MAX_BYTES).then_some(self.window + WINDOW)
     }
 }
 
-/// Without escape sequences and control characters: a line must not play with the terminal or the log it lands in.
-fn plain(line: &str) -> String {
+/// Escape sequences could change the terminal or the log that shows the line.
+fn without_control_characters(line: &str) -> String {
     let mut text = String::with_capacity(line.len());
     let mut rest = line.chars().peekable();
     while let Some(char) = rest.next() {
@@ -194,31 +216,31 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_put_together_across_reads() {
+    fn line_may_come_in_several_reads() {
         assert_eq!(lines_of(&[b"on", b"e\ntw", b"o\n\nthree"]), ["one", "two", "", "three"]);
     }
 
     #[test]
-    fn colours_go() {
+    fn colours_are_removed() {
         assert_eq!(lines_of(&["\u{1b}[32m➜\u{1b}[39m  Local\u{7}:\tx\r\n".as_bytes()]), ["➜  Local:\tx"]);
         assert_eq!(lines_of(&[b"\x1b[", b"\xff\n"]), [""]);
     }
 
     #[test]
-    fn a_line_without_an_end_is_cut() {
+    fn line_without_an_end_is_cut() {
         let flood = vec![b'x'; 3 * MAX_LINE];
         assert_eq!(lines_of(&[&flood, b"\nnext\n"]), ["x".repeat(MAX_LINE), "next".into()]);
     }
 
     #[test]
-    fn too_many_lines_are_counted_instead() {
+    fn further_lines_are_dropped_and_counted() {
         let got = lines_of(&["x\n".repeat(MAX_LINES as usize + 7).as_bytes()]);
         assert_eq!(got.len() as u64, MAX_LINES + 1);
         assert_eq!(got.last().expect("not empty"), "… 7 lines dropped");
     }
 
     #[test]
-    fn a_reader_that_is_full_loses_lines_and_hears_how_many() {
+    fn slow_reader_loses_lines_and_gets_their_number() {
         let (out, mut got) = mpsc::channel(1);
         let mut lines = Lines::new(Stream::Stderr, out);
         lines.take(b"a\nb\nc\n", Instant::now());

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::AtFlags;
 use rustix::process::{Gid, Uid};
 
-/// Where users stand by name.
+/// The system's users by name.
 const PASSWD: &str = "/etc/passwd";
 
 /// The unprivileged user that the project's code runs as, and that the project's files belong to.
@@ -15,25 +15,26 @@ pub struct ProjectUser {
     home: Option<PathBuf>,
 }
 
-/// Why a text names no user.
+/// Why a text does not name a user that can be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UserError {
     /// Neither a name of `/etc/passwd` nor a number.
-    #[error("there is no user {name:?} in {PASSWD}")]
+    #[error("user {name:?} not found in {PASSWD}")]
     Unknown {
-        /// What was asked for.
+        /// The text that was given.
         name: String,
     },
     /// The project's code never runs as root.
-    #[error("{name:?} is root")]
+    #[error("{name:?} is root; name an unprivileged user")]
     Root {
-        /// What was asked for.
+        /// The text that was given.
         name: String,
     },
 }
 
 impl ProjectUser {
-    /// A name of `/etc/passwd`, `UID` or `UID:GID`. A number needs no entry there; its group is then the same number.
+    /// Understands a name of `/etc/passwd`, `UID` and `UID:GID`. A number needs no entry there; its group is then the same
+    /// number.
     ///
     /// # Errors
     /// A name that is not there, and root under any name.
@@ -52,7 +53,7 @@ impl ProjectUser {
             Some(group) => group.parse().map_err(|_| unknown())?,
             None => entry.as_ref().map_or(uid, |entry| entry.gid),
         };
-        // All ones means "leave it as it is" to the system.
+        // For the system, all bits set means: leave it as it is.
         if [uid, gid].contains(&u32::MAX) {
             return Err(unknown());
         }
@@ -63,58 +64,41 @@ impl ProjectUser {
         Ok(ProjectUser { uid: Uid::from_raw(uid), gid: Gid::from_raw(gid), home })
     }
 
-    /// Who it is.
+    /// The user's number.
     pub fn uid(&self) -> Uid {
         self.uid
     }
 
-    /// Its group.
+    /// The number of the user's group.
     pub fn gid(&self) -> Gid {
         self.gid
     }
 
-    /// Its home, where that is there and belongs to it.
+    /// The user's home directory, where it exists and belongs to the user.
     pub fn home(&self) -> Option<&Path> {
         use std::os::unix::fs::MetadataExt;
         let home = self.home.as_deref()?;
         home.metadata().is_ok_and(|found| found.is_dir() && found.uid() == self.uid.as_raw()).then_some(home)
     }
 
-    /// Makes an open directory the user's. It may be one that is open for lookups only.
+    /// Gives an open directory to the user. It may be one that is open for lookups only.
     ///
     /// # Errors
-    /// What the system says.
+    /// What the system returns.
     pub fn own_dir(&self, dir: impl std::os::fd::AsFd) -> io::Result<()> {
         Ok(rustix::fs::chownat(dir, ".", Some(self.uid), Some(self.gid), AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
-    /// Makes an open file the user's.
+    /// Gives an open file to the user.
     ///
     /// # Errors
-    /// What the system says.
+    /// What the system returns.
     pub fn own(&self, file: impl std::os::fd::AsFd) -> io::Result<()> {
         Ok(rustix::fs::fchown(file, Some(self.uid), Some(self.gid))?)
     }
-
-    /// Makes `dir` and all that is below it the user's. A link is given itself, and not followed.
-    ///
-    /// # Errors
-    /// The first entry that could not be given.
-    pub fn own_tree(&self, dir: &cap_std::fs::Dir) -> io::Result<()> {
-        for entry in dir.entries()? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                self.own_tree(&entry.open_dir()?)?;
-            } else {
-                let flags = AtFlags::SYMLINK_NOFOLLOW;
-                rustix::fs::chownat(dir, entry.file_name(), Some(self.uid), Some(self.gid), flags)?;
-            }
-        }
-        self.own_dir(dir)
-    }
 }
 
-/// A line of passwd, as far as it is needed.
+/// The fields of a line of `/etc/passwd` that are used.
 struct Entry<'a> {
     name: &'a str,
     uid: u32,
@@ -142,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_a_number_and_both_numbers_are_understood() {
+    fn name_number_and_two_numbers_are_understood() {
         let node = Ok((1000, 1001, Some("/home/node".into())));
         assert_eq!(found("node"), node);
         assert_eq!(found("1000"), node);
@@ -151,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn root_and_nobody_known_are_refused() {
+    fn root_and_unknown_users_are_refused() {
         for root in ["root", "0", "0:5", "1000:0"] {
             assert!(matches!(found(root), Err(UserError::Root { .. })), "{root}");
         }

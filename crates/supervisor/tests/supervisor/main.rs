@@ -4,6 +4,6 @@
 
 mod dependencies;
 mod dev_server;
-mod dev_server_vite;
+mod harness;
 mod placement;
-mod rig;
+mod vite;

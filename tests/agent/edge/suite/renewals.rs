@@ -1,6 +1,7 @@
 //! Renewal, the contract's section 6.
 
 use jiff::Timestamp;
+use local_backend::Ownership;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -67,9 +68,9 @@ pub async fn ask(record: &mut Record<'_>, session: &str) {
     }
     refusals(record, session, &live).await;
 
-    target.take(true).await;
+    target.take(Ownership::Lost).await;
     record.expect("the owner lost the project", &renew(&live, wish(target, session, &["token"])).await, "403 no_right");
-    target.take(false).await;
+    target.take(Ownership::Kept).await;
     record.expect("and has it again", &renew(&live, wish(target, session, &["token"])).await, TOKEN);
 }
 
@@ -84,6 +85,12 @@ async fn refusals(record: &mut Record<'_>, session: &str, live: &str) {
     let (signed, tag) = live.rsplit_once('.').expect("a JWT");
     let forged = format!("{signed}.{}{}", if tag.starts_with('A') { 'B' } else { 'A' }, &tag[1..]);
     record.expect("forged", &renew(Some(&forged), &good).await, "401 unauthenticated");
+    for early in [60, 23 * 3600] {
+        let mut claims = agent(&target.project, session, now() + 60);
+        claims["nbf"] = json!(now() + early);
+        let token = target.sign(&claims);
+        record.expect(&format!("valid only in {early} s"), &renew(Some(&token), &good).await, "401 unauthenticated");
+    }
     let endless = target.sign(&json!({"role": "preview_agent", "project_id": target.project, "session_id": session}));
     record.expect("without an end", &renew(Some(&endless), &good).await, "401 unauthenticated");
 

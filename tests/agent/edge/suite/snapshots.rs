@@ -75,7 +75,8 @@ pub async fn ask(record: &mut Record<'_>) {
     record.hold("another object", rebuilt.body["object"] != first.body["object"], &rebuilt.body.to_string());
     for (what, built) in [("built", &first), ("rebuilt", &rebuilt)] {
         let name = built.body["object"].as_str().unwrap_or_default();
-        let stem = format!("{}/{}-{}", target.project, built.body["revision"], &target.backend.store().head().1[..32]);
+        let stem =
+            format!("{}/{}-{}", target.project, built.body["revision"], &target.backend.store().head().digest[..32]);
         record.hold(&format!("the name of what was {what}"), name.starts_with(&stem) && name.ends_with(".zip"), name);
         look_into(record, what, &built.body).await;
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use local_backend::testing::PostgresServer;
-use local_backend::{Backend, Options};
+use local_backend::{Backend, BackendOptions};
 use ring::hmac;
 use serde_json::{Value, json};
 
@@ -73,17 +73,17 @@ pub struct Suite {
 
 impl Target {
     pub async fn in_memory() -> Target {
-        Target::local(Options::default()).await
+        Target::local(BackendOptions::default()).await
     }
 
     /// Over a PostgreSQL of the test's own.
     pub async fn postgres(server: &PostgresServer) -> Target {
         let database = server.database().expect("a database");
-        Target::local(Options { database_url: Some(database), ..Options::default() }).await
+        Target::local(BackendOptions { database_url: Some(database), ..BackendOptions::default() }).await
     }
 
-    async fn local(options: Options) -> Target {
-        let options = Options {
+    async fn local(options: BackendOptions) -> Target {
+        let options = BackendOptions {
             project_id: PROJECT.into(),
             jwt_secret: Some(SECRET.into()),
             refusal_delay: Duration::from_millis(20),
@@ -95,7 +95,7 @@ impl Target {
         let claims = backend.editor_token().split('.').nth(1).map(|part| BASE64_URL_SAFE_NO_PAD.decode(part));
         let claims: Value = serde_json::from_slice(&claims.expect("a JWT").expect("base64")).expect("claims");
         let owner = claims["sub"].as_str().expect("a sub").to_owned();
-        let (url, anon_key) = (backend.url(), backend.session().anon_key);
+        let (url, anon_key) = (backend.url(), backend.agent_settings().anon_key);
         Target::new(url, anon_key, SECRET, PROJECT.into(), owner, Some(backend))
     }
 

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use local_backend::testing::PostgresServer;
-use local_backend::{Backend, DatabaseUrl, Options};
+use local_backend::{Backend, BackendOptions, DatabaseUrl};
 use serde_json::{Value, json};
 use tokio_postgres::NoTls;
 
@@ -15,8 +15,8 @@ pub fn database() -> DatabaseUrl {
     SERVER.get_or_init(|| PostgresServer::start().expect("PostgreSQL starts")).database().expect("a database")
 }
 
-pub fn over(url: &DatabaseUrl) -> Options {
-    Options { database_url: Some(url.clone()), ..options() }
+pub fn over(url: &DatabaseUrl) -> BackendOptions {
+    BackendOptions { database_url: Some(url.clone()), ..options() }
 }
 
 pub async fn backend_over_postgres() -> Backend {

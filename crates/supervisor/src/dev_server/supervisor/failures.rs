@@ -1,6 +1,5 @@
-//! What the dev server did on its own, and what is done about it: again in a moment, or not before an edit.
+//! What the dev server does by itself, and the reaction: a restart after a delay, or none until a file changes.
 
-use std::hash::{BuildHasher, RandomState};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
@@ -8,81 +7,79 @@ use tokio::time::Instant;
 
 use super::{State, Supervisor};
 use crate::clock::unix_ms;
-use crate::dev_server::diagnosis::{Diagnosis, config_detail, config_news};
-use crate::dev_server::running::Did;
-use crate::dev_server::{DevServerEvent, LastExit, Reason, Source};
+use crate::dev_server::diagnosis::{ConfigReport, Diagnosis, config_detail, config_report};
+use crate::dev_server::plan::ServerKind;
+use crate::dev_server::running::ProcessEvent;
+use crate::dev_server::{DevServerEvent, FaultReason, LastExit, OutputSource};
 use crate::process::OutputLine;
 
 impl Supervisor {
-    pub(super) async fn did(&mut self, did: Did) {
-        match did {
-            Did::Line(line) => self.line(line),
-            Did::Ready(duration) => {
-                // What an install left behind stays to be seen.
-                self.fault.take_if(|fault| fault.reason != Reason::InstallFailed);
+    pub(super) async fn handle_process(&mut self, event: ProcessEvent) {
+        match event {
+            ProcessEvent::Line(line) => self.line(line),
+            ProcessEvent::Ready(duration) => {
+                // A failed install stays in the status.
+                self.fault.take_if(|fault| fault.reason != FaultReason::InstallFailed);
                 self.event(DevServerEvent::Ready { duration });
             }
-            // The state that is published has it.
-            Did::Moved => {}
-            Did::Exit(status) => {
+            // The status that is published has the new address.
+            ProcessEvent::Moved => {}
+            ProcessEvent::Exit(status) => {
                 let Some((running, _)) = self.take_stopped().await else { return };
                 let diagnosis = running.diagnose(status);
                 self.exited(Some(status), diagnosis);
             }
-            Did::Hang(detail) => {
+            ProcessEvent::Hang(detail) => {
                 let Some((_, stopped)) = self.take_stopped().await else { return };
-                self.exited(stopped.status, Diagnosis { reason: Reason::Hung, detail });
+                self.exited(stopped.status, Diagnosis { reason: FaultReason::Hung, detail });
             }
         }
     }
 
     fn line(&mut self, line: OutputLine) {
         if let State::Running(running) = &self.state
-            && running.vite
-            && let Some(good) = config_news(&line.text)
+            && running.kind == ServerKind::Vite
+            && let Some(report) = config_report(&line.text)
         {
-            self.fault.take_if(|fault| fault.reason == Reason::ConfigError);
-            if !good {
+            self.fault.take_if(|fault| fault.reason == FaultReason::ConfigError);
+            if report == ConfigReport::Broken {
                 let detail = config_detail(running.last_lines());
-                self.fault = Some(Diagnosis { reason: Reason::ConfigError, detail });
+                self.fault = Some(Diagnosis { reason: FaultReason::ConfigError, detail });
             }
         }
-        self.shared.journal.line(Source::DevServer, line);
+        self.shared.log.line(OutputSource::DevServer, line);
     }
 
-    /// It ended and nobody asked it to.
+    /// It ended, and no stop was requested.
     fn exited(&mut self, status: Option<ExitStatus>, diagnosis: Diagnosis) {
         let Diagnosis { reason, detail } = diagnosis.clone();
         let (code, signal) = (status.and_then(|status| status.code()), status.and_then(|status| status.signal()));
         self.last_exit = Some(LastExit { code, signal, reason, detail: detail.clone(), at_unix_ms: unix_ms() });
         self.event(DevServerEvent::Exited { code, signal, reason, detail });
-        self.try_later(diagnosis);
+        self.restart_later(diagnosis);
     }
 
     pub(super) fn failed_to_start(&mut self, diagnosis: Diagnosis) {
         let Diagnosis { reason, detail } = diagnosis.clone();
         self.event(DevServerEvent::StartFailed { reason, detail });
-        self.try_later(diagnosis);
+        self.restart_later(diagnosis);
     }
 
-    fn try_later(&mut self, diagnosis: Diagnosis) {
+    fn restart_later(&mut self, diagnosis: Diagnosis) {
         let now = Instant::now();
-        match self.restarts.take(now, &self.config.limits, jitter()) {
+        match self.restarts.take(now, &mut self.rng) {
             Some(delay) => {
                 self.retry = Some(now + delay);
-                self.event(DevServerEvent::RestartIn {
-                    reason: diagnosis.reason,
-                    delay,
-                    attempt: self.restarts.taken(),
-                });
+                let attempt = self.restarts.attempts();
+                self.event(DevServerEvent::RestartIn { reason: diagnosis.reason, delay, attempt });
             }
             None => self.give_up(&diagnosis),
         }
         self.fault = Some(diagnosis);
     }
 
-    /// Nothing but an edit can help. A dev server that runs goes on.
-    pub(super) fn cannot(&mut self, diagnosis: Diagnosis) {
+    /// Only an edit can help. A dev server that runs is not stopped.
+    pub(super) fn cannot_start(&mut self, diagnosis: Diagnosis) {
         let Diagnosis { reason, detail } = diagnosis.clone();
         self.event(DevServerEvent::StartFailed { reason, detail });
         if !matches!(self.state, State::Running(_)) {
@@ -94,9 +91,4 @@ impl Supervisor {
     pub(super) fn give_up(&mut self, Diagnosis { reason, detail }: &Diagnosis) {
         self.event(DevServerEvent::GaveUp { reason: *reason, detail: detail.clone() });
     }
-}
-
-pub(super) fn jitter() -> f64 {
-    // The keys of each new hasher differ: randomness enough to spread restarts.
-    f64::from(RandomState::new().hash_one(0u8) as u32) / f64::from(u32::MAX)
 }

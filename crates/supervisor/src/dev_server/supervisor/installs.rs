@@ -1,32 +1,33 @@
-//! Installs: begun, put in place once the dev server is out of the way, tried again.
+//! Installs: started, put in place once the dev server is stopped, tried again.
 
 use std::time::Duration;
 
+use sync_core::error_chain;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::Supervisor;
-use super::failures::jitter;
-use crate::dependencies::{InstallError, Installed, Job, Surroundings};
+use super::{Restart, Supervisor};
+use crate::dependencies::{InstallContext, InstallError, InstallJob, InstalledTree, TreeOrigin};
 use crate::dev_server::diagnosis::Diagnosis;
-use crate::dev_server::{DevServerEvent, Reason, Source};
-use sync_core::error_chain;
+use crate::dev_server::{DevServerEvent, FaultReason, OutputSource};
 
-pub(super) struct Install {
-    pub(super) task: JoinHandle<Result<Installed, InstallError>>,
+/// An install that was started and has not ended yet.
+pub(super) struct RunningInstall {
+    pub(super) task: JoinHandle<Result<InstalledTree, InstallError>>,
     pub(super) cancel: watch::Sender<bool>,
-    pub(super) started: Instant,
-    pub(super) tree_exists: bool,
-    /// Something changed since it began.
-    pub(super) again: bool,
+    started: Instant,
+    /// A tree was there when it began.
+    had_tree: bool,
+    /// A file changed since it began.
+    pub(super) changed_meanwhile: bool,
 }
 
 impl Supervisor {
-    pub(super) fn begin_install(&mut self, job: Job) {
+    pub(super) fn begin_install(&mut self, job: InstallJob) {
         self.event(DevServerEvent::InstallStarted { manager: job.manager() });
         let (cancel, cancelled) = watch::channel(false);
-        let around = Surroundings {
+        let context = InstallContext {
             init: self.init.clone(),
             state_dir: self.config.state_dir.clone(),
             prepared_dir: self.config.prepared_dir.clone(),
@@ -34,58 +35,59 @@ impl Supervisor {
             deadline: self.config.limits.install_deadline,
             cancel: cancelled,
         };
-        let tree_exists = job.tree_exists();
+        let had_tree = job.has_tree();
         let shared = self.shared.clone();
         let task =
-            tokio::spawn(async move { job.run(&around, |line| shared.journal.line(Source::Install, line)).await });
-        self.install = Some(Install { task, cancel, started: Instant::now(), tree_exists, again: false });
+            tokio::spawn(async move { job.run(&context, |line| shared.log.line(OutputSource::Install, line)).await });
+        let started = Instant::now();
+        self.install = Some(RunningInstall { task, cancel, started, had_tree, changed_meanwhile: false });
     }
 
-    pub(super) async fn installed(&mut self, result: Result<Installed, InstallError>) {
+    pub(super) async fn install_ended(&mut self, result: Result<InstalledTree, InstallError>) {
         let Some(install) = self.install.take() else { return };
-        let mut prepared = false;
         let placed = match result {
             Ok(tree) => {
-                prepared = tree.prepared;
-                self.end_running("stopped for new dependencies").await;
-                tree.place().await
+                self.end_running("new dependencies").await;
+                let origin = tree.origin;
+                tree.place().await.map(|()| origin)
             }
             Err(error) => Err(error),
         };
         let duration = install.started.elapsed();
-        if self.boot.took.is_none() {
-            self.boot.installing += duration;
+        if self.first_start.took.is_none() {
+            self.first_start.installing += duration;
         }
         match placed {
-            Ok(()) => {
-                self.event(DevServerEvent::InstallDone { duration, prepared });
+            Ok(origin) => {
+                self.event(DevServerEvent::InstallDone { duration, prepared: origin == TreeOrigin::Prepared });
                 self.fault = None;
             }
-            Err(error) => self.install_failed(&error, duration, install.tree_exists),
+            Err(error) => self.install_failed(&error, duration, &install),
         }
-        if install.again {
-            self.bring_up(false).await;
-        } else if self.fault.is_none() || install.tree_exists {
-            // Not looked at again: a project whose install changes package.json would install for ever.
+        if install.changed_meanwhile {
+            self.install_or_start(Restart::IfChanged).await;
+        } else if self.fault.is_none() || install.had_tree {
+            // The dependencies are not checked again: where an install changes package.json, that would never end.
             match self.find_app() {
-                Ok(app_dir) => self.start(&app_dir, false).await,
-                Err(fault) => self.cannot(fault),
+                Ok(app) => self.start(&app, Restart::IfChanged).await,
+                Err(fault) => self.cannot_start(fault),
             }
         }
     }
 
-    fn install_failed(&mut self, error: &InstallError, duration: Duration, tree_exists: bool) {
-        let reason = error_chain(error);
-        self.event(DevServerEvent::InstallFailed { reason: reason.clone(), duration });
-        let fault = Diagnosis { reason: Reason::InstallFailed, detail: reason };
+    fn install_failed(&mut self, error: &InstallError, duration: Duration, install: &RunningInstall) {
+        let (failure, detail) = (error.failure(), error_chain(error));
+        self.event(DevServerEvent::InstallFailed { failure, detail: detail.clone(), duration });
+        let fault = Diagnosis { reason: FaultReason::InstallFailed, detail };
         let now = Instant::now();
-        let delay = if error.is_final() { None } else { self.installs.take(now, &self.config.limits, jitter()) };
+        let delay = if failure.needs_edit() { None } else { self.installs.take(now, &mut self.rng) };
         match delay {
             Some(delay) => {
                 self.retry = Some(now + delay);
-                self.event(DevServerEvent::RestartIn { reason: fault.reason, delay, attempt: self.installs.taken() });
+                let attempt = self.installs.attempts();
+                self.event(DevServerEvent::RestartIn { reason: fault.reason, delay, attempt });
             }
-            None if tree_exists => {}
+            None if install.had_tree => {}
             None => self.give_up(&fault),
         }
         self.fault = Some(fault);

@@ -1,0 +1,30 @@
+//! The reverse proxy on the preview port. It answers from the first second: with a page that shows what the agent is
+//! doing while there is no dev server to ask, and with the dev server's own answers once there is.
+//!
+//! It runs on a thread of its own, so that traffic never delays the applying of files. What it knows of the agent is one
+//! [`View`], which the agent replaces when something changes.
+
+mod access;
+mod body;
+mod events;
+mod forward;
+mod headers;
+mod hosts;
+mod inject;
+mod page;
+mod pool;
+mod reply;
+mod server;
+mod service;
+mod settings;
+mod upgrade;
+mod view;
+
+pub use access::AccessToken;
+pub use hosts::{HostError, Hosts};
+pub use server::{Proxy, start};
+pub use settings::{FrameAncestors, FrameAncestorsError, Limits, Settings};
+pub use view::{Lines, Progress, Reason, Stage, Upstream, View};
+
+/// Paths below it belong to the agent and are never passed on.
+pub const PREFIX: &str = "/.preview-agent/";

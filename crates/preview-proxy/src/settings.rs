@@ -1,0 +1,113 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::{AccessToken, Hosts};
+
+/// What the operator chose.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Host names that requests may carry.
+    pub hosts: Hosts,
+    /// Where set, only who has it gets the preview.
+    pub access: Option<AccessToken>,
+    /// Who may show the preview in a frame.
+    pub frame_ancestors: FrameAncestors,
+    /// A script element that is added to each HTML document.
+    pub script: Option<Bytes>,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+impl Settings {
+    /// Open to every host and every frame.
+    pub fn open() -> Settings {
+        Settings {
+            hosts: Hosts::any(),
+            access: None,
+            frame_ancestors: FrameAncestors::default(),
+            script: None,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// The value of the CSP directive `frame-ancestors` that pages get; none: every site may show them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FrameAncestors(Option<String>);
+
+/// A value that cannot be sent as `frame-ancestors`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be a list of sources, separated by spaces, as in `'self' https://*.example.com`")]
+pub struct FrameAncestorsError;
+
+impl FrameAncestors {
+    /// Reads a list of sources as CSP has it.
+    ///
+    /// # Errors
+    /// It is empty, or has characters that would end the directive or the header.
+    pub fn parse(text: &str) -> Result<FrameAncestors, FrameAncestorsError> {
+        let text = text.trim();
+        let is_clean = text.bytes().all(|byte| (b' '..0x7f).contains(&byte) && !matches!(byte, b';' | b','));
+        if text.is_empty() || !is_clean { Err(FrameAncestorsError) } else { Ok(FrameAncestors(Some(text.to_owned()))) }
+    }
+
+    /// The directive, where there is a restriction.
+    pub(crate) fn directive(&self) -> Option<String> {
+        self.0.as_ref().map(|sources| format!("frame-ancestors {sources}"))
+    }
+}
+
+/// Bounds of the proxy. Tests shorten them; nothing else changes them.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Of the server that clients connect to.
+    pub server: listener::Limits,
+    /// How long a navigation waits for a dev server that has answered before.
+    pub page_wait: Duration,
+    /// How long any other request waits for the dev server.
+    pub request_wait: Duration,
+    /// From a request to the head of the dev server's answer. Some compile a whole application first.
+    pub answer_time: Duration,
+    /// Bytes of the head of the dev server's answer.
+    pub answer_head_bytes: usize,
+    /// How long a connection to the dev server is kept for the next request. Node closes idle ones after 5 s.
+    pub pool_time: Duration,
+    /// Idle connections kept to the dev server.
+    pub pool_size: usize,
+}
+
+/// Connections from clients at once. 1,000 open websockets fit, and twice as many files stay below common limits.
+const CONNECTIONS: usize = 2048;
+/// Part of the files that this process may open (one in so many) that clients' connections may take. Each can need two.
+const FILES_SHARE: usize = 4;
+
+impl Default for Limits {
+    fn default() -> Limits {
+        let connections = CONNECTIONS.min(listener::open_files_limit() / FILES_SHARE);
+        Limits {
+            server: listener::Limits { connections, loopback_connections: connections / 16, ..Default::default() },
+            page_wait: Duration::from_secs(3),
+            request_wait: Duration::from_secs(10),
+            answer_time: Duration::from_secs(180),
+            answer_head_bytes: 256 << 10,
+            pool_time: Duration::from_secs(3),
+            pool_size: 64,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frame_ancestors_cannot_leave_their_directive() {
+        let directive = |text| FrameAncestors::parse(text).map(|parsed| parsed.directive());
+        assert_eq!(directive("'self' https://a.example"), Ok(Some("frame-ancestors 'self' https://a.example".into())));
+        for bad in ["", " ", "a; script-src *", "a, b", "a\r\nb", "ä"] {
+            assert_eq!(directive(bad), Err(FrameAncestorsError), "{bad}");
+        }
+        assert_eq!(FrameAncestors::default().directive(), None);
+    }
+}
