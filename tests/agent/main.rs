@@ -24,6 +24,9 @@ mod local_changes;
 mod net;
 mod operators;
 #[cfg(feature = "local")]
+mod preview_projects;
+mod preview_proxy;
+#[cfg(feature = "local")]
 mod protocol;
 mod restart;
 mod rooms;

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test takes what it needs")]
 
 pub mod markdown;
+pub mod preview;
 pub mod world;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -233,8 +234,13 @@ pub fn http_get(addr: &str, path: &str) -> (u16, String) {
 }
 
 /// Looks again and again until it holds.
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let until = Instant::now() + DEADLINE;
+pub fn eventually(what: &str, holds: impl FnMut() -> bool) {
+    eventually_within(DEADLINE, what, holds);
+}
+
+/// As [`eventually`], with another deadline.
+pub fn eventually_within(deadline: Duration, what: &str, mut holds: impl FnMut() -> bool) {
+    let until = Instant::now() + deadline;
     while !holds() {
         assert!(Instant::now() < until, "never: {what}");
         std::thread::sleep(Duration::from_millis(10));
