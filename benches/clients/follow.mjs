@@ -1,4 +1,4 @@
-// node follow.mjs DIR: joins the project's channel and writes what its events say, as they come and in parallel.
+// node follow.mjs DIR: joins the project's channel and writes the files of its events as they arrive, in parallel.
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { createClient } from '@supabase/supabase-js'
@@ -24,8 +24,8 @@ const write = async ({ file_path, content }) => {
   await writeFile(path, content)
 }
 
-// More at once than these only wait for each other.
-const AT_ONCE = 32
+// Parallel requests; more of them do not increase the throughput.
+const PARALLEL_READS = 32
 
 const call = async (name, args) => {
   const { data, error } = await client.rpc(name, { project_uuid: PROJECT_ID, ...args })
@@ -33,7 +33,7 @@ const call = async (name, args) => {
   return data
 }
 
-// What a page had no room for.
+// Reads the files whose content a page left out.
 const fetched = async (files) => {
   const queue = [...files]
   const worker = async () => {
@@ -41,10 +41,10 @@ const fetched = async (files) => {
       await write(await call('get_project_file', { p_file_path: file.file_path, p_version: file.version }))
     }
   }
-  await Promise.all(Array.from({ length: AT_ONCE }, worker))
+  await Promise.all(Array.from({ length: PARALLEL_READS }, worker))
 }
 
-// What an event had no room for.
+// Reads the changes that an event left out.
 const read = async (since) => {
   for (let complete = false; !complete; ) {
     const data = await call('list_project_changes', { since_revision: since, with_content: true })

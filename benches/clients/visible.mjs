@@ -8,8 +8,8 @@ import { fixtures } from '../../tests/browser/fixtures.mjs'
 import { onDisk, onPage } from '../../tests/browser/seen.mjs'
 
 const [edits, projects = fixtures.length] = process.argv.slice(2).map(Number)
-// Vite overlooks a second change within 50 ms of the first, and nobody saves faster.
-const REST_MS = 100
+// Vite ignores a second change within 50 ms of the first, and users do not save faster.
+const PAUSE_MS = 100
 
 const now = () => performance.timeOrigin + performance.now()
 
@@ -41,7 +41,7 @@ async function measure(browser, fixture) {
         const saved = now()
         await save(original.replace(fixture.shows, text))
         times.push({ disk: (await written) - saved, page: (await seen) - saved })
-        await new Promise((resolve) => setTimeout(resolve, REST_MS))
+        await new Promise((resolve) => setTimeout(resolve, PAUSE_MS))
       }
       measured.push({ project: fixture.name, way, times })
     }

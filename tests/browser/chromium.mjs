@@ -11,7 +11,7 @@ function installedBrowser() {
   return found
 }
 
-/** Starts the system's browser: without a sandbox, which root cannot use, and without requests of its own to the internet. */
+/** Starts the system's browser: without a sandbox, which root cannot use, and without the browser's background requests. */
 export function launch() {
   return chromium.launch({
     executablePath: process.env.CHROMIUM ?? installedBrowser(),

@@ -1,6 +1,7 @@
 // One `preview-agent dev` with its console, a browser, and what the console's tests ask of both.
+import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
-import { request } from 'node:http'
+import { createServer, request } from 'node:http'
 import path from 'node:path'
 import { launch } from './chromium.mjs'
 import { Console, STEP_MS } from './console.mjs'
@@ -80,6 +81,41 @@ export class ConsoleWorld {
       body: JSON.stringify(faults),
     })
   }
+}
+
+/** Passes the console's feed on, with each agent status replaced by what `change` makes of it. */
+export async function startChangedFeed(world, change) {
+  const server = createServer(async (incoming, outgoing) => {
+    const { search } = new URL(incoming.url, world.base)
+    const feed = await fetch(`${world.base}console/feed${search}`)
+    outgoing.writeHead(feed.status, { 'content-type': 'text/event-stream', 'access-control-allow-origin': '*' })
+    const lines = feed.body.pipeThrough(new TextDecoderStream()).pipeThrough(lineStream())
+    for await (const line of lines) {
+      const data = line.startsWith('data: {') ? JSON.parse(line.slice('data: '.length)) : null
+      if (data?.agent) data.agent = change(data.agent)
+      if (!outgoing.write(data ? `data: ${JSON.stringify(data)}\n` : `${line}\n`)) await once(outgoing, 'drain')
+    }
+  })
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
+  return {
+    url: `http://127.0.0.1:${server.address().port}/`,
+    close: () => {
+      server.closeAllConnections()
+      server.close()
+    },
+  }
+}
+
+/** Splits a text stream into lines. */
+function lineStream() {
+  let rest = ''
+  return new TransformStream({
+    transform(piece, controller) {
+      const lines = (rest + piece).split('\n')
+      rest = lines.pop()
+      for (const line of lines) controller.enqueue(line)
+    },
+  })
 }
 
 /** The status of a request with headers that `fetch` does not allow, such as `Host`. */

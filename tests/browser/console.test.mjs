@@ -6,7 +6,7 @@ import path from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { violations } from './access.mjs'
 import { STEP_MS } from './console.mjs'
-import { ConsoleWorld, statusOf } from './console-world.mjs'
+import { ConsoleWorld, startChangedFeed, statusOf } from './console-world.mjs'
 import { until } from './dev.mjs'
 
 const HEADLINE = 'src/components/Headline.jsx'
@@ -272,10 +272,27 @@ describe('console', () => {
     await until('the channel is down', async () => !(await channel('joined').count()), STEP_MS)
     await ui.replaceText(source.replace(SHOWN, 'Written while cut'))
     await ui.saved()
+    // The agent cannot know of the new revision, but this console has made it.
+    await ui.page.locator('.pill', { hasText: /\d+ revisions? behind/ }).waitFor()
     await ui.page.getByRole('button', { name: 'Cut the network' }).click()
     await ui.preview().getByText('Written while cut').waitFor()
     await ui.page.locator('.pill', { hasText: 'in sync' }).waitFor()
     await ui.page.locator('.pill', { hasText: 'Live' }).waitFor()
+  })
+
+  test('an agent that has not seen the head for a minute is not shown as in sync', async () => {
+    const feed = await startChangedFeed(world, (agent) => ({ ...agent, current: true, head_age_ms: 75_000 }))
+    const page = await browser.newPage()
+    // Only the feed comes from another server; the page, its key and its files are the real ones.
+    await page.route(`${world.base}console/feed*`, (route) =>
+      route.continue({ url: `${feed.url}${new URL(route.request().url()).search}` }),
+    )
+    await page.goto(world.url)
+    await page.locator('.pill', { hasText: /unknown, checked 1 min 1\d s ago/ }).waitFor({ timeout: STEP_MS })
+    await page.locator('.status', { hasText: 'unknown, checked 1 min' }).waitFor()
+    assert.equal(await page.locator('.pill', { hasText: 'in sync' }).count(), 0)
+    await page.close()
+    feed.close()
   })
 
   test('a dropped event is noticed at the next one, and the preview shows its edit', async () => {

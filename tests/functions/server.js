@@ -1,4 +1,4 @@
-// A dev server of one file: answers with what message.txt holds now.
+// A dev server that answers with the present content of message.txt.
 const { createServer } = require('node:http')
 const { readFileSync } = require('node:fs')
 const at = process.argv.indexOf('--port')

@@ -1,7 +1,7 @@
 import { createClient } from '@supabase/supabase-js'
 import WebSocket from 'ws'
 
-/** What the test's own process was given. */
+/** The settings from the environment. */
 export const settings = Object.fromEntries(
   [
     'SUPABASE_URL',
@@ -24,8 +24,8 @@ export const settings = Object.fromEntries(
 const open = []
 
 /**
- * The official client with a token of one's own, or with the key alone. Node before 22 has no WebSocket. Without `setAuth`
- * the client joins its first channel before it has asked for the token.
+ * The official client with a token, or with the key only. Node before 22 has no WebSocket. Without `setAuth` the client joins
+ * its first channel before it has requested the token.
  */
 export async function client({ token, vsn, key = settings.SUPABASE_ANON_KEY } = {}) {
   const made = createClient(settings.SUPABASE_URL, key, {
@@ -37,7 +37,7 @@ export async function client({ token, vsn, key = settings.SUPABASE_ANON_KEY } = 
   return made
 }
 
-/** Ends every client of a test, so that the process can. */
+/** Ends every client of a test, so that the process can end. */
 export async function closeAll() {
   for (const made of open.splice(0)) {
     await made.removeAllChannels()
@@ -45,14 +45,14 @@ export async function closeAll() {
   }
 }
 
-/** Subscribes and gives every status from then on; resolves with the first. */
+/** Subscribes, and returns the queue of all statuses. */
 export function subscribe(channel) {
   const statuses = queue()
   channel.subscribe((status, error) => statuses.push({ status, error }))
   return statuses
 }
 
-/** Values that arrive, to be taken one by one, each within 15 s. */
+/** A queue of values; `take` waits up to 15 s for the next one. */
 export function queue() {
   const values = []
   const waiting = []
@@ -65,7 +65,7 @@ export function queue() {
     take() {
       if (values.length > 0) return Promise.resolve(values.shift())
       return new Promise((resolve, reject) => {
-        const timer = setTimeout(() => reject(new Error('nothing came within 15 s')), 15_000)
+        const timer = setTimeout(() => reject(new Error('no value within 15 s')), 15_000)
         waiting.push((value) => {
           clearTimeout(timer)
           resolve(value)

@@ -43,7 +43,7 @@ test('what is written is read back', async () => {
   assert.deepEqual(listed.data, [{ file_path: 'read/back.txt', version: 1 }])
 })
 
-test('a stale version is a conflict that says what is current', async () => {
+test('a stale version is a conflict that names the current one', async () => {
   await upsert(editor(), 'conflict.txt', 'one')
   await upsert(editor(), 'conflict.txt', 'two', 1)
   const { data, error, status } = await upsert(editor(), 'conflict.txt', 'three', 1)
@@ -53,7 +53,7 @@ test('a stale version is a conflict that says what is current', async () => {
   assert.deepEqual(JSON.parse(error.details), { file_path: 'conflict.txt', expected_version: 1, current_version: 2 })
 })
 
-test('equal content is no new version, whatever version was expected', async () => {
+test('equal content makes no new version, whichever version was expected', async () => {
   await upsert(editor(), 'equal.txt', 'same')
   const { data } = await upsert(editor(), 'equal.txt', 'same', 7)
   assert.equal(data.version, 1)
@@ -76,11 +76,11 @@ test('each refusal has its own code', async () => {
     assert.deepEqual(await codes(upsert(editor(), path, 'x')), [400, '22023'], path)
   }
   assert.deepEqual(await codes(upsert(editor(), 'nul', 'a\0b')), [400, '22P05'])
-  const gone = { project_uuid: PROJECT_ID, p_file_path: 'never', p_version: 1 }
-  assert.deepEqual(await codes((await editor()).rpc('get_project_file', gone)), [404, 'PT404'])
+  const missing = { project_uuid: PROJECT_ID, p_file_path: 'never', p_version: 1 }
+  assert.deepEqual(await codes((await editor()).rpc('get_project_file', missing)), [404, 'PT404'])
 })
 
-test('one bad entry refuses the whole bulk and is named', async () => {
+test('a bad entry refuses the whole bulk with its number', async () => {
   const { error, status } = await (await editor()).rpc('bulk_upsert_project_files', {
     project_uuid: PROJECT_ID,
     files: [
@@ -123,7 +123,7 @@ test('binary files go through storage', async () => {
   }
 })
 
-test('storage refuses with 400 and tells why in the body', async () => {
+test('storage refuses with 400 and the reason in the body', async () => {
   const missing = await (await agent()).storage.from('project-assets').download(`${PROJECT_ID}/none`)
   assert.equal(missing.data, null)
   assert.equal(missing.error.originalError?.status ?? missing.error.status, 400)
@@ -136,7 +136,7 @@ test('feature flags are booleans', async () => {
   assert.equal((await (await editor()).rpc('is_feature_enabled', { flag_key: 'nothing' })).data, false)
 })
 
-test('tokens are signed as any JWT library signs them', () => {
+test('tokens are signed like those of any JWT library', () => {
   // HS256 by Node's own crypto, with the secret that the backend was started with.
   const [head, body, tag] = EDITOR_TOKEN.split('.')
   assert.deepEqual(JSON.parse(Buffer.from(head, 'base64url')), { alg: 'HS256', typ: 'JWT' })

@@ -1,5 +1,5 @@
-// The whole loop as an editor has it: saves through the official client until the agent has them on disk. Run by
-// tests/database_loop.rs; the last line is what it found, as JSON.
+// Saves through the official client, as an editor does, and waits until the agent has written each save to disk. The last line of
+// its output is the result as JSON.
 import assert from 'node:assert/strict'
 import { createHmac } from 'node:crypto'
 import { readFileSync, statSync, watch } from 'node:fs'
@@ -12,7 +12,7 @@ const { SUPABASE_URL, SUPABASE_ANON_KEY, PROJECT_ID, OWNER_ID, JWT_SECRET, PROJE
 const folder = join(PROJECT_DIR, 'src')
 const file = join(folder, 'App.tsx')
 
-/** A token as the application's own backend mints it. */
+/** A token as the application's backend makes it. */
 function mint(claims) {
   const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url')
   const now = Math.floor(Date.now() / 1000)
@@ -34,23 +34,23 @@ const save = (content, expected_version, p_file_path = 'src/App.tsx') =>
     expected_version,
   })
 
-/** Resolves with the time at which `path` has what `holds` wants. */
-function onDisk(path, holds) {
+/** Resolves with the time at which `isWritten(path)` becomes true. */
+function onDisk(path, isWritten) {
   return new Promise((resolve, reject) => {
     const look = () => {
-      let there = false
+      let written = false
       try {
-        there = holds(path)
+        written = isWritten(path)
       } catch (error) {
         if (error.code !== 'ENOENT') return reject(error)
       }
-      if (!there) return
+      if (!written) return
       watcher.close()
       clearTimeout(timer)
       resolve(performance.now())
     }
     const watcher = watch(folder, look)
-    const timer = setTimeout(() => reject(new Error(`${path} never came`)), 60_000)
+    const timer = setTimeout(() => reject(new Error(`not written within 60 s: ${path}`)), 60_000)
     look()
   })
 }
@@ -81,7 +81,7 @@ for (let turn = 0; turn < Number(SAVES); turn += 1) {
   version = data.version
 }
 
-// Somebody else's version: nothing is saved, and the details say what is current.
+// A stale version: nothing is saved, and the details name the current one.
 const stale = await save('stale', version - 1)
 assert.equal(stale.data, null)
 assert.equal(stale.status, 409)
@@ -90,7 +90,7 @@ const details = { file_path: 'src/App.tsx', expected_version: version - 1, curre
 assert.deepEqual(JSON.parse(stale.error.details), details)
 assert.notEqual(readFileSync(file, 'utf8'), 'stale')
 
-// 5 MB, which no event carries.
+// 5 MB, which is too large for an event.
 const large = 'x'.repeat(5 << 20)
 const arrived = onDisk(join(folder, 'large.txt'), (path) => statSync(path).size === large.length)
 const called = performance.now()

@@ -40,7 +40,7 @@ async function save(content, path = newPath()) {
 
 for (const vsn of ['1.0.0', '2.0.0']) {
   describe(`protocol ${vsn}`, () => {
-    test('the protocol is the one asked for', async () => {
+    test('the requested protocol version is used', async () => {
       assert.equal(new URL((await client({ vsn })).realtime.endpointURL()).searchParams.get('vsn'), vsn)
     })
 
@@ -66,7 +66,7 @@ for (const vsn of ['1.0.0', '2.0.0']) {
       assert.deepEqual((await events.take()).payload, { file_path: 'a', n: 1 })
     })
 
-    test('the agent sends on its status topic, and on the other it gets no answer', async () => {
+    test('the agent may send on its status topic only', async () => {
       const status = `${topic}:status`
       const events = queue()
       const editor = (await client({ token: EDITOR_TOKEN, vsn })).channel(status, { config: { private: true } })
@@ -85,7 +85,7 @@ for (const vsn of ['1.0.0', '2.0.0']) {
       assert.equal(await channel.send(forged, { timeout: 500 }), 'timed out')
     })
 
-    test('a public channel carries what anybody sends, to oneself too where asked', async () => {
+    test('a public channel carries every message, with `self` also to its sender', async () => {
       const events = queue()
       const config = { broadcast: { ack: true, self: true } }
       const channel = (await client({ vsn })).channel('public-room', { config })
@@ -95,7 +95,7 @@ for (const vsn of ['1.0.0', '2.0.0']) {
       assert.deepEqual((await events.take()).payload, { from: 'me' })
     })
 
-    test('strangers, other projects and the key alone are refused', async () => {
+    test('tokens without a right, and the key without a token, are refused', async () => {
       for (const token of [undefined, STRANGER_TOKEN, OTHER_AGENT_TOKEN]) {
         const channel = (await client({ token, vsn })).channel(topic, { config: { private: true } })
         const { status, error } = await subscribe(channel).take()
@@ -104,7 +104,7 @@ for (const vsn of ['1.0.0', '2.0.0']) {
       }
     })
 
-    test('setAuth with another token keeps the channel, with a bad one ends it', async () => {
+    test('setAuth with another valid token keeps the channel; without a right it ends it', async () => {
       const made = await client({ vsn })
       await made.realtime.setAuth(AGENT_TOKEN)
       const channel = made.channel(topic, { config: { private: true } })
@@ -141,7 +141,7 @@ for (const vsn of ['1.0.0', '2.0.0']) {
       assert.equal(change.new.revision, row.revision)
     })
 
-    test('presence is shared', async () => {
+    test('presence is passed on', async () => {
       const name = `room-${vsn}`
       const config = { presence: { key: 'one', enabled: true } }
       const channel = (await client({ vsn })).channel(name, { config })
@@ -158,7 +158,7 @@ for (const vsn of ['1.0.0', '2.0.0']) {
       const { channel, events } = await listen(AGENT_TOKEN, vsn, 'file:update')
       assert.equal(await channel.unsubscribe(), 'ok')
       const other = await listen(AGENT_TOKEN, vsn, 'file:update')
-      await save('nobody hears')
+      await save('not received any more')
       await other.events.take()
       assert.equal(events.length, 0)
     })
@@ -170,7 +170,7 @@ test('a publishable key opens the socket as the anon key does', async () => {
   assert.equal((await subscribe(channel).take()).status, 'SUBSCRIBED')
 })
 
-test('httpSend needs no socket', async () => {
+test('httpSend works without a socket', async () => {
   const { events } = await listen(AGENT_TOKEN, '2.0.0', 'file:update')
   const made = await client({ token: EDITOR_TOKEN })
   const channel = made.channel(topic, { config: { private: true } })

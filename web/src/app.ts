@@ -5,7 +5,7 @@ import { h } from './dom'
 import { EditorPane } from './editor-pane'
 import { errorText } from './error-text'
 import { FaultPanel } from './fault-panel'
-import { type AgentStatus, type FeedState, followFeed, type RemoteAgent, type Session } from './feed'
+import { type FeedState, followFeed, type RemoteAgent, type Session } from './feed'
 import { asBlob, FileActions } from './file-actions'
 import { binaryCard, deletedCard, emptyProjectCard, isEditable, lockedCard, unreadableCard } from './file-card'
 import { FilesPane } from './files-pane'
@@ -15,9 +15,13 @@ import { OpenFile, type OpenFileListener } from './open-file'
 import { Preview } from './preview'
 import { ProjectSession } from './project-session'
 import { StatusPanel } from './status-panel'
+import type { ReceivedStatus } from './sync-state'
 import { Timeline } from './timeline'
 import { Toast } from './toast'
 import { showView, viewBar } from './views'
+
+/** How often the state is shown again without a change. Milliseconds. */
+const STATE_REFRESH_MS = 1000
 
 /** The console: connects the feed, the project and the panes. */
 export class App {
@@ -25,7 +29,7 @@ export class App {
   private readonly openFiles = new Map<string, OpenFile>()
   private selected = ''
   private state: ConsoleState = 'connecting'
-  private agent: AgentStatus | null = null
+  private status: ReceivedStatus | null = null
   /** Agents in other processes; null where this program has its own. */
   private remoteAgents: RemoteAgent[] | null = null
 
@@ -33,7 +37,7 @@ export class App {
   private readonly timeline = new Timeline()
   private readonly bootTimeline = new BootTimeline()
   private readonly preview = new Preview((at) => this.timeline.addPaint(at))
-  private readonly status = new StatusPanel()
+  private readonly statusPanel = new StatusPanel()
   private readonly log = new LogPanel()
   private readonly faults = new FaultPanel()
   private readonly toast = new Toast()
@@ -80,7 +84,7 @@ export class App {
       { class: 'activity', 'aria-label': 'Activity' },
       this.faults.element,
       timelines,
-      this.status.element,
+      this.statusPanel.element,
       this.log.element,
     )
     root.append(
@@ -99,6 +103,8 @@ export class App {
     })
     showView('editor')
     this.showState()
+    // The age of what is known about the head grows without a message.
+    setInterval(() => this.showState(), STATE_REFRESH_MS)
     followFeed({
       onSession: (session) => this.begin(session),
       onState: (state) => this.feedStateChanged(state),
@@ -120,7 +126,7 @@ export class App {
     this.preview.begin(session.preview_url, session.frame_url)
     const project = new ProjectSession(session, (notice) => this.noticed(notice))
     this.session = project
-    // A project without files gives no notice of its own.
+    // A project without files causes no notice.
     void project.files.refresh().then(
       () => this.filesChanged([]),
       () => {},
@@ -232,7 +238,7 @@ export class App {
   }
 
   private feedStateChanged(state: FeedState): void {
-    this.agent = state.agent
+    this.status = state.agent && { agent: state.agent, receivedAt: Date.now() }
     this.remoteAgents = state.agent ? null : state.agents
     this.faults.show(state)
     this.preview.show(state.agent)
@@ -243,7 +249,7 @@ export class App {
   private reachableChanged(reachable: boolean): void {
     if (!reachable) {
       this.state = 'ended'
-      this.agent = null
+      this.status = null
       this.remoteAgents = null
       this.preview.showEnded()
     } else if (this.state === 'locked') {
@@ -273,8 +279,8 @@ export class App {
 
   private showState(): void {
     const newestRevision = this.session?.newestRevision ?? 0
-    this.status.show(this.state, this.agent, this.remoteAgents, newestRevision)
-    this.header.showState(this.state, this.agent, newestRevision)
+    this.statusPanel.show(this.state, this.status, this.remoteAgents, newestRevision)
+    this.header.showState(this.state, this.status, newestRevision)
   }
 }
 

@@ -46,7 +46,7 @@ const ICON_PATHS = {
 
 export type Icon = keyof typeof ICON_PATHS
 
-/** An icon of 16 by 16 without a name of its own: the text beside it, or the button's label, names it. */
+/** An icon of 16 by 16 pixels. It has no accessible name: the text beside it or the button's label is the name. */
 export function icon(name: Icon): SVGSVGElement {
   const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg')
   svg.setAttribute('viewBox', '0 0 16 16')

@@ -16,7 +16,7 @@ export interface EditorPaneListener {
 export class EditorPane {
   private readonly path = h('span', { class: 'path' })
   private readonly saveState = h('span', { class: 'save-state', role: 'status' })
-  private readonly tabHint = h('span', { class: 'tab-hint', hidden: true }, 'Tab indents; Esc, then Tab leaves')
+  private readonly tabHint = h('span', { class: 'tab-hint', hidden: true }, 'Esc, then Tab leaves')
   private readonly actions: HTMLElement
   private readonly banner: ConflictBanner
   private readonly host = h('div', { class: 'editor-host', hidden: true })

@@ -18,6 +18,8 @@ export interface AgentStatus {
   degraded: string[]
   revision: number
   head: number | null
+  /** How long ago the agent saw the head in the database; null: not yet. Older agents do not say. */
+  head_age_ms?: number | null
   current: boolean
   files: number
   held_events: number
@@ -57,7 +59,7 @@ export interface RemoteAgent {
 
 export interface FeedState {
   agent: AgentStatus | null
-  /** Of `serve`, which has no agent of its own. */
+  /** Only of `serve`, which runs no agent itself. */
   agents: RemoteAgent[]
   faults: Faults
 }

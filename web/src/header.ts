@@ -1,7 +1,7 @@
 import { CONSOLE_STATE_TEXTS, CONSOLE_STATE_TONES, type ConsoleState, readable, type Tone } from './codes'
 import { h } from './dom'
 import type { AgentStatus } from './feed'
-import { syncText } from './sync-state'
+import { type ReceivedStatus, syncText } from './sync-state'
 
 /** The bar at the top: the project's name, and the state in short. */
 export class Header {
@@ -25,10 +25,11 @@ export class Header {
     document.title = `${name} · preview-agent`
   }
 
-  showState(state: ConsoleState, agent: AgentStatus | null, newestRevision: number): void {
+  showState(state: ConsoleState, status: ReceivedStatus | null, newestRevision: number): void {
     const pills: [string, Tone][] = [[CONSOLE_STATE_TEXTS[state], CONSOLE_STATE_TONES[state]]]
-    if (agent) {
-      const sync = syncText(agent, newestRevision)
+    if (status) {
+      const { agent } = status
+      const sync = syncText(status, newestRevision)
       pills.push([`Revision ${agent.revision} · ${sync.text}`, sync.tone], devServerPill(agent))
     }
     const key = JSON.stringify(pills)

@@ -2,7 +2,7 @@ import { CONSOLE_STATE_TEXTS, CONSOLE_STATE_TONES, type ConsoleState, phaseText,
 import { h } from './dom'
 import type { AgentStatus, RemoteAgent } from './feed'
 import { counted, duration, timeOfDay } from './format'
-import { syncText } from './sync-state'
+import { type ReceivedStatus, syncText } from './sync-state'
 
 interface Fact {
   name: string
@@ -13,6 +13,7 @@ interface Fact {
 /** The state in words, one fact in a line. */
 export class StatusPanel {
   private readonly list = h('dl', {})
+  private shown = ''
   readonly element = h(
     'section',
     { class: 'card status', tabIndex: 0, 'aria-label': 'State' },
@@ -20,16 +21,19 @@ export class StatusPanel {
     this.list,
   )
 
-  /** `remoteAgents` is null where this program runs an agent of its own. */
+  /** `remoteAgents` is null where this program runs an agent itself. */
   show(
     state: ConsoleState,
-    agent: AgentStatus | null,
+    status: ReceivedStatus | null,
     remoteAgents: RemoteAgent[] | null,
     newestRevision: number,
   ): void {
     const facts: Fact[] = [{ name: 'Console', value: CONSOLE_STATE_TEXTS[state], tone: CONSOLE_STATE_TONES[state] }]
     if (remoteAgents) facts.push(...remoteFacts(remoteAgents))
-    if (agent) facts.push(...agentFacts(agent, newestRevision))
+    if (status) facts.push(...agentFacts(status, newestRevision))
+    const key = JSON.stringify(facts)
+    if (key === this.shown) return
+    this.shown = key
     this.list.replaceChildren(...facts.map(factRow))
   }
 }
@@ -39,9 +43,10 @@ function factRow({ name, value, tone }: Fact): HTMLElement {
   return h('div', {}, h('dt', {}, name), h('dd', {}, lamp, value))
 }
 
-function agentFacts(agent: AgentStatus, newestRevision: number): Fact[] {
+function agentFacts(status: ReceivedStatus, newestRevision: number): Fact[] {
+  const { agent } = status
   const { connection, degraded, debts, local_changes: localChanges } = agent
-  const sync = syncText(agent, newestRevision)
+  const sync = syncText(status, newestRevision)
   const phase = phaseText(agent.phase)
   const degradedText = `, with limits: ${degraded.map(readable).join(', ')}`
   const facts: Fact[] = [

@@ -11,7 +11,7 @@ test('the example in the README works', async () => {
   const blocks = [...readme.matchAll(/```js\n(.*?)```/gs)].map((block) => block[1])
   assert(blocks.length >= 2)
   const script = new URL('built/example.mjs', folder)
-  // Node before 22 has no WebSocket of its own; a browser has.
+  // Node before 22 has no WebSocket; browsers have one.
   await writeFile(
     script,
     `globalThis.WebSocket ??= (await import('ws')).default\n${blocks.join('\n')}\nprocess.exit(0)\n`,

@@ -112,8 +112,9 @@ export class Sessions {
 
   /** Adds the preview's access token to its address. Only answers to the owner contain it; the database does not. */
   async #withAccess(session: Session): Promise<Session> {
-    if (session.preview_url === null || session.ended_at !== null) return session
-    const url = new URL(session.preview_url)
+    const { preview_url: address, ended_at: endedAt } = session
+    if (address === null || endedAt !== null || !URL.canParse(address)) return session
+    const url = new URL(address)
     url.searchParams.set('preview_token', await this.tokens.previewAccess(session.session_id))
     return { ...session, preview_url: url.href }
   }

@@ -79,7 +79,7 @@ class Table {
   }
 }
 
-/** A failure as it is tried: with a person of its own, in a world that fails and, passTime, in one that does not. */
+/** One failure, tried with its own person: first in a world with the fault, then in one without. */
 interface Attempt {
   who: Person
   kind: FaultKind

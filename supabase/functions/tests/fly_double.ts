@@ -66,6 +66,31 @@ export class FlyDouble {
     }
   }
 
+  /** Makes a started machine, as the API would. */
+  async launch(name: string): Promise<DoubleMachine> {
+    const config = { image: 'registry.fly.io/previews-test:latest', metadata: {} }
+    const { id } = await this.#create(JSON.stringify({ name, region: 'fra', config })).json()
+    const machine = this.machines.get(id)!
+    machine.state = 'started'
+    return machine
+  }
+
+  /**
+   * What Fly's proxy does with the header `fly-replay` of an answer: it starts the machine if needed, and sends the request to
+   * it. Returns the machine's id, or null where no machine of the app has that id.
+   */
+  async replay(header: string): Promise<string | null> {
+    const fields = new Map(header.split(';').map((field) => field.split('=') as [string, string]))
+    if (fields.get('app') !== this.app) return null
+    const machine = this.machines.get(fields.get('instance') ?? '')
+    if (!machine || machine.state.startsWith('destroy')) return null
+    if (machine.state === 'stopped' || machine.state === 'suspended') this.#start(machine)
+    for (const until = Date.now() + 5_000; machine.state !== 'started' && Date.now() < until; ) {
+      await new Promise((done) => setTimeout(done, 2))
+    }
+    return machine.state === 'started' ? machine.id : null
+  }
+
   /** Machines that are not destroyed, of these sessions or of all. */
   alive(sessions?: string[]): DoubleMachine[] {
     return [...this.machines.values()]
@@ -111,7 +136,7 @@ export class FlyDouble {
       const lease = this.#leases.get(machine.id)
       const held = lease && lease.until > Date.now() && lease.nonce !== request.headers.get('fly-machine-lease-nonce')
       if (held && ['start', 'stop', 'suspend', 'destroy'].includes(operation)) {
-        return refuse(409, `machine ID ${machine.id} lease currently held by somebody@else, expires later`)
+        return refuse(409, `machine ID ${machine.id} lease currently held by other@example.com, expires later`)
       }
       switch (operation) {
         case 'get':

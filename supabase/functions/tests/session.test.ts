@@ -12,7 +12,7 @@ Deno.test('an editor opens a session, sees its saves beyond the first token, and
     const { pid, statusPort } = JSON.parse(await Deno.readTextFile(`${home}/machine.json`))
 
     await t.step('the preview answers', async () => {
-      await eventually('the preview says hello', async () => (await previewText(url)) === 'hello')
+      await eventually('the preview says hello', async () => (await previewText(url)).includes('hello'))
     })
     await t.step('opening it again returns the same session', async () => {
       const again = await post(`${functions.url}/preview-session`, editor, { project_id: project })
@@ -20,13 +20,13 @@ Deno.test('an editor opens a session, sees its saves beyond the first token, and
     })
     await t.step('a save reaches the preview', async () => {
       await rpc('upsert_project_file', { project_uuid: project, p_file_path: 'message.txt', p_content: 'saved' })
-      await eventually('the preview says saved', async () => (await previewText(url)) === 'saved')
+      await eventually('the preview says saved', async () => (await previewText(url)).includes('saved'))
     })
     await t.step('saves still reach the preview after the first token has expired', async () => {
       await eventually('a renewal', async () => (await Deno.readTextFile(`${home}/log`)).includes('token_renewed'))
       await new Promise((done) => setTimeout(done, 11_000))
       await rpc('upsert_project_file', { project_uuid: project, p_file_path: 'message.txt', p_content: 'later' })
-      await eventually('the preview says later', async () => (await previewText(url)) === 'later')
+      await eventually('the preview says later', async () => (await previewText(url)).includes('later'))
     })
     await t.step('the service key is in no place of the machine', async () => {
       const key = settings.SUPABASE_SERVICE_ROLE_KEY

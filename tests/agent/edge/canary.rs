@@ -27,7 +27,8 @@ async fn the_services_secrets_are_nowhere_near_a_machine() {
     assert_eq!((opened.status, &opened.body["state"]), (200, &json!("running")), "{}", opened.body);
     let session = opened.body["session_id"].as_str().expect("an id").to_owned();
     let url = opened.body["preview_url"].as_str().expect("a URL").to_owned();
-    eventually("the preview says hello", async || text(&world, &url).await == "hello").await;
+    assert!(url.contains("preview_token="), "{url}");
+    eventually("the preview says hello", async || preview(&url).await.contains("hello")).await;
     let home = functions.machines.path().join(format!("preview-{session}"));
     let log = || std::fs::read_to_string(home.join("log")).unwrap_or_default();
     eventually("its token is renewed", async || log().contains("token_renewed")).await;
@@ -233,6 +234,22 @@ fn search(places: &Places, needle: &str) -> Vec<String> {
     forms.retain(|form| !form.is_empty());
     let stands = |text: &[u8]| forms.iter().any(|form| text.windows(form.len()).any(|window| window == form));
     places.iter().filter(|(_, text)| stands(text)).map(|(place, _)| place.clone()).collect()
+}
+
+/// The preview's page, as a browser gets it: the token in the address becomes a cookie by a redirect.
+async fn preview(url: &str) -> String {
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client");
+    let Ok(first) = client.get(url).send().await else { return String::new() };
+    let header = |name: &str| first.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let (Some(cookie), Some(location)) = (header("set-cookie"), header("location")) else {
+        return first.text().await.unwrap_or_default();
+    };
+    let page = reqwest::Url::parse(url).and_then(|url| url.join(&location)).expect("a URL");
+    let cookie = cookie.split(';').next().unwrap_or_default().to_owned();
+    match client.get(page).header("cookie", cookie).send().await {
+        Ok(answer) => answer.text().await.unwrap_or_default(),
+        Err(_) => String::new(),
+    }
 }
 
 async fn text(world: &World, url: &str) -> String {

@@ -46,10 +46,8 @@ fn rooms_import_only_what_the_documentation_allows() {
             }
         }
     }
-    let allowed: BTreeSet<_> = ALLOWED
-        .iter()
-        .flat_map(|(from, to)| to.iter().map(|to| ((*from).to_owned(), (*to).to_owned())))
-        .collect();
+    let allowed: BTreeSet<_> =
+        ALLOWED.iter().flat_map(|(from, to)| to.iter().map(|to| ((*from).to_owned(), (*to).to_owned()))).collect();
     let wrong: Vec<_> = arrows.difference(&allowed).collect();
     assert!(wrong.is_empty(), "not allowed: {wrong:?}");
     assert!(arrows.len() >= ROOMS.len(), "the imports were not found: {arrows:?}");
