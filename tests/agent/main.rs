@@ -26,6 +26,9 @@ mod local_changes;
 mod net;
 mod operators;
 #[cfg(feature = "local")]
+mod preview_projects;
+mod preview_proxy;
+#[cfg(feature = "local")]
 mod protocol;
 mod restart;
 mod rooms;
@@ -35,6 +38,7 @@ mod snapshot_archives;
 mod snapshot_build;
 mod snapshot_download;
 mod snapshot_support;
+mod status_port;
 mod support;
 #[cfg(target_os = "linux")]
 mod terminal;
