@@ -38,6 +38,8 @@ pub fn command_of(binary: &Path, dir: &Path, env: &[(&'static str, String)]) -> 
         .arg(project(dir))
         .env_clear()
         .env("PATH", std::env::var_os("PATH").expect("a PATH"))
+        // The agent listens there, and several agents run at the same time.
+        .env("PREVIEW_PORT", free_port().to_string())
         .envs(env.iter().map(|(name, value)| (*name, value)))
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
@@ -57,6 +59,12 @@ pub fn traced(command: &Command, summary: &Path) -> Command {
     traced.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     traced.stdout(Stdio::piped()).stderr(Stdio::null());
     traced
+}
+
+/// A port of the loopback that is free now.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0");
+    listener.and_then(|listener| listener.local_addr()).expect("a port").port()
 }
 
 /// The environment of an agent that hydrates from this URL, and hears of no change.

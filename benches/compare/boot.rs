@@ -2,7 +2,6 @@
 
 mod managers;
 
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -82,7 +81,6 @@ fn boot(managers: &Managers, manager: &Manager) -> Boot {
     let temp = Place::Tmpfs.dir();
     let server = Server::start(Arc::new(archive::zip(&manager.files, Method::Deflated)), Speed::Unthrottled);
     let mut env = agent::session(server.url());
-    env.push(("PREVIEW_PORT", free_port().to_string()));
     env.extend(managers.env());
     if manager.name == managers::PREPARED {
         env.push(("PREPARED_DIR", managers.prepared_in(temp.path())));
@@ -103,8 +101,4 @@ fn boot(managers: &Managers, manager: &Manager) -> Boot {
     let answer = started.elapsed().as_secs_f64();
     agent.terminate();
     Boot { spawned, install, answer }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port()
 }

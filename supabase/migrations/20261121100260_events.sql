@@ -2,11 +2,10 @@
 -- never guaranteed, so no failure here may abort a save.
 
 -- Sends one event through Realtime. If its table is locked or its schema is missing, the save still commits and agents find
--- the change by reading the head. The lock_timeout applies only inside this function.
+-- the change by reading the head.
 create or replace function project_sync.send_event(payload jsonb, event text, topic text, lock_timeout_ms integer) returns void
-language plpgsql security definer set search_path = '' set lock_timeout = '200ms' as $$
+language plpgsql as $$
 begin
-  if to_regprocedure('realtime.send(jsonb,text,text,boolean)') is null then return; end if;
   perform set_config('lock_timeout', lock_timeout_ms::text, true);
   perform realtime.send(payload, event, topic, true);
 exception when others then
@@ -54,8 +53,9 @@ begin
 end $$;
 
 -- Builds and sends the event of a revision.
+-- The lock_timeout applies only inside this function.
 create or replace function project_sync.send_revision_event() returns trigger
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = '' set lock_timeout = '200ms' as $$
 declare
   topic text := 'project:' || new.project_id;
   payload jsonb := jsonb_build_object('revision', new.revision, 'sender', project_sync.sender(),
@@ -67,6 +67,8 @@ declare
   changed integer := 0;
 begin
   perform set_config('project_sync.event_sent', pg_current_xact_id()::text, true);
+  -- Without Realtime there is nothing to send to.
+  if to_regnamespace('realtime') is null then return null; end if;
   if not project_sync.flag_is_on('FSYNC_SERVER_BROADCASTS', new.project_id) then return null; end if;
   select * into limits from project_sync.settings;
   for file in select f.* from public.project_files f

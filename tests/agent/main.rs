@@ -24,6 +24,9 @@ mod local_changes;
 mod net;
 mod operators;
 #[cfg(feature = "local")]
+mod preview_projects;
+mod preview_proxy;
+#[cfg(feature = "local")]
 mod protocol;
 mod restart;
 mod rooms;
@@ -33,6 +36,7 @@ mod snapshot_archives;
 mod snapshot_build;
 mod snapshot_download;
 mod snapshot_support;
+mod status_port;
 mod support;
 #[cfg(target_os = "linux")]
 mod terminal;

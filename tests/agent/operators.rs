@@ -111,6 +111,12 @@ fn every_reason_code_is_explained() {
         ("Skipped", &SkipReason::ALL.map(SkipReason::as_str)),
         ("Limits", &Limit::ALL.map(Limit::as_str)),
     ];
+    for reason in dev_server::FaultReason::ALL {
+        // The waiting page shows the same.
+        let advice = format!("| {} |", reason.advice());
+        let row = text.lines().find(|line| line.starts_with(&format!("| `{reason}` |")) && line.ends_with(&advice));
+        assert!(row.is_some(), "docs/operations.md has another advice for {reason} than {advice}");
+    }
     for (heading, known) in groups {
         let section = text.split("\n### ").find(|section| section.starts_with(heading)).expect(heading);
         let body = section.split_once('\n').unwrap().1;

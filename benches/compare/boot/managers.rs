@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::free_port;
 use crate::agent::{self, Agent};
 use crate::archive::{self, Method, PROJECT};
 use crate::bench::Bench;
@@ -119,7 +118,6 @@ impl Managers {
         let snapshot = temp.path().join("snapshot.zip");
         std::fs::write(&snapshot, archive::zip(&fixture(), Method::Deflated)).expect("a file");
         let mut env = vec![("PROJECT_ID", PROJECT.to_owned()), ("SESSION_ID", "bench".to_owned())];
-        env.push(("PREVIEW_PORT", free_port().to_string()));
         env.extend(self.env());
         let mut agent = Agent::spawn(agent::command(temp.path(), &env).arg("--snapshot").arg(&snapshot));
         agent.wait_for("deps_done");

@@ -97,7 +97,7 @@ impl Agent {
                     live.renewals.resumed(&mut cx);
                     live.channel.resumed(&mut cx);
                 }
-                self.replica.retry_reads(&mut cx);
+                self.replica.resumed(&mut cx);
             }
         }
         self.deliver_signals(now);
@@ -131,7 +131,8 @@ impl Agent {
         Status {
             revision: self.replica.known(),
             head: self.replica.head(),
-            current: self.replica.is_current(),
+            head_age: self.replica.head_age(now),
+            current: self.replica.is_current(now),
             channel: live.map_or(ChannelState::Off, |live| live.channel.state()),
             pending_files: self.replica.pending_files(),
             local_changes: self.replica.local_changes().collect(),
@@ -154,7 +155,11 @@ impl Agent {
             let mut cx = context!(self, now);
             let Some(live) = &mut self.live else { continue };
             match signal {
-                Signal::Streaming => self.replica.streaming(&mut cx),
+                Signal::Streaming => {
+                    live.renewals.network_is_back(&mut cx);
+                    self.replica.streaming(&mut cx);
+                }
+                Signal::ReadsWork => live.renewals.network_is_back(&mut cx),
                 Signal::Broadcast { event, payload } => self.replica.broadcast(&mut cx, &event, &payload),
                 Signal::RowChanged { payload } => self.replica.row_changed(&mut cx, &payload),
                 Signal::TokenNeeded => live.renewals.needed(&mut cx),

@@ -96,6 +96,10 @@ code_enum! {
         Behind = "behind",
         /// At least one file was accepted and could not be written.
         PendingFiles = "debts",
+        /// An event announced a revision that the database does not show yet.
+        CommitNotVisible = "commit_not_visible",
+        /// The database's newest revision was not read for 60 s: whether the project is current is unknown.
+        HeadUnknown = "head_unknown",
         /// The database's stored digest is not that of its own files.
         DigestWrong = "digest_wrong",
         /// Reads of the database fail repeatedly.
@@ -122,6 +126,8 @@ code_enum! {
         Behind = "behind",
         /// The database has no `project_head`: it is compared at intervals.
         Compare = "compare",
+        /// An event announced a revision that the database did not show yet.
+        CommitNotVisible = "commit_not_visible",
         /// The content of an event did not match its hash.
         ContentHash = "content_hash",
         /// The digests differ at the same revision.

@@ -30,6 +30,8 @@ pub(crate) enum Signal {
     TokenRenewed,
     /// There will be no new token.
     TokenRefused,
+    /// A read succeeded after reads had failed.
+    ReadsWork,
     /// The database is ahead and the channel delivers nothing.
     StreamStalled,
 }

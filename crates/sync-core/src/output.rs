@@ -35,7 +35,9 @@ pub struct Status {
     pub revision: Revision,
     /// The newest revision known to exist.
     pub head: Option<Revision>,
-    /// At the head, with every file on disk.
+    /// How long ago a read last showed the head; `None`: never, or not since the machine was suspended.
+    pub head_age: Option<Duration>,
+    /// At the head, with every file on disk, as far as a read showed within the last 60 s.
     pub current: bool,
     /// How far the channel is.
     pub channel: ChannelState,

@@ -86,6 +86,18 @@ impl Renewals {
         }
     }
 
+    /// A request to another endpoint succeeded: a renewal that waits after failures is tried soon.
+    pub fn network_is_back(&mut self, cx: &mut Context) {
+        if self.backoff.attempts() == 0 {
+            return;
+        }
+        if let State::Idle { due: Some(due), requested } = self.state {
+            self.backoff.reset();
+            let soon = cx.now.after(cx.rng.between(RETRY_LEAST, RETRY_BASE));
+            self.state = State::Idle { due: Some(due.min(soon)), requested };
+        }
+    }
+
     pub fn tick(&mut self, cx: &mut Context) {
         if self.expires.is_some_and(|expires| expires <= cx.now) {
             self.expires = None;

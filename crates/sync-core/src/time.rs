@@ -58,6 +58,8 @@ crate::code_enum! {
         CatchUp = "catch_up",
         /// The head is to be read.
         HeadPoll = "head_poll",
+        /// The newest view of the head becomes too old.
+        HeadExpiry = "head_expiry",
         /// The head was above the known revision for too long.
         BehindTimeout = "behind_timeout",
         /// A provisional file is to be confirmed.

@@ -128,6 +128,10 @@ const GAUGES: &[Metric] = &[
     plain("preview_agent_channel_joined", "1 while the project's channel is joined."),
     plain("preview_agent_revision", "The known revision: every change up to it is accepted."),
     plain("preview_agent_head_revision", "The newest revision that the agent knows to exist."),
+    plain(
+        "preview_agent_head_age_seconds",
+        "Since a read last showed the newest revision; above 60, whether the project is current is unknown.",
+    ),
     plain("preview_agent_in_sync", "1 while every change is accepted and on disk."),
     plain("preview_agent_debts", "Pending files: accepted, not on disk yet."),
     plain("preview_agent_local_changes", "Files of the database that were changed or removed outside the agent."),

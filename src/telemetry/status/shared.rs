@@ -34,6 +34,8 @@ struct StatusData {
     container_id: Option<String>,
     phase: Phase,
     core: sync_core::Status,
+    /// When `core` was taken.
+    core_at: Instant,
     dev_server: Option<DevServer>,
     hydrated: bool,
     isolated: bool,
@@ -53,6 +55,7 @@ impl SharedStatus {
             container_id: origin.container_id,
             phase: Phase::Starting,
             core: Default::default(),
+            core_at: started,
             dev_server: None,
             hydrated: false,
             isolated: false,
@@ -82,7 +85,9 @@ impl SharedStatus {
 
     /// Replaces the status of the core.
     pub fn set_core_status(&self, core: sync_core::Status) {
-        self.lock().core = core;
+        let mut data = self.lock();
+        data.core = core;
+        data.core_at = Instant::now();
     }
 
     /// The files are in place.
@@ -174,6 +179,7 @@ impl SharedStatus {
             "degraded": data.reasons(),
             "revision": core.revision,
             "head": core.head,
+            "head_age_ms": data.head_age().map(millis),
             "current": core.current,
             "files": core.files,
             "held_events": core.held,
@@ -226,6 +232,11 @@ impl SharedStatus {
         gauge!("preview_agent_channel_joined").set(as_gauge(core.channel == ChannelState::Joined));
         gauge!("preview_agent_revision").set(core.revision as f64);
         gauge!("preview_agent_head_revision").set(core.head.unwrap_or(core.revision) as f64);
+        if core.channel != ChannelState::Off {
+            // Before the first read: since the start.
+            let age = data.head_age().unwrap_or_else(|| data.started.elapsed());
+            gauge!("preview_agent_head_age_seconds").set(age.as_secs_f64());
+        }
         gauge!("preview_agent_in_sync").set(as_gauge(core.current));
         gauge!("preview_agent_debts").set(core.pending_files.len() as f64);
         gauge!("preview_agent_local_changes").set(core.local_changes.len() as f64);
@@ -243,6 +254,11 @@ impl SharedStatus {
 }
 
 impl StatusData {
+    /// How long ago a read last showed the newest revision.
+    fn head_age(&self) -> Option<Duration> {
+        self.core.head_age.map(|age| age + self.core_at.elapsed())
+    }
+
     fn reasons(&self) -> Vec<String> {
         self.core.degraded.iter().map(|reason| reason.as_str().to_owned()).collect()
     }

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test takes what it needs")]
 
 pub mod markdown;
+pub mod preview;
 pub mod world;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -149,14 +150,19 @@ impl Agent {
         }
     }
 
-    /// A page of the status server: its HTTP status and body.
-    pub fn get(&mut self, path: &str) -> (u16, String) {
+    /// The address of the status server.
+    pub fn status_addr(&mut self) -> String {
         if self.status.is_none() {
             let known = self.seen.iter().find(|event| event["event_type"] == "status_listening").cloned();
             let event = known.unwrap_or_else(|| self.wait_for("status_listening"));
             self.status = Some(event["addr"].as_str().unwrap().to_owned());
         }
-        http_get(self.status.as_ref().unwrap(), path)
+        self.status.clone().unwrap()
+    }
+
+    /// A page of the status server: its HTTP status and body.
+    pub fn get(&mut self, path: &str) -> (u16, String) {
+        http_get(&self.status_addr(), path)
     }
 
     pub fn status(&mut self) -> Value {
@@ -228,8 +234,13 @@ pub fn http_get(addr: &str, path: &str) -> (u16, String) {
 }
 
 /// Looks again and again until it holds.
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let until = Instant::now() + DEADLINE;
+pub fn eventually(what: &str, holds: impl FnMut() -> bool) {
+    eventually_within(DEADLINE, what, holds);
+}
+
+/// As [`eventually`], with another deadline.
+pub fn eventually_within(deadline: Duration, what: &str, mut holds: impl FnMut() -> bool) {
+    let until = Instant::now() + deadline;
     while !holds() {
         assert!(Instant::now() < until, "never: {what}");
         std::thread::sleep(Duration::from_millis(10));

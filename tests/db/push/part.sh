@@ -33,7 +33,7 @@ if hosted_database push && sql -d push -c 'grant supabase_realtime_admin, supaba
   ok "$([[ $status = 0 && $output == *'up to date'* ]] && echo true)" "push: a second push finds nothing to do: $(tail -3 <<<"$output")"
   in_use migrate push postgres
   ok "$([ $status = 0 ] && [ "$writers" = 0 ] && echo true)" "push: every migration again, in use: $(tail -3 <<<"$output")"
-  sql -d push -f "$tests/helpers.sql"
+  sql -d push -f "$root/supabase/tests/helpers.psql"
   ok "$(ask_push 'select tests.table_is_consistent()')" 'push: digests, current rows and revisions are consistent'
   ok "$(ask_push "select count(*) > $before from project_files")" 'push: no row is lost, and the writers wrote'
   ok "$(ask_push "select bool_and(content_hash = encode(sha256(convert_to(content, 'UTF8')), 'hex') and size = octet_length(content)) from project_files where content is not null and encoding = 'utf-8'")" 'push: every hash is that of its content'

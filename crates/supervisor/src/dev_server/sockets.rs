@@ -1,9 +1,12 @@
 //! Finds the ports that the processes of a dev server listen on, in the kernel's tables.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+use crate::process::ProcessTable;
 
 /// Listening sockets looked at for one dev server. Real ones have one to five.
 const MAX_SOCKETS: usize = 16;
@@ -51,10 +54,10 @@ impl Owners {
 fn owners(leader: u32) -> Owners {
     let mut owners = Owners::default();
     let own_user = rustix::process::geteuid().as_raw();
-    for pid in members(leader) {
+    for pid in ProcessTable::read().members(leader.cast_signed()) {
         let dir = format!("/proc/{pid}");
-        match std::fs::read_dir(format!("{dir}/fd")) {
-            Ok(files) => owners.inodes.extend(files.flatten().filter_map(|file| socket_inode(&file.path()))),
+        match sockets_of(&dir) {
+            Ok(inodes) => owners.inodes.extend(inodes),
             Err(_) => {
                 let user = std::fs::metadata(&dir).map(|dir| dir.uid()).ok();
                 owners.users.extend(user.filter(|user| *user != own_user));
@@ -64,47 +67,26 @@ fn owners(leader: u32) -> Owners {
     owners
 }
 
-fn socket_inode(link: &Path) -> Option<u64> {
-    let target = std::fs::read_link(link).ok()?;
+/// The inodes of a process's sockets.
+///
+/// # Errors
+/// Its files cannot be read. As root without SYS_PTRACE the agent can list another user's descriptors, and cannot read
+/// what they are.
+fn sockets_of(dir: &str) -> io::Result<Vec<u64>> {
+    let mut inodes = Vec::new();
+    for file in std::fs::read_dir(format!("{dir}/fd"))?.flatten() {
+        match std::fs::read_link(file.path()) {
+            Ok(target) => inodes.extend(socket_inode(&target)),
+            // It was closed meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(inodes)
+}
+
+fn socket_inode(target: &Path) -> Option<u64> {
     target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
-}
-
-/// The processes of `leader`'s group, and all descendants of `leader`, whatever group they moved to.
-fn members(leader: u32) -> BTreeSet<u32> {
-    let Ok(processes) = std::fs::read_dir("/proc") else { return BTreeSet::new() };
-    let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-    let mut members = BTreeSet::from([leader]);
-    for pid in pids {
-        let Some(Relations { parent, group }) = relations(pid) else { continue };
-        children.entry(parent).or_default().push(pid);
-        if group == leader {
-            members.insert(pid);
-        }
-    }
-    let mut unseen: Vec<u32> = members.iter().copied().collect();
-    while let Some(pid) = unseen.pop() {
-        for child in children.remove(&pid).unwrap_or_default() {
-            members.insert(child);
-            unseen.push(child);
-        }
-    }
-    members
-}
-
-struct Relations {
-    parent: u32,
-    group: u32,
-}
-
-fn relations(pid: u32) -> Option<Relations> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    // The name is in brackets and may contain anything; state, parent and group follow the last bracket.
-    let end = stat.iter().rposition(|byte| *byte == b')')?;
-    let rest = std::str::from_utf8(stat.get(end..)?).ok()?;
-    // The bracket itself is the first field, the state the second.
-    let mut fields = rest.split_ascii_whitespace().skip(2).map(str::parse);
-    Some(Relations { parent: fields.next()?.ok()?, group: fields.next()?.ok()? })
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -15,6 +15,7 @@ const KILL_POLL: Duration = Duration::from_millis(5);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Row {
     parent: i32,
+    group: i32,
     /// In clock ticks since the system's start. Tells a process from a later one with the same id.
     started: u64,
 }
@@ -47,6 +48,15 @@ impl ProcessTable {
     pub fn strays(&self) -> Vec<i32> {
         let agent = getpid().as_raw_nonzero().get();
         self.trees(self.children(agent).into_iter().filter(|pid| !is_known(*pid)))
+    }
+
+    /// The processes of the group that `leader` leads, and every process below one of them or below `leader`.
+    pub fn members(&self, leader: i32) -> Vec<i32> {
+        let group = self.0.iter().filter(|(pid, row)| **pid == leader || row.group == leader);
+        let mut members = self.trees(group.map(|(pid, _)| *pid));
+        members.sort_unstable();
+        members.dedup();
+        members
     }
 
     fn trees(&self, roots: impl IntoIterator<Item = i32>) -> Vec<i32> {
@@ -134,11 +144,11 @@ fn parse_stat(stat: &[u8]) -> Option<Row> {
     let fields = std::str::from_utf8(stat.get(end..)?.strip_prefix(b")")?).ok()?;
     let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
     // The fields of proc(5) from the third on: state, ppid, ..., and starttime is the 22nd.
-    let [state, parent, ..] = fields.as_slice() else { return None };
+    let [state, parent, group, ..] = fields.as_slice() else { return None };
     if matches!(*state, "Z" | "X") {
         return None;
     }
-    Some(Row { parent: parent.parse().ok()?, started: fields.get(19)?.parse().ok()? })
+    Some(Row { parent: parent.parse().ok()?, group: group.parse().ok()?, started: fields.get(19)?.parse().ok()? })
 }
 
 #[cfg(test)]
@@ -150,7 +160,7 @@ mod tests {
     #[test]
     fn names_with_brackets_and_zombies_are_handled() {
         let row = |state: &str| parse_stat(format!("5 (a) b) c) {state} 42 {REST}").as_bytes());
-        assert_eq!(row("S"), Some(Row { parent: 42, started: 777 }));
+        assert_eq!(row("S"), Some(Row { parent: 42, group: 1, started: 777 }));
         assert_eq!(row("Z"), None);
         assert_eq!(parse_stat(b"5 (x"), None);
         assert_eq!(parse_stat(b"5 (x) S"), None);
@@ -158,11 +168,12 @@ mod tests {
 
     #[test]
     fn tree_holds_each_process_below_once() {
-        let parents = [(1, 0), (2, 1), (3, 2), (4, 2), (5, 1)];
-        let rows = parents.map(|(pid, parent)| (pid, Row { parent, started: 0 }));
+        let processes = [(1, 0, 1), (2, 1, 2), (3, 2, 2), (4, 2, 4), (5, 1, 2)];
+        let rows = processes.map(|(pid, parent, group)| (pid, Row { parent, group, started: 0 }));
         let table = ProcessTable(rows.into());
         assert_eq!(table.tree(2), [2, 3, 4]);
         assert_eq!(table.tree(9), [0; 0]);
+        assert_eq!(table.members(2), [2, 3, 4, 5], "an orphan of the group too");
         assert_eq!(table.children(1), [2, 5]);
     }
 

@@ -52,9 +52,15 @@ impl StatusChannel {
         self.state = State::Idle;
     }
 
+    /// A new token is in use: push it, or join with it where the old one was refused.
     pub fn token_renewed(&mut self, cx: &mut Context, link: &mut Link) {
-        if let State::Joined { join_ref } = self.state {
-            self.send(cx, link, join_ref, Push::AccessToken);
+        match self.state {
+            State::Joined { join_ref } => self.send(cx, link, join_ref, Push::AccessToken),
+            State::Refused { .. } if link.is_open => {
+                self.backoff.reset();
+                self.join(cx, link);
+            }
+            State::Idle | State::Joining { .. } | State::Refused { .. } => {}
         }
     }
 

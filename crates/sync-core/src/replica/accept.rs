@@ -1,5 +1,7 @@
 //! Judging events: old, the next one, one that comes too early, or one without a revision.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::active::ActiveReplica;
@@ -8,6 +10,9 @@ use crate::context::Context;
 use crate::files::table::{Row, RowState};
 use crate::wire::event_payload::{Change, Entry, EntryKind};
 use crate::{CatchUpCause, Content, ContentHash, RejectReason, Revision, SkipReason, Time};
+
+/// A read confirms an accepted event within this time: its revision may be forged.
+const CONFIRM_EVENT_WITHIN: Duration = Duration::from_secs(20);
 
 impl ActiveReplica {
     pub(super) fn on_change(&mut self, cx: &mut Context, change: Change, received: Time) {
@@ -18,6 +23,7 @@ impl ActiveReplica {
         if revision <= self.known {
             return cx.skipped(SkipReason::Old);
         }
+        self.visibility.announce(revision);
         if revision > self.known.saturating_add(1) {
             self.hold(cx, change, received);
             return self.schedule_catch_up(cx.now, CatchUpCause::Gap);
@@ -34,6 +40,7 @@ impl ActiveReplica {
         self.known = revision;
         self.head = self.head.max(Some(revision));
         self.head_poll.accepted(cx.now, revision);
+        self.head_poll.poll_at(cx.now.after(CONFIRM_EVENT_WITHIN));
         let bulk = change.bulk;
         self.apply(
             cx,
@@ -109,8 +116,12 @@ impl ActiveReplica {
         }
     }
 
-    /// After a catch-up: drops the held events whose gap it should have closed and did not.
+    /// After a catch-up: drops the held events whose gap it should have closed and did not. A gap that may only not be
+    /// readable yet is waited for.
     pub(super) fn drop_unreachable(&mut self, cx: &mut Context) {
+        if self.visibility.may_become_readable() {
+            return;
+        }
         while let Some((revision, true)) = self.held.first() {
             if revision <= self.known.saturating_add(1) {
                 break;

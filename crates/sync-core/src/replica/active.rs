@@ -11,15 +11,16 @@ use super::local_changes::LocalChanges;
 use super::pending_write::{Origin, TargetState};
 use super::provisional::Provisional;
 use super::reads::Reads;
+use super::visibility::Visibility;
 use super::{AwaitingFiles, Settings};
 use crate::context::Context;
 use crate::files::digest::TableDigest;
 use crate::files::table::{Row, RowState, Table};
-use crate::time::{Timer, earliest};
+use crate::time::{Timer, TimerReason, earliest};
 use crate::wire::event_payload::{ChangeError, DecodedEvent};
 use crate::{
     BatchId, CatchUpCause, Content, DegradedReason, Event, Hydration, OpResult, PendingFile, PendingReason,
-    ProjectPath, RejectReason, Revision, SkipReason,
+    ProjectPath, RejectReason, Revision, SkipReason, Time,
 };
 
 /// A replica whose first files are in place.
@@ -37,6 +38,7 @@ pub(crate) struct ActiveReplica {
     pub(super) catch_ups: CatchUps,
     pub(super) digest_check: DigestCheck,
     pub(super) head_poll: HeadPoll,
+    pub(super) visibility: Visibility,
     /// Files written ahead of the database.
     pub(super) provisional: BTreeMap<ProjectPath, Provisional>,
     /// Where the database has only the legacy listing.
@@ -62,6 +64,7 @@ impl ActiveReplica {
             catch_ups: CatchUps::new(),
             digest_check: DigestCheck::default(),
             head_poll: HeadPoll::new(),
+            visibility: Visibility::default(),
             provisional: BTreeMap::new(),
             legacy: None,
             reads: Reads::new(token_since),
@@ -82,6 +85,10 @@ impl ActiveReplica {
 
     /// The first files are in place: compares them with the database, then judges the events that were held.
     pub(super) fn begin_following(&mut self, cx: &mut Context, cause: CatchUpCause) {
+        self.visibility.begin(cx.now);
+        if let Some(revision) = self.held.last_revision() {
+            self.visibility.announce(revision);
+        }
         if self.settings.has_database {
             self.start_catch_up(cx, cause);
             self.head_poll.schedule(cx);
@@ -93,12 +100,14 @@ impl ActiveReplica {
     pub(super) fn streaming(&mut self, cx: &mut Context) {
         self.legacy = None;
         self.start_catch_up(cx, CatchUpCause::Joined);
+        self.pump(cx);
     }
 
     pub(super) fn broadcast(&mut self, cx: &mut Context, decoded: Result<DecodedEvent, ChangeError>) {
         match decoded {
             Ok(DecodedEvent::Change(change)) => self.on_change(cx, change, cx.now),
             Ok(DecodedEvent::SnapshotReady { revision }) => {
+                self.visibility.announce(revision.unwrap_or(0));
                 if revision.is_none_or(|revision| revision > self.known) {
                     self.schedule_catch_up(cx.now, CatchUpCause::SnapshotReady);
                 }
@@ -134,6 +143,7 @@ impl ActiveReplica {
             self.local_deadline(),
             self.provisional_deadline(),
             self.legacy.as_ref().and_then(Legacy::deadline),
+            self.head_expires().map(|at| TimerReason::HeadExpiry.at(at)),
         ])
     }
 
@@ -147,6 +157,12 @@ impl ActiveReplica {
 
     pub(super) fn token_renewed(&mut self, cx: &mut Context) {
         self.reads.token_since = cx.now;
+        self.retry_reads(cx);
+    }
+
+    pub(super) fn resumed(&mut self, cx: &mut Context) {
+        self.visibility.forget_head_age();
+        self.head_poll.poll_at(cx.now);
         self.retry_reads(cx);
     }
 
@@ -183,13 +199,14 @@ impl ActiveReplica {
         self.table.digest()
     }
 
-    pub(super) fn is_current(&self) -> bool {
+    pub(super) fn is_current(&self, now: Time) -> bool {
         let at_head = match (&self.legacy, self.head) {
             (Some(legacy), _) => legacy.is_compared(),
             (None, Some(head)) => head == self.known,
             (None, None) => !self.settings.has_database,
         };
-        at_head && self.disk.is_idle() && self.provisional.is_empty() && self.held.len() == 0
+        let is_shown = !self.settings.has_database || (self.is_head_recent(now) && !self.visibility.is_lagging());
+        at_head && is_shown && self.disk.is_idle() && self.provisional.is_empty() && self.held.len() == 0
     }
 
     pub(super) fn pending_files(&self) -> Vec<PendingFile> {
@@ -211,9 +228,11 @@ impl ActiveReplica {
         if !behind {
             cx.recover(DegradedReason::Behind);
         }
-        let current = self.is_current();
+        self.report_head_age(cx);
+        let current = self.is_current(cx.now);
         // A write that is only running does not count as leaving the database's state.
-        let left = behind || self.disk.has_failures() || !self.provisional.is_empty();
+        let is_unknown = self.visibility.is_lagging() || !self.is_head_recent(cx.now);
+        let left = behind || is_unknown || self.disk.has_failures() || !self.provisional.is_empty();
         if current != self.reported_in_sync && (current || left) {
             self.reported_in_sync = current;
             cx.event(Event::InSync { current, revision: self.known });

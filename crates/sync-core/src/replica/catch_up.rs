@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::active::ActiveReplica;
 use super::pending_write::{GroupKind, Origin};
 use super::reads::{ReadFailure, ReadPurpose};
+use super::visibility::Expectation;
 use crate::context::{Context, clip};
 use crate::files::table::Row;
 use crate::time::{Timer, TimerReason};
@@ -63,6 +64,10 @@ pub(super) struct RunningCatchUp {
     pub read: Option<ReadId>,
     /// When the next page is to be sent for.
     pub next_page_at: Time,
+    /// The server asked not to send the next page before this time.
+    pub not_before: Time,
+    /// It waits for the head to show a commit.
+    pub is_paused: bool,
 }
 
 /// Whether an answer that removes over half of the owned files is obeyed.
@@ -110,6 +115,14 @@ impl CatchUps {
         CatchUps { running: None, scheduled: None, backoff }
     }
 
+    /// Reads work again: the next attempt need not wait, unless the server asked for it.
+    pub fn outage_ended(&mut self, now: Time) {
+        self.backoff.reset();
+        if let Some(running) = &mut self.running {
+            running.next_page_at = running.next_page_at.min(now.max(running.not_before));
+        }
+    }
+
     pub fn deadline(&self) -> Option<Timer> {
         let at = match &self.running {
             Some(running) => running.read.is_none().then_some(running.next_page_at),
@@ -120,6 +133,31 @@ impl CatchUps {
 }
 
 impl RunningCatchUp {
+    /// Begins again with the first page.
+    pub fn restart(&mut self, known: Revision) {
+        self.pages = 0;
+        self.rows = 0;
+        match &mut self.listing {
+            Listing::Changes => self.since = known,
+            Listing::Full { listed, .. } => {
+                listed.clear();
+                self.since = 0;
+            }
+            Listing::Legacy { listed, after } => {
+                listed.clear();
+                after.clear();
+            }
+        }
+    }
+
+    /// Ends a wait that no failure caused.
+    pub fn resume(&mut self, now: Time) {
+        if self.not_before <= now && self.is_paused {
+            self.is_paused = false;
+            self.hurry(now);
+        }
+    }
+
     /// Ends the wait for the next attempt: the network may be back.
     pub fn hurry(&mut self, now: Time) {
         self.next_page_at = self.next_page_at.min(now);
@@ -176,6 +214,8 @@ impl ActiveReplica {
             confirmation,
             read: None,
             next_page_at: cx.now,
+            not_before: cx.now,
+            is_paused: false,
         });
     }
 
@@ -204,13 +244,20 @@ impl ActiveReplica {
         let id = self.send_read(cx, read, ReadPurpose::CatchUp);
         if let Some(running) = self.running_catch_up() {
             running.read = Some(id);
+            running.is_paused = false;
         }
         self.catch_ups.scheduled =
             self.catch_ups.scheduled.filter(|scheduled| !covers_scheduled || scheduled.at > cx.now);
         self.held.read_sent();
     }
 
-    pub(super) fn on_page(&mut self, cx: &mut Context, id: ReadId, result: Result<Answer, ReadError>) {
+    pub(super) fn on_page(
+        &mut self,
+        cx: &mut Context,
+        id: ReadId,
+        expected: Expectation,
+        result: Result<Answer, ReadError>,
+    ) {
         let Some(running) = self.catch_ups.running.as_mut().filter(|running| running.read == Some(id)) else { return };
         running.read = None;
         let json = match result {
@@ -231,8 +278,8 @@ impl ActiveReplica {
             };
         }
         match Changes::read(&json) {
-            Ok(changes) if changes.reset && running.since > 0 => self.on_reset(cx, changes),
-            Ok(changes) => self.on_changes(cx, changes),
+            Ok(changes) if changes.reset && running.since > 0 => self.on_reset(cx, changes, expected),
+            Ok(changes) => self.on_changes(cx, changes, expected),
             Err(error) => {
                 cx.rejected(RejectReason::Answer, &error);
                 self.page_failed(cx, ReadFailure::new(error.to_string()));
@@ -246,6 +293,7 @@ impl ActiveReplica {
         let attempts = self.catch_ups.backoff.attempts();
         let Some(running) = self.running_catch_up() else { return };
         running.next_page_at = cx.now.after(retry_after);
+        running.not_before = cx.now.after(failure.least);
         let cause = running.cause;
         let error = clip(failure.error);
         if attempts >= FAILING_AFTER {
@@ -259,24 +307,12 @@ impl ActiveReplica {
         cx.rejected(RejectReason::Pages, error);
         let known = self.known;
         if let Some(running) = self.running_catch_up() {
-            running.pages = 0;
-            running.rows = 0;
-            match &mut running.listing {
-                Listing::Changes => running.since = known,
-                Listing::Full { listed, .. } => {
-                    listed.clear();
-                    running.since = 0;
-                }
-                Listing::Legacy { listed, after } => {
-                    listed.clear();
-                    after.clear();
-                }
-            }
+            running.restart(known);
         }
         self.page_failed(cx, ReadFailure::new(error));
     }
 
-    fn on_changes(&mut self, cx: &mut Context, changes: Changes) {
+    fn on_changes(&mut self, cx: &mut Context, changes: Changes, expected: Expectation) {
         let Changes { head, complete, digest, files, .. } = changes;
         let Some(running) = self.running_catch_up() else { return };
         running.pages = running.pages.saturating_add(1);
@@ -298,7 +334,7 @@ impl ActiveReplica {
         if used_at_once {
             self.put_listed(cx, files);
         }
-        if complete { self.complete(cx, head, digest) } else { self.send_page(cx) }
+        if complete { self.complete(cx, head, digest, expected) } else { self.send_page(cx) }
     }
 
     /// Rows are true by themselves: each is taken where it is newer than the table's.

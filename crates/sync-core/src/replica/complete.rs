@@ -6,6 +6,7 @@ use super::active::ActiveReplica;
 use super::catch_up::{Confirmation, FullMode, Listing, RunningCatchUp};
 use super::held_events::HeldEvents;
 use super::pending_write::Origin;
+use super::visibility::{BELIEVED_AFTER, Expectation, HeadAge, LAST_WAIT};
 use crate::context::Context;
 use crate::files::digest::TableDigest;
 use crate::files::table::{Row, RowState};
@@ -53,7 +54,13 @@ fn is_replaced_by_listing(row: &Row, head: Revision, known: Revision) -> bool {
 
 impl ActiveReplica {
     /// The last page arrived: only now the pages are a state.
-    pub(super) fn complete(&mut self, cx: &mut Context, head: Revision, digest: Option<TableDigest>) {
+    pub(super) fn complete(
+        &mut self,
+        cx: &mut Context,
+        head: Revision,
+        digest: Option<TableDigest>,
+        expected: Expectation,
+    ) {
         let Some(mut running) = self.catch_ups.running.take() else { return };
         let full = match &mut running.listing {
             Listing::Full { listed, mode } => Some((std::mem::take(listed), *mode)),
@@ -78,6 +85,7 @@ impl ActiveReplica {
             }
         }
         self.known = self.known.max(head);
+        self.head_shown(cx, head, expected);
         let scope = match (&full, running.pages) {
             (None, _) => ListingScope::Changes,
             (Some(_), 2..) => ListingScope::Pages,
@@ -87,11 +95,16 @@ impl ActiveReplica {
     }
 
     /// The answer replaces the table, tombstones included, also downwards.
-    pub(super) fn on_reset(&mut self, cx: &mut Context, changes: Changes) {
+    pub(super) fn on_reset(&mut self, cx: &mut Context, changes: Changes, expected: Expectation) {
         let Changes { head, digest, files, .. } = changes;
+        let Some(since) = self.running_catch_up().map(|running| running.since) else { return };
+        let age = self.head_shown(cx, head, expected);
+        if since > head && age == HeadAge::TooOld {
+            return self.wait_for_commit(cx);
+        }
         let Some(mut running) = self.catch_ups.running.take() else { return };
         let listed: BTreeMap<String, Row> = files.into_iter().map(|file| (file.path, file.row)).collect();
-        // A head below ours is a restored backup: what is known above it does not exist any more.
+        // A head that stays below ours is a restored backup: what is known above it does not exist any more.
         let is_downwards = running.since > head;
         let known = self.known;
         let is_replaced = |row: &Row| is_downwards || is_replaced_by_listing(row, head, known);
@@ -121,11 +134,25 @@ impl ActiveReplica {
         }
         if is_downwards {
             self.known = head;
+            self.visibility.reset_to(head);
             self.held = HeldEvents::default();
             self.schedule_catch_up(cx.now, CatchUpCause::Reset);
         }
         self.known = self.known.max(head);
         self.finish_catch_up(cx, running, head, digest, ListingScope::State);
+    }
+
+    /// The answer may only be older than the last event: the catch-up goes on once the head shows whether it is. Where
+    /// the head cannot be read, its own page is asked for again.
+    fn wait_for_commit(&mut self, cx: &mut Context) {
+        let wait = if self.head_poll.can_poll() { BELIEVED_AFTER } else { LAST_WAIT };
+        let known = self.known;
+        if let Some(running) = self.running_catch_up() {
+            running.restart(known);
+            running.next_page_at = cx.now.after(wait);
+            running.is_paused = true;
+            self.head_poll.poll_at(cx.now.after(LAST_WAIT));
+        }
     }
 
     pub(super) fn finish_catch_up(

@@ -82,7 +82,8 @@ impl ActiveReplica {
                 self.fetch_failed(cx, &path, ReadFailure::new("the answer for a stored object is a row"));
             }
             (_, Err(ReadError::WrongHash { got })) => self.disk.wrong_content(cx, &path, got),
-            (ContentSource::Row | ContentSource::LegacyRow, Err(ReadError::Gone)) => self.version_gone(cx, &path),
+            (ContentSource::Row, Err(ReadError::Gone)) => self.version_missing(cx, &path),
+            (ContentSource::LegacyRow, Err(ReadError::Gone)) => self.version_gone(cx, &path),
             (_, Err(error)) => self.fetch_failed(cx, &path, error.into()),
         }
     }
@@ -97,15 +98,30 @@ impl ActiveReplica {
         };
         let got = ContentHash::of(&content);
         if got == hash {
+            if let Some(revision) = self.disk.pending(path).and_then(|pending| pending.target.revision) {
+                self.revision_shown(revision);
+            }
             return self.disk.supply_content(path, Content::Bytes(content));
         }
         if got == file.hash {
             // The database's row has another hash than the accepted one: only a comparison can tell which is right.
             cx.skipped(SkipReason::OtherContent);
-            self.head_poll.poll_now(cx.now);
+            self.head_poll.poll_at(cx.now);
             return self.version_gone(cx, path);
         }
         self.disk.wrong_content(cx, path, got);
+    }
+
+    /// The version is not there: not yet, where no read has shown its revision.
+    fn version_missing(&mut self, cx: &mut Context, path: &ProjectPath) {
+        let revision = self.disk.pending(path).and_then(|pending| pending.target.revision);
+        let Some(revision) = revision.filter(|revision| !self.visibility.has_shown(*revision)) else {
+            return self.version_gone(cx, path);
+        };
+        if !self.disk.await_version(cx.now, path) {
+            return self.version_gone(cx, path);
+        }
+        self.revision_missing(cx, revision);
     }
 
     /// The version does not exist (any more): the table is behind.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::active::ActiveReplica;
 use super::complete::ListingScope;
 use super::reads::{ReadFailure, ReadPurpose};
+use super::visibility::{Expectation, HeadAge};
 use crate::context::{Context, Signal, clip};
 use crate::time::{Timer, TimerReason, earliest};
 use crate::wire::answer::Head;
@@ -13,13 +14,12 @@ use crate::{Answer, Backoff, CatchUpCause, DegradedReason, Output, Read, ReadErr
 /// The time between two reads of the head, with jitter.
 const POLL_LEAST: Duration = Duration::from_secs(25);
 const POLL_MOST: Duration = Duration::from_secs(35);
-/// Waits while the reads fail.
-const RETRY_BASE: Duration = Duration::from_secs(60);
+/// Waits while the reads fail. The first are short, so that a single failure does not make the head's view too old.
+const RETRY_LEAST: Duration = Duration::from_secs(2);
+const RETRY_BASE: Duration = Duration::from_secs(10);
 const RETRY_CAP: Duration = Duration::from_secs(300);
 /// A head that is still above the known revision after this time, with no event in between, was missed.
 const BEHIND_AFTER: Duration = Duration::from_secs(2);
-/// The time between two full comparisons where the database has no `project_head`.
-const COMPARE_WITHOUT_HEAD_EVERY: Duration = Duration::from_secs(300);
 /// Failures in a row after which reads count as failing.
 const FAILING_AFTER: u32 = 2;
 
@@ -51,7 +51,7 @@ enum HeadFunction {
 
 impl HeadPoll {
     pub fn new() -> HeadPoll {
-        let backoff = Backoff::new(POLL_LEAST, RETRY_BASE, RETRY_CAP);
+        let backoff = Backoff::new(RETRY_LEAST, RETRY_BASE, RETRY_CAP);
         HeadPoll { next: None, in_flight: false, behind: None, function: HeadFunction::Present, backoff }
     }
 
@@ -59,9 +59,22 @@ impl HeadPoll {
         self.next = Some(cx.now.after(cx.rng.between(POLL_LEAST, POLL_MOST)));
     }
 
-    /// Makes the next read due now.
-    pub fn poll_now(&mut self, now: Time) {
-        self.next = self.next.map(|next| next.min(now));
+    /// Makes the next read due at `at`, if it is later.
+    pub fn poll_at(&mut self, at: Time) {
+        self.next = self.next.map(|next| next.min(at));
+    }
+
+    /// Whether the head can be read by itself.
+    pub fn can_poll(&self) -> bool {
+        self.next.is_some() && self.function == HeadFunction::Present
+    }
+
+    /// A read succeeded, on whatever path: the next read of the head is due after the usual time at the latest.
+    pub fn read_succeeded(&mut self, cx: &mut Context) {
+        self.backoff.reset();
+        if self.next.is_some_and(|next| next > cx.now.after(POLL_MOST)) {
+            self.schedule(cx);
+        }
     }
 
     /// An event was accepted: the channel delivers.
@@ -97,15 +110,14 @@ impl ActiveReplica {
             return self.head_poll.schedule(cx);
         }
         if self.head_poll.function == HeadFunction::Missing {
-            self.head_poll.next = Some(cx.now.after(COMPARE_WITHOUT_HEAD_EVERY));
+            self.head_poll.schedule(cx);
             return self.start_catch_up(cx, CatchUpCause::Compare);
         }
         self.head_poll.in_flight = true;
-        self.send_read(cx, Read::Head, ReadPurpose::Head { known: self.known });
+        self.send_read(cx, Read::Head, ReadPurpose::Head);
     }
 
-    /// `known_then` is the revision that was known when the read was sent.
-    pub(super) fn on_head(&mut self, cx: &mut Context, known_then: Revision, result: Result<Answer, ReadError>) {
+    pub(super) fn on_head(&mut self, cx: &mut Context, expected: Expectation, result: Result<Answer, ReadError>) {
         self.head_poll.in_flight = false;
         self.head_poll.schedule(cx);
         let head = match result {
@@ -119,7 +131,7 @@ impl ActiveReplica {
             }
             Err(ReadError::NoSuchFunction) => {
                 self.head_poll.function = HeadFunction::Missing;
-                self.head_poll.next = Some(cx.now.after(COMPARE_WITHOUT_HEAD_EVERY));
+                self.head_poll.poll_at(cx.now);
                 return;
             }
             Err(error) => Err(error.into()),
@@ -128,18 +140,25 @@ impl ActiveReplica {
             Ok(head) => head,
             Err(failure) => return self.head_failed(cx, failure),
         };
-        self.head_poll.backoff.reset();
         if self.catch_ups.running.is_none() {
             cx.recover(DegradedReason::ReadsFailing);
         }
+        let age = self.head_shown(cx, head, expected);
         self.head = Some(head.max(self.known));
+        self.drop_unreachable(cx);
+        if age != HeadAge::TooOld
+            && let Some(running) = self.running_catch_up()
+        {
+            // It may have waited for this.
+            running.resume(cx.now);
+        }
         if head > self.known {
             let until = cx.now.after(BEHIND_AFTER);
             self.head_poll.behind.get_or_insert(Behind { head, until }).head = head;
-        } else if head < known_then {
-            // Below what was known when the read was sent: a restored backup. The listing shows that as a reset.
+        } else if age == HeadAge::Believed {
+            // A restored backup, or the revision of an event was forged. The listing shows that as a reset.
             self.start_catch_up(cx, CatchUpCause::HeadBelow);
-        } else if self.catch_ups.running.is_none() {
+        } else if age == HeadAge::Recent && self.catch_ups.running.is_none() {
             self.compare_digest(cx, head, digest, ListingScope::Changes);
         }
     }

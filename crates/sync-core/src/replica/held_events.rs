@@ -66,6 +66,11 @@ impl HeldEvents {
         self.by_revision.first_key_value().map(|(revision, event)| (*revision, event.read_since))
     }
 
+    /// The highest revision that is held.
+    pub fn last_revision(&self) -> Option<Revision> {
+        self.by_revision.last_key_value().map(|(revision, _)| *revision)
+    }
+
     pub fn take_first(&mut self) -> Option<HeldEvent> {
         let (_, event) = self.by_revision.pop_first()?;
         self.bytes = self.bytes.saturating_sub(size_of_change(&event.change));

@@ -15,7 +15,7 @@ use crate::wire::event_payload::{Change, EntryKind, read_row};
 use crate::{CatchUpCause, ContentHash, DegradedReason, Time};
 
 /// The time between two comparisons with the legacy listing.
-const COMPARE_EVERY: Duration = Duration::from_secs(300);
+pub(super) const COMPARE_EVERY: Duration = Duration::from_secs(300);
 /// How much older than a listing an event must be before the listing may contradict it: an optimistic sender sends an
 /// event before it saves.
 const SETTLE_AFTER: Duration = Duration::from_secs(10);
@@ -164,6 +164,7 @@ impl ActiveReplica {
         if let Some(legacy) = &mut self.legacy {
             legacy.compared(cx.now);
         }
+        self.visibility.compared(cx.now);
         let known = self.known;
         self.finish_catch_up(cx, running, known, None, ListingScope::State);
     }

@@ -16,6 +16,7 @@ mod pending_writes;
 mod provisional;
 mod reads;
 mod restore;
+mod visibility;
 
 use std::time::Duration;
 
@@ -164,10 +165,10 @@ impl Replica {
         }
     }
 
-    /// Everything that waits for a later attempt is tried again: the network may be back.
-    pub fn retry_reads(&mut self, cx: &mut Context) {
+    /// The machine was suspended: what waits for a later attempt is tried again, and the head is read.
+    pub fn resumed(&mut self, cx: &mut Context) {
         if let Some(active) = self.active() {
-            active.retry_reads(cx);
+            active.resumed(cx);
         }
     }
 
@@ -211,8 +212,13 @@ impl Replica {
     }
 
     /// Whether the agent is at the head, with every file on disk.
-    pub fn is_current(&self) -> bool {
-        self.as_active().is_some_and(ActiveReplica::is_current)
+    pub fn is_current(&self, now: Time) -> bool {
+        self.as_active().is_some_and(|active| active.is_current(now))
+    }
+
+    /// How long ago a read last showed the head.
+    pub fn head_age(&self, now: Time) -> Option<Duration> {
+        self.as_active().and_then(|active| active.head_age(now))
     }
 
     /// Files accepted and not yet on disk.

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use super::visibility::MissingVersion;
 use crate::{Backoff, Content, ContentHash, PendingReason, ReadId, Revision, Time, Version};
 
 /// Waits between attempts after a failure. The first is short: often only the order of operations was unlucky.
@@ -34,6 +35,10 @@ pub(crate) struct PendingWrite {
     pub origin: Origin,
     /// Nothing is done about it before this time.
     pub not_before: Time,
+    /// The server asked for no attempt before this time.
+    pub earliest: Time,
+    /// Its version is not readable yet.
+    pub missing_version: Option<MissingVersion>,
     /// The last failure, until the path is on disk.
     pub failure: Option<WriteFailure>,
     pub backoff: Backoff,
@@ -86,6 +91,8 @@ impl PendingWrite {
             content: content.map_or(ContentState::Missing, ContentState::Available),
             origin,
             not_before: now,
+            earliest: now,
+            missing_version: None,
             failure: None,
             backoff: Backoff::new(RETRY_LEAST, RETRY_BASE, RETRY_CAP),
             mismatched_hash: None,

@@ -93,12 +93,12 @@ impl PendingWrites {
         self.times.range((Excluded(now), Unbounded)).next().map(|(at, _)| *at)
     }
 
-    /// Makes everything due at `now` that would be due later.
-    pub fn retry_at(&mut self, now: Time) {
-        let later: Vec<_> =
-            self.all.iter().filter(|(_, pending)| pending.not_before > now).map(|(path, _)| path.clone()).collect();
-        for path in later {
-            self.update(&path, |pending| pending.not_before = now);
+    /// Makes what `wanted` selects due at `now` where it would be due later.
+    pub fn retry_at(&mut self, now: Time, wanted: impl Fn(&PendingWrite) -> bool) {
+        let is_later = |pending: &PendingWrite| pending.not_before > now && wanted(pending);
+        let later = self.all.iter().filter(|(_, pending)| is_later(pending)).map(|(path, _)| path.clone());
+        for path in later.collect::<Vec<_>>() {
+            self.update(&path, |pending| pending.not_before = pending.not_before.min(now.max(pending.earliest)));
         }
     }
 
@@ -212,7 +212,7 @@ mod tests {
                 _ => writes.insert(at, pending_write(&mut random)),
             }
             if random(50) == 0 {
-                writes.retry_at(Time(Duration::from_secs(2)));
+                writes.retry_at(Time(Duration::from_secs(2)), |_| true);
             }
             let now = Time(Duration::from_secs(random(5)));
             let paths = |wanted: &dyn Fn(&PendingWrite) -> bool| -> BTreeSet<ProjectPath> {

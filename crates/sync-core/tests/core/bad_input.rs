@@ -3,7 +3,9 @@
 
 use crate::support::{Harness, PROJECT, hash, update};
 use serde_json::{Value, json};
-use sync_core::{Event, Op, Output, PendingReason, Read, ReadId, Saved, SavedError, SkipReason, TableDigest};
+use sync_core::{
+    DegradedReason, Event, Op, Output, PendingReason, Read, ReadId, Saved, SavedError, SkipReason, TableDigest,
+};
 
 const FILES: [(&str, u64, &str); 3] = [("a", 1, "a"), ("b", 1, "b"), ("c", 1, "c")];
 
@@ -16,13 +18,6 @@ fn started() -> Harness {
 fn reads(outputs: &[Output]) -> Vec<(ReadId, Read)> {
     let of = |output: &Output| if let Output::Read(id, read) = output { Some((*id, read.clone())) } else { None };
     outputs.iter().filter_map(of).collect()
-}
-
-/// The last look at the head before `ms` are over; every other read goes unanswered.
-fn head_read(harness: &mut Harness, ms: u64) -> ReadId {
-    let outputs = harness.tick_until(ms);
-    let head = reads(&outputs).into_iter().rfind(|(_, read)| *read == Read::Head);
-    head.unwrap_or_else(|| panic!("no look at the head in {outputs:?}")).0
 }
 
 fn listed(path: &str, version: u64, revision: u64, content: &str) -> Value {
@@ -71,10 +66,16 @@ fn a_revision_that_jumps_is_never_taken_on_an_events_word() {
         let outputs = harness.broadcast("file:update", update("a", 2, "from the future", Some(jump)));
         let (id, read) = Harness::read_of(&outputs);
         assert!(matches!(read, Read::Changes { since: 5, .. }), "{read:?}");
+        // The commit may only not be readable yet.
         let outputs = harness.answer(id, page(5, true, &[]));
+        let status = harness.agent.status(harness.now);
+        assert_eq!((status.revision, status.held, status.current), (5, 1, false), "{jump}");
+        assert!(status.degraded.contains(&DegradedReason::CommitNotVisible), "{jump}");
+        let outputs = harness.serve(outputs, 11_500, |_, _| Ok(page(5, true, &[])));
         assert!(outputs.iter().any(|o| matches!(o, Output::Event(Event::Skipped { reason: SkipReason::Unreachable }))));
         let status = harness.agent.status(harness.now);
-        assert_eq!((status.revision, status.held), (5, 0), "{jump}");
+        assert_eq!((status.revision, status.held, status.current), (5, 0, true), "{jump}");
+        assert!(status.degraded.is_empty(), "{jump}: {:?}", status.degraded);
         assert_eq!(harness.writes("file:update", update("b", 2, "next", Some(6))).len(), 1, "{jump}");
     }
 }
@@ -87,14 +88,14 @@ fn a_database_that_claims_a_head_far_above_is_believed_only_until_it_knows_bette
         let (id, _) = Harness::read_of(&outputs);
         harness.answer(id, page(claimed, true, &[]));
         assert_eq!(harness.agent.status(harness.now).revision, claimed);
-        let head = head_read(&mut harness, 40_000);
-        let outputs = harness.answer(head, json!({"head_revision": 5, "digest": digest()}));
-        let (id, read) = Harness::read_of(&outputs);
-        assert_eq!(*read, Read::Changes { since: claimed, max_rows: 1_000, with_content: true });
         let rows = FILES.map(|(path, version, content)| listed(path, version, 5, content));
         let mut reset = page(5, true, &rows);
         reset["reset"] = true.into();
-        harness.answer(id, reset);
+        harness.serve(Vec::new(), 48_000, |_, read| match read {
+            Read::Head => Ok(json!({"head_revision": 5, "digest": digest()})),
+            Read::Changes { since, .. } if *since == claimed => Ok(reset.clone()),
+            _ => Ok(page(5, true, &[])),
+        });
         assert_eq!(harness.agent.status(harness.now).revision, 5);
         assert_eq!(harness.agent.status(harness.now).digest.to_string(), digest());
     }
@@ -113,15 +114,27 @@ fn a_revision_that_runs_backwards_is_old() {
 #[test]
 fn a_head_below_ours_is_a_restored_backup_and_replaces_what_we_have() {
     let mut harness = started();
-    let head = head_read(&mut harness, 40_000);
-    let outputs = harness.answer(head, json!({"head_revision": 3, "digest": "0".repeat(64)}));
-    let (id, read) = Harness::read_of(&outputs);
-    assert!(matches!(read, Read::Changes { since: 5, .. }), "{read:?}");
     let mut reset = page(3, true, &[listed("a", 1, 1, "a"), listed("b", 7, 2, "older b"), listed("c", 1, 3, "c")]);
     reset["reset"] = true.into();
-    let outputs = harness.answer(id, reset);
+    let mut fetched = Vec::new();
+    let (mut first_seen, mut obeyed) = (None, None);
+    harness.serve(Vec::new(), 48_000, |now, read| {
+        first_seen.get_or_insert(now);
+        match read {
+            Read::Head => Ok(json!({"head_revision": 3, "digest": "0".repeat(64)})),
+            Read::Changes { since: 5, .. } => Ok(reset.clone()),
+            Read::File { path, version } => {
+                obeyed.get_or_insert(now);
+                fetched.push((path.clone(), *version));
+                Ok(listed(path, *version, 2, "older b"))
+            }
+            _ => Ok(page(3, true, &[])),
+        }
+    });
+    let waited = obeyed.expect("the reset is obeyed").since(first_seen.expect("a read"));
+    assert!((10..13).contains(&waited.as_secs()), "obeyed after {waited:?}");
     assert_eq!(harness.agent.status(harness.now).revision, 3);
-    assert!(reads(&outputs).iter().any(|(_, read)| *read == Read::File { path: "b".into(), version: 7 }));
+    assert_eq!(fetched[0], ("b".into(), 7));
     assert_eq!(harness.writes("file:update", update("c", 2, "next", Some(4))).len(), 1, "it goes on from there");
 }
 

@@ -7,3 +7,4 @@ mod fleet;
 mod local_changes;
 mod malformed_input;
 mod support;
+mod visibility;

@@ -1,6 +1,7 @@
 //! A harness at which the outside world is played by hand.
 #![allow(dead_code)]
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +13,9 @@ use sync_core::{
 };
 
 pub const PROJECT: &str = "11111111-1111-4111-8111-111111111111";
+
+/// The answer to a read.
+pub type Reply = Result<Value, ReadError>;
 
 pub struct Harness {
     pub agent: Agent,
@@ -85,6 +89,46 @@ impl Harness {
         }
         self.now = end;
         outputs
+    }
+
+    /// Lets `ms` go by, and answers every read 10 ms after it was sent as `answer` says. Writes succeed at once. Everything
+    /// else that the agent did is returned.
+    pub fn serve(
+        &mut self,
+        outputs: Vec<Output>,
+        ms: u64,
+        mut answer: impl FnMut(Time, &Read) -> Reply,
+    ) -> Vec<Output> {
+        let end = self.now.after(Duration::from_millis(ms));
+        let (mut todo, mut others) = (VecDeque::from(outputs), Vec::new());
+        loop {
+            let Some(output) = todo.pop_front() else {
+                let Some(at) = self.agent.deadline().map(|timer| timer.at).filter(|at| *at <= end) else { break };
+                self.now = self.now.max(at);
+                self.agent.tick(self.now);
+                todo.extend(self.outputs());
+                continue;
+            };
+            match output {
+                Output::Read(id, read) => {
+                    self.pass(10);
+                    let result = answer(self.now, &read).map(|json| Answer::Json(Bytes::from(json.to_string())));
+                    todo.extend(self.read(id, result));
+                }
+                Output::Write(batch, ops) => {
+                    todo.extend(self.written(batch, &ops, |_| Outcome::Changed { created: true, bytes: 1 }));
+                    others.push(Output::Write(batch, ops));
+                }
+                Output::Send(message) if message.push == Push::Heartbeat => {
+                    let ok = json!({"status": "ok", "response": {}});
+                    let frame = json!([null, message.reference.to_string(), "phoenix", "phx_reply", ok]);
+                    todo.extend(self.frame(frame));
+                }
+                other => others.push(other),
+            }
+        }
+        self.now = self.now.max(end);
+        others
     }
 
     pub fn hydrate(&mut self, revision: u64, files: &[(&str, u64, &str)]) -> Vec<Output> {

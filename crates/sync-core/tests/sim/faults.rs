@@ -36,6 +36,8 @@ pub struct Faults {
     pub provisional: u64,
     /// Tombstones and old versions are forgotten.
     pub prune: u64,
+    /// A commit can be read only some time after its event.
+    pub late_commit: u64,
     /// A backup is restored.
     pub restore: u64,
     /// The stored digest is wrong for a while.
@@ -84,6 +86,7 @@ impl Faults {
             provisional: some(15),
             prune: some(3),
             restore: some(2),
+            late_commit: 0,
             digest: some(2),
             suspend: some(2),
             crash: some(1),
@@ -91,6 +94,8 @@ impl Faults {
             renewal: some(50),
             no_renewals: some(2),
         };
+        // Drawn last, so that the other faults of a seed stay what they were.
+        faults.late_commit = if random.percent(50) { 1 + random.below(30) } else { 0 };
         if setting.age != Age::New {
             // A restored backup whose head has passed ours again is found by the digest alone.
             faults.restore = 0;
@@ -105,7 +110,8 @@ impl Faults {
 
     fn fields(&self) -> usize {
         let network = [self.drop, self.double, self.delay, self.cut, self.stalled, self.silent, self.refuse];
-        let database = [self.reads, self.slow, self.wrong_bytes, self.prune, self.restore, self.digest];
+        let database =
+            [self.reads, self.slow, self.wrong_bytes, self.prune, self.restore, self.digest, self.late_commit];
         let senders = [self.lies, self.provisional];
         let machine = [self.disk, self.full, self.stuck, self.suspend, self.crash, self.torn];
         let session = [self.renewal, self.no_renewals];

@@ -35,6 +35,12 @@ impl World {
 
     fn commit_and_tell(&mut self) {
         let omit = self.random.percent(10);
+        if self.visible.is_none() && self.inject(self.faults.late_commit, "late_commit") {
+            self.visible = Some(self.database.clone());
+            let longest = if self.random.percent(80) { 1_500 } else { 8_000 };
+            let late = 20 + self.random.below(longest);
+            self.later(late, Due::CommitsVisible);
+        }
         let commit = self.database.commit(&mut self.random, &PATHS, omit);
         self.count("commits");
         self.tell_commit(commit);
@@ -121,6 +127,7 @@ impl World {
             } else {
                 let digest_lies = self.database.digest_lies;
                 self.database = self.backup.clone();
+                self.visible = None;
                 self.database.digest_lies = digest_lies;
             }
         }
@@ -186,7 +193,7 @@ impl World {
             return self.wrong_bytes(read);
         }
         let older = self.setting.age.is_legacy() && !self.migrated;
-        let database = &self.database;
+        let database = self.visible.as_ref().unwrap_or(&self.database);
         let result = match read {
             Read::Changes { .. } | Read::Head | Read::File { .. } if older => Err(ReadError::NoSuchFunction),
             Read::Head if self.setting.age != Age::New => Err(ReadError::NoSuchFunction),

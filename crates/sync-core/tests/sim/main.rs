@@ -43,6 +43,8 @@ const TO_HEAL: Duration = Duration::from_secs(600);
 enum Failure {
     /// Tree and table differ.
     Difference(String),
+    /// A path went back to an older version.
+    Regression(String),
     Other(String),
 }
 
@@ -68,6 +70,7 @@ fn run_with(seed: u64, setting: Setting, faults: Faults) -> Result<Summary, Fail
     };
     result.map_err(|failure| match failure {
         Failure::Difference(what) => Failure::Difference(described(&what)),
+        Failure::Regression(what) => Failure::Regression(described(&what)),
         Failure::Other(what) => Failure::Other(described(&what)),
     })?;
     Ok(Summary {
@@ -89,6 +92,9 @@ fn lives(world: &mut World, times: &mut Vec<Duration>) -> Result<(), Failure> {
             world.run_until(world.now.after(Duration::from_secs(1)));
         }
         times.push(rest(world, if rests < RESTS { SETTLED } else { TO_HEAL })?);
+    }
+    if world.goes_only_forward() && !world.tree.regressions.is_empty() {
+        return Err(Failure::Regression(world.tree.regressions.join("\n")));
     }
     let mut broken = world.tree.violations.clone();
     if !world.tree.foreign_is_intact() {
@@ -206,11 +212,11 @@ fn after_the_faults_the_tree_equals_the_table() {
         Ok(other) => panic!("SIM_EXPECT is unknown: {other}"),
         Err(_) => false,
     };
-    let differs = |failure: &Failure| matches!(failure, Failure::Difference(_));
+    let differs = |failure: &Failure| matches!(failure, Failure::Difference(_) | Failure::Regression(_));
     let (mut sum, failures) = run_all(seeds, |failure| broken_on_purpose && differs(failure));
     if broken_on_purpose {
         let found = failures.iter().find(|failure| differs(failure));
-        let Some(Failure::Difference(what)) = found else {
+        let Some(Failure::Difference(what) | Failure::Regression(what)) = found else {
             panic!("tree and table were equal over {} seeds; {} failed otherwise", sum.seeds, failures.len());
         };
         let lines: Vec<&str> = what.lines().take(1).collect();

@@ -75,6 +75,7 @@ impl World {
         self.life += 1;
         self.line.drop();
         self.tree.stage.clear();
+        self.tree.forget_applied();
         self.token_ends = self.wall() + self.setting.token_life;
         self.agent = Agent::new(options(self.random.next(), &self.setting), self.now);
         let mut saved = self.saved.clone().filter(|_| self.random.percent(60)).map(String::into_bytes);
@@ -113,6 +114,7 @@ impl World {
     /// A snapshot of now in the tree: with a manifest, without one, or none at all.
     pub fn snapshot(&mut self) -> Hydration {
         self.tree.files.clear();
+        self.tree.forget_applied();
         if self.random.percent(20) {
             return Hydration::default();
         }

@@ -23,6 +23,10 @@ pub struct Tree {
     next_stage: u64,
     /// What the agent must never do, and did.
     pub violations: Vec<String>,
+    /// The version that was applied last, by path.
+    applied: BTreeMap<String, u64>,
+    /// Paths that went back to an older version.
+    pub regressions: Vec<String>,
 }
 
 /// What strikes a batch.
@@ -44,6 +48,8 @@ impl Tree {
             stage: BTreeMap::new(),
             next_stage: 0,
             violations: Vec::new(),
+            applied: BTreeMap::new(),
+            regressions: Vec::new(),
         }
     }
 
@@ -68,6 +74,8 @@ impl Tree {
         ops.into_iter()
             .map(|op| {
                 let path = op.path().clone();
+                let (Op::Write { version, .. } | Op::Delete { version, .. }) = &op;
+                let version_of = (path.to_string(), *version);
                 let content = match &op {
                     Op::Write { content: Content::Staged(stage), .. } => {
                         Some(self.stage.remove(stage).expect("a stage that is there"))
@@ -87,9 +95,24 @@ impl Tree {
                 } else {
                     self.carry_out_one(&op, content)
                 };
+                self.check_version(&version_of, &outcome);
                 OpResult { path, outcome }
             })
             .collect()
+    }
+
+    /// A new agent, or another snapshot: what was applied before is not known to it.
+    pub fn forget_applied(&mut self) {
+        self.applied.clear();
+    }
+
+    /// Records what was applied, and whether it is older than what was there.
+    fn check_version(&mut self, (path, version): &(String, Option<u64>), outcome: &Outcome) {
+        let Some(version) = version.filter(|_| !matches!(outcome, Outcome::Failed { .. })) else { return };
+        let before = self.applied.insert(path.clone(), version);
+        if before.is_some_and(|before| before > version) {
+            self.regressions.push(format!("{path} went from version {before:?} back to {version}"));
+        }
     }
 
     fn carry_out_one(&mut self, op: &Op, content: Option<String>) -> Outcome {

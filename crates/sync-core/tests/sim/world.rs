@@ -69,6 +69,8 @@ pub enum Due {
     Hears,
     Speaks,
     DigestRight,
+    /// Commits are visible from now on.
+    CommitsVisible,
     DiskFree,
     Unstuck(&'static str),
     RenewalsWork,
@@ -96,6 +98,8 @@ pub struct World {
     pub life: u64,
     pub database: Database,
     pub backup: Database,
+    /// What reads show while the newest commits are not visible yet.
+    pub visible: Option<Database>,
     pub tree: Tree,
     pub full: bool,
     pub stuck: BTreeSet<&'static str>,
@@ -134,6 +138,7 @@ impl World {
             agent,
             life: 0,
             backup: database.clone(),
+            visible: None,
             database,
             tree: Tree::new(),
             full: false,
@@ -198,11 +203,8 @@ impl World {
             if wanted.is_some_and(|wanted| wanted <= self.now) {
                 self.agent.tick(self.now);
                 self.carry_out();
-                let again = self.agent.deadline().map(|timer| timer.at);
-                assert!(
-                    again.is_none_or(|again| again > self.now),
-                    "the agent wants to be called at once, again and again"
-                );
+                let again = self.agent.deadline();
+                assert!(again.is_none_or(|again| again.at > self.now), "a timer is due again at once: {again:?}");
             }
             while self.queue.first_key_value().is_some_and(|((at, _), _)| *at <= self.now) {
                 let Some((_, due)) = self.queue.pop_first() else { break };
@@ -226,6 +228,7 @@ impl World {
             Due::Hears => self.line.stalled = false,
             Due::Speaks => self.line.silent = false,
             Due::DigestRight => self.database.digest_lies = false,
+            Due::CommitsVisible => self.visible = None,
             Due::DiskFree => self.full = false,
             Due::Unstuck(path) => {
                 self.stuck.remove(path);
@@ -255,6 +258,13 @@ impl World {
         let differ = names.into_iter().filter(|path| wanted.get(**path) != there.get(**path));
         let line = |path: &&String| format!("{path}: database {:?}, tree {:?}", wanted.get(path), there.get(path));
         Some(differ.map(line).collect::<Vec<_>>().join("\n"))
+    }
+
+    /// Whether no path may ever go back to an older version: nobody restores a backup, and every event has a revision.
+    pub fn goes_only_forward(&self) -> bool {
+        let Faults { restore, lies, provisional, .. } = self.faults;
+        let setting = &self.setting;
+        restore + lies + provisional + setting.no_revision == 0 && !setting.age.is_legacy()
     }
 
     pub fn status(&self) -> sync_core::Status {

@@ -58,8 +58,9 @@ pub async fn each_write_is_one_event(scene: Scene) {
 }
 
 pub async fn what_is_refused_or_changes_nothing_is_no_event(scene: Scene) {
-    scene.save("a", "1").await;
     let mut channel = Channel::join(&scene, Who::Agent, "1.0.0", "").await.expect("joined");
+    scene.save("a", "1").await;
+    assert_eq!(channel.event().await.1["revision"], scene.base() + 1, "the event of the save");
     scene.save("a", "1").await;
     let stale = json!({"p_file_path": scene.path("a"), "p_content": "2", "expected_version": 9});
     scene.owner("upsert_project_file", stale).await.refused(409, "PT409");

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::pending_write::{ContentState, Group, GroupKind, Origin, PendingWrite, TargetState, WriteFailure};
 use super::pending_writes::PendingWrites;
+use super::visibility::MissingVersion;
 use crate::context::{Context, clip};
 use crate::time::{Timer, TimerReason, earliest};
 use crate::{
@@ -194,6 +195,25 @@ impl Disk {
         self.pending.update(path, |pending| pending.content = ContentState::Missing);
     }
 
+    /// The version of `path` is not readable yet: asks again soon. False: it was missing for too long.
+    pub fn await_version(&mut self, now: Time, path: &ProjectPath) -> bool {
+        let wait = self.pending.update(path, |pending| {
+            let wait = MissingVersion::next_wait(&mut pending.missing_version, now)?;
+            pending.content = ContentState::Missing;
+            pending.not_before = now.after(wait);
+            Some(wait)
+        });
+        wait.flatten().is_some()
+    }
+
+    /// Reads work again: content that could not be fetched is fetched now.
+    pub fn retry_fetches(&mut self, now: Time) {
+        let failed = |pending: &PendingWrite| {
+            pending.failure.as_ref().is_some_and(|failure| failure.reason == PendingReason::FetchFailed)
+        };
+        self.pending.retry_at(now, failed);
+    }
+
     /// Records that the content is in storage, not in the row.
     pub fn mark_in_storage(&mut self, path: &ProjectPath) {
         self.pending.update(path, |pending| pending.in_storage = true);
@@ -219,6 +239,7 @@ impl Disk {
         let updated = self.pending.update(path, |pending| {
             let before = pending.failure.replace(WriteFailure { reason, error: error.clone() });
             pending.not_before = cx.now.after(pending.backoff.next(cx.rng).max(least));
+            pending.earliest = cx.now.after(least);
             if let ContentState::Requested(_) = pending.content {
                 pending.content = ContentState::Missing;
             }
@@ -235,7 +256,7 @@ impl Disk {
 
     /// Makes everything due now that waits for a later attempt.
     pub fn retry_now(&mut self, now: Time) {
-        self.pending.retry_at(now);
+        self.pending.retry_at(now, |_| true);
     }
 
     pub fn deadline(&self) -> Option<Timer> {
