@@ -256,8 +256,8 @@ fn a_raw_payload_is_a_reason_to_catch_up_and_not_an_error() {
     let frame = |event: &str| Input::Socket(SocketEvent::Binary(raw(event).into()));
     let unknown = harness.handle(frame("cursor"));
     assert_eq!(reads(&unknown), []);
-    harness.handle(frame("file:update"));
-    let outputs = harness.tick_until(5_000);
+    let mut outputs = harness.handle(frame("file:update"));
+    outputs.extend(harness.tick_until(5_000));
     let caught_up = reads(&outputs).into_iter().any(|(_, read)| matches!(read, Read::Changes { since: 5, .. }));
     assert!(caught_up, "{outputs:?}");
     assert!(!outputs.iter().any(|output| matches!(output, Output::Event(Event::Rejected { .. }))), "{outputs:?}");
