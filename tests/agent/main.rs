@@ -42,3 +42,5 @@ mod support;
 mod terminal;
 #[cfg(target_os = "linux")]
 mod trust;
+#[cfg(target_os = "linux")]
+mod untrusted_files;
