@@ -3,4 +3,5 @@
 pub mod arguments;
 pub mod config;
 pub mod exit;
+pub mod health_command;
 pub mod snapshot_command;

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::cli::arguments::{RunArgs, SnapshotArgs};
+use crate::cli::arguments::{HealthArgs, RunArgs, SnapshotArgs};
 #[cfg(feature = "local")]
 use crate::dev::{DevArgs, ServeArgs};
 
@@ -53,4 +53,6 @@ pub enum Command {
     Serve(ServeArgs),
     /// Write a folder's snapshot: a zip with its manifest, the same to the byte each time
     Snapshot(SnapshotArgs),
+    /// Ask a running agent on this machine whether it works: exit status 0 if it does, else 69 (for a container's health check)
+    Health(HealthArgs),
 }

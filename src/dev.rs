@@ -207,6 +207,7 @@ fn run_args(args: &DevArgs, local: &Local, scratch: &Scratch) -> RunArgs {
         preview_port: args.port,
         preview: args.preview.clone(),
         status_addr: args.status_addr,
+        status_hosts: None,
         // The developer's own code, on the developer's own machine.
         preview_user: "none".to_owned(),
         prepared_dir: None,

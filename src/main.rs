@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
+use listener::raise_open_files_limit;
 use preview_agent::cli::arguments::RunArgs;
 use preview_agent::cli::config::{self, Config, LogConfig};
 use preview_agent::cli::exit::Exit;
-use preview_agent::cli::snapshot_command;
+use preview_agent::cli::{health_command, snapshot_command};
 use preview_agent::command_line::{Cli, Command};
 use preview_agent::run;
 use supervisor::init::Init;
@@ -22,8 +23,13 @@ fn main() -> ExitCode {
         Err(error) => return Exit::from_usage(&error).code(),
     };
     let command = cli.command.unwrap_or(Command::Run(cli.run));
-    // Before there is a second thread, which could be reading it.
+    // To be done while there is one thread: another one could be reading it.
     let environment = if matches!(command, Command::Run(_)) { config::take_environment() } else { BTreeMap::new() };
+    // It starts nothing, so that a container's health check costs little.
+    if let Command::Health(args) = &command {
+        return health_command::run(args).code();
+    }
+    raise_open_files_limit();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return Exit::fault(format!("cannot start: {error}")).code(),
@@ -36,6 +42,7 @@ fn main() -> ExitCode {
             #[cfg(feature = "local")]
             Command::Serve(args) => preview_agent::dev::serve(args, started).await,
             Command::Snapshot(args) => snapshot_command::run(&args),
+            Command::Health(args) => health_command::run(&args),
         }
     });
     // A blocking task that hangs (a dead disk, say) must not keep the process.

@@ -78,6 +78,7 @@ struct RunLoop {
 }
 
 /// What the loop woke up for.
+#[allow(clippy::large_enum_variant, reason = "there is one at a time")]
 enum LoopEvent {
     Signal(Shutdown),
     Timer(Timer),

@@ -42,10 +42,8 @@ comment on view public.project_files_current is null;
 -- Rows written by legacy code have no revision.
 alter table public.project_files
   alter column revision drop not null,
-  drop constraint if exists project_files_sync_numbers,
-  drop constraint if exists project_files_sync_encoding,
-  drop constraint if exists project_files_sync_content,
-  drop constraint if exists project_files_sync_superseded;
+  drop constraint if exists project_files_sync_valid,
+  drop constraint if exists project_files_sync_not_null;
 drop index if exists public.project_files_sync_current;
 
 -- Restore replaced objects: functions and policies always; constraints and unique indexes only if the rows allow them.

@@ -7,6 +7,9 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use sync_core::wire::ProtocolVersion;
 
+/// Health, status and metrics of `run`, on every address of the machine.
+const DEFAULT_STATUS_ADDR: &str = "[::]:9464";
+
 /// Options of `run`.
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
@@ -44,8 +47,11 @@ pub struct RunArgs {
     #[command(flatten)]
     pub preview: PreviewArgs,
     /// Where health, status and metrics are served
-    #[arg(long, env = "STATUS_ADDR", value_name = "ADDR", default_value = "[::]:9464")]
+    #[arg(long, env = "STATUS_ADDR", value_name = "ADDR", default_value = DEFAULT_STATUS_ADDR)]
     pub status_addr: SocketAddr,
+    /// Host names that may be used to reach STATUS_ADDR, comma separated, a leading dot for a domain; addresses and `localhost` always may
+    #[arg(long, env = "STATUS_HOSTS", value_name = "NAMES")]
+    pub status_hosts: Option<String>,
     /// Who the project's code runs as where the agent is root: a name, UID or UID:GID; `none` for the agent itself
     #[arg(long, env = "PREVIEW_USER", value_name = "USER", default_value = "1000")]
     pub preview_user: String,
@@ -109,6 +115,14 @@ pub struct LogArgs {
     /// What to log, in tracing's filter syntax
     #[arg(long, env = "LOG_LEVEL", value_name = "FILTER", default_value = "info")]
     pub log_level: String,
+}
+
+/// Options of `health`.
+#[derive(Debug, Clone, Args)]
+pub struct HealthArgs {
+    /// The agent's address for health, status and metrics; without an address of its own, the loopback is asked
+    #[arg(long, env = "STATUS_ADDR", value_name = "ADDR", default_value = DEFAULT_STATUS_ADDR)]
+    pub status_addr: SocketAddr,
 }
 
 /// Options of `snapshot`.

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use listener::Hosts;
 use secrecy::SecretString;
 use sync_core::wire::ProtocolVersion;
 use url::Url;
@@ -64,6 +65,8 @@ pub struct Config {
     pub preview_user: Option<ProjectUser>,
     /// Health, status and metrics.
     pub status_addr: SocketAddr,
+    /// Host names that requests to the status server may carry, besides addresses and `localhost`.
+    pub status_hosts: Hosts,
     /// Opens `/status` and `/logs` to others than loopback.
     pub status_token: Option<SecretString>,
     /// Certificates to trust besides the usual roots, PEM.
@@ -187,6 +190,7 @@ impl Config {
             stop_grace: args.stop_grace,
             preview_user: project_user(&args.preview_user)?,
             status_addr: args.status_addr,
+            status_hosts: status_hosts(args.status_hosts.as_deref())?,
             status_token: environment.remove("STATUS_TOKEN").map(Into::into),
             extra_ca_file: args.extra_ca_file,
             container_id: environment.get("FLY_MACHINE_ID").cloned(),
@@ -210,6 +214,11 @@ fn http_url(setting: &'static str, text: &str, shown: Shown) -> Result<Url, Conf
         .ok()
         .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
         .ok_or_else(|| invalid(setting, said))
+}
+
+fn status_hosts(text: Option<&str>) -> Result<Hosts, ConfigError> {
+    let hosts = text.map_or(Ok(Hosts::loopback()), Hosts::parse);
+    hosts.map_err(|error| invalid("STATUS_HOSTS", error.to_string()))
 }
 
 fn project_user(text: &str) -> Result<Option<ProjectUser>, ConfigError> {

@@ -20,13 +20,14 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use axum::{Router, middleware};
+use listener::Limits;
 use local_backend::{AgentReports, Faults};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tracing::{info, warn};
+use tracing::info;
 
 pub use feed::Feed;
 pub use key::Key;
@@ -133,11 +134,7 @@ impl Console {
             router(console.clone(), local.router(), address.port()).into_make_service_with_connect_info::<SocketAddr>();
         let url = console.key.address(&format!("http://{address}/"));
         info!(event_type = "console_listening", url, "the console is at {url}");
-        let server = tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, app).await {
-                warn!(event_type = "console_failed", %error, "the console stopped: {error}");
-            }
-        });
+        let server = tokio::spawn(listener::serve(listener, app, Limits::default(), std::future::pending()));
         Ok(Console { server, _preview_frame: preview_frame })
     }
 }

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, Permissions, TryLockError};
 use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use sync_core::ContentHash;
@@ -20,7 +21,8 @@ pub struct Scratch {
 impl Scratch {
     /// Makes the directories for a run on `folder` (absolute), with the packages of an earlier one.
     pub fn create(folder: &Path, environment: &BTreeMap<String, String>) -> io::Result<Scratch> {
-        let place = cache(environment).join("preview-agent").join(place_of(folder));
+        let root = private_cache(environment)?;
+        let place = root.join(place_of(folder));
         fs::create_dir_all(&place)?;
         let lock = File::create(place.join("lock"))?;
         let scratch = match lock.try_lock() {
@@ -107,7 +109,23 @@ fn place_of(folder: &Path) -> String {
     format!("{name}-{}", &hash[..12])
 }
 
-/// Where the user's programs keep what they can make anew.
+/// The directory of this program in the user's cache, made where it is missing. Only the user may open it: the copies of
+/// projects in it contain secrets (`.env`), whose files may be readable for others.
+///
+/// # Errors
+/// It cannot be made, or is another user's.
+pub(super) fn private_cache(environment: &BTreeMap<String, String>) -> io::Result<PathBuf> {
+    let root = cache(environment).join("preview-agent");
+    fs::create_dir_all(&root)?;
+    let metadata = fs::symlink_metadata(&root)?;
+    if !metadata.is_dir() || metadata.uid() != rustix::process::geteuid().as_raw() {
+        return Err(io::Error::other(format!("{} is not a directory of this user", root.display())));
+    }
+    fs::set_permissions(&root, Permissions::from_mode(0o700))?;
+    Ok(root)
+}
+
+/// The directory for files that a program of the user can make again.
 pub(super) fn cache(environment: &BTreeMap<String, String>) -> PathBuf {
     let under_home = |path| environment.get("HOME").map(|home| Path::new(home).join(path));
     let stated = environment.get("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
@@ -118,6 +136,26 @@ pub(super) fn cache(environment: &BTreeMap<String, String>) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_other_user_can_open_the_copy() -> io::Result<()> {
+        let home = tempfile::tempdir()?;
+        let environment = BTreeMap::from([("HOME".to_owned(), home.path().display().to_string())]);
+        let root = cache(&environment).join("preview-agent");
+        // One of an older version, open to all.
+        fs::create_dir_all(&root)?;
+        fs::set_permissions(&root, Permissions::from_mode(0o755))?;
+        let first = Scratch::create(Path::new("/projects/shop"), &environment)?;
+        let second = Scratch::create(Path::new("/projects/shop"), &environment)?;
+        for run in [&first, &second] {
+            let mut above = run.project().ancestors().skip(1).map(Path::to_owned).collect::<Vec<_>>().into_iter();
+            let closed = above.any(|dir| fs::metadata(dir).is_ok_and(|found| found.mode() & 0o777 == 0o700));
+            assert!(closed, "{}", run.project().display());
+        }
+        assert_eq!(fs::metadata(&root)?.mode() & 0o777, 0o700);
+        second.remove()?;
+        first.remove()
+    }
 
     #[test]
     fn packages_survive_a_run_and_nothing_else_does() -> io::Result<()> {

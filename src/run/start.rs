@@ -15,7 +15,7 @@ use crate::sync::net::Net;
 use crate::sync::realtime::Realtime;
 use crate::sync::state::StateFile;
 use crate::sync::token::{TokenCell, TokenFormat};
-use crate::telemetry::status::{self, Phase, SharedStatus};
+use crate::telemetry::status::{self, Phase, SharedStatus, StatusServer};
 use supervisor::init::Init;
 use supervisor::process::Environment;
 
@@ -41,7 +41,12 @@ impl RunLoop {
             "starting preview-agent {}",
             env!("CARGO_PKG_VERSION")
         );
-        let bound = status::serve(config.status_addr, config.status_token.clone(), status.clone())
+        let server = StatusServer {
+            addr: config.status_addr,
+            token: config.status_token.clone(),
+            hosts: config.status_hosts.clone(),
+        };
+        let bound = status::serve(server, status.clone())
             .await
             .map_err(|error| Exit::unavailable(format!("cannot serve status on {}: {error}", config.status_addr)))?;
         info!(event_type = "status_listening", addr = %bound, "status on http://{bound}/status");

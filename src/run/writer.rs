@@ -48,6 +48,7 @@ pub(super) enum WriterEvent {
 }
 
 #[derive(Debug, Default)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it")]
 enum State {
     /// The workspace is still being hydrated.
     #[default]

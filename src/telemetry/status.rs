@@ -2,17 +2,19 @@
 
 pub mod codes;
 
+mod host_check;
 mod metrics;
 mod shared;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{ConnectInfo, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
+use axum::{Router, middleware};
+use listener::{Hosts, Limits};
 use metrics_exporter_prometheus::PrometheusHandle;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -32,29 +34,39 @@ struct ServerState {
     status: SharedStatus,
     metrics: Option<PrometheusHandle>,
     token: Option<SecretString>,
+    hosts: Hosts,
 }
 
-/// Serves `status` at `addr` until the runtime ends. Returns the address that it is bound to.
+/// Who may use the status server, and where it is.
+#[derive(Debug, Clone)]
+pub struct StatusServer {
+    /// The address to listen on.
+    pub addr: SocketAddr,
+    /// Opens `/status` and `/logs` to other machines, as a bearer token.
+    pub token: Option<SecretString>,
+    /// Host names that requests may carry, besides addresses and `localhost`.
+    pub hosts: Hosts,
+}
+
+/// Serves `status` until the runtime ends. Returns the address that it is bound to.
 ///
 /// # Errors
 /// The address is taken or cannot be bound.
-pub async fn serve(addr: SocketAddr, token: Option<SecretString>, status: SharedStatus) -> std::io::Result<SocketAddr> {
-    let listener = TcpListener::bind(addr).await?;
+pub async fn serve(server: StatusServer, status: SharedStatus) -> std::io::Result<SocketAddr> {
+    let listener = TcpListener::bind(server.addr).await?;
     let bound = listener.local_addr()?;
-    let state = Arc::new(ServerState { status, metrics: metrics::start(), token });
+    let state = ServerState { status, metrics: metrics::start(), token: server.token, hosts: server.hosts };
+    let state = Arc::new(state);
     let app = Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_text))
         .route("/status", get(status_json))
         .route("/logs", get(logs))
+        .layer(middleware::from_fn_with_state(state.clone(), host_check::check_host))
         .with_state(state)
         .into_make_service_with_connect_info::<SocketAddr>();
-    tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, app).await {
-            tracing::error!(event_type = "status_failed", %error, "the status server ended: {error}");
-        }
-    });
+    tokio::spawn(listener::serve(listener, app, Limits::default(), std::future::pending()));
     Ok(bound)
 }
 
@@ -104,9 +116,10 @@ fn unauthorized() -> Response {
 
 impl ServerState {
     fn allows(&self, from: IpAddr, headers: &HeaderMap) -> bool {
-        if from.to_canonical().is_loopback() {
-            return true;
-        }
+        from.to_canonical().is_loopback() || self.has_token(headers)
+    }
+
+    fn has_token(&self, headers: &HeaderMap) -> bool {
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         match (&self.token, given.and_then(|value| value.strip_prefix("Bearer "))) {
             // Digests are compared, so that the time it takes reveals nothing about the token.

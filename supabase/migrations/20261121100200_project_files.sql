@@ -53,7 +53,7 @@ create table if not exists project_sync.counters (
   -- The transaction that wrote `revision`, with its start time: transaction ids can repeat in a restored database.
   taken_by xid8,
   taken_at timestamptz
-) with (fillfactor = 20);
+) with (fillfactor = 20, autovacuum_vacuum_scale_factor = 0.1, autovacuum_vacuum_threshold = 500);
 
 -- Token buckets of the rate limit. They need not survive a crash, so the table is unlogged.
 create unlogged table if not exists project_sync.rate_limits (

@@ -38,9 +38,12 @@ end $$;
 
 -- The user id in a token's claims; null if the claims have no valid one.
 create or replace function project_sync.user_of(claims jsonb) returns uuid
-language sql immutable as $$
-  select case when claims->>'sub' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then (claims->>'sub')::uuid end
-$$;
+language plpgsql immutable as $$
+declare
+  subject text := claims->>'sub';
+begin
+  return case when subject ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then subject::uuid end;
+end $$;
 
 -- The signed-in user; null for the agent, whose token has no `sub`, and for the service.
 create or replace function project_sync.caller_id() returns uuid

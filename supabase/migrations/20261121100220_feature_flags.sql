@@ -17,12 +17,12 @@ grant select, insert, update, delete on public.feature_flags to service_role;
 
 select project_sync.drop_legacy_functions('is_feature_enabled');
 
--- Existing flags keep their values.
+-- All flags start off: an operator turns them on step by step (docs/operations.md). Existing flags keep their values.
 insert into public.feature_flags (flag_key, description, is_enabled, rollout_percentage) values
-  ('FSYNC_USE_RPC', 'Editors save through the functions', true, 100),
-  ('FSYNC_SERVER_BROADCASTS', 'The database sends an event for each revision; by project', true, 100),
-  ('FSYNC_SNAPSHOT_HYDRATION', 'Containers start from a snapshot', true, 100),
-  ('FSYNC_BULK_GENERATION', 'Generated projects are saved in one bulk', true, 100),
+  ('FSYNC_USE_RPC', 'Editors save through the functions', false, 0),
+  ('FSYNC_SERVER_BROADCASTS', 'The database sends an event for each revision; by project', false, 0),
+  ('FSYNC_SNAPSHOT_HYDRATION', 'Containers start from a snapshot', false, 0),
+  ('FSYNC_BULK_GENERATION', 'Generated projects are saved in one bulk', false, 0),
   ('FSYNC_KEEP_CLIENT_BROADCAST', 'Editors may send on a project''s topic themselves', false, 0)
 on conflict (flag_key) do nothing;
 

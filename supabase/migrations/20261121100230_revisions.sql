@@ -1,34 +1,51 @@
 -- How a transaction gets its revision. Locks are always taken in this order: the project lock (advisory), the project's row
--- (against its deletion), the user's token bucket, the project's counter. Content and version are compared after that.
+-- (against its deletion) together with its counter, the user's token bucket. Content and version are compared after that.
 
--- Waits for the project lock. A row lock would be enough, but many waiters of one row wake each other and create multixacts
--- on the project's row; an advisory lock wakes one waiter at a time. Deleting a project does not take the project lock: it
--- waits for row locks, and no transaction that has one of them waits for the project lock.
+-- Waits for the project lock, at most two seconds. A row lock would be enough, but many waiters of one row wake each other and
+-- create multixacts on the project's row; an advisory lock wakes one waiter at a time. Deleting a project does not take the
+-- project lock: it waits for row locks, and no transaction that has one of them waits for the project lock.
 create or replace function project_sync.lock_project(project uuid) returns void
 language plpgsql as $$
+declare
+  key bigint := hashtextextended('project_sync ' || project, 0);
+  own_timeout text;
 begin
-  perform pg_advisory_xact_lock(hashtextextended('project_sync ' || project, 0));
-  perform from public.projects p where p.id = project for key share;
-  if not found then
-    raise exception using errcode = 'PT404', message = 'no such project', detail = jsonb_build_object('project_id', project);
-  end if;
+  -- Does not overtake waiters: it fails while another transaction waits.
+  if pg_try_advisory_xact_lock(key) then return; end if;
+  own_timeout := current_setting('lock_timeout');
+  begin
+    perform set_config('lock_timeout', '2s', true);
+    perform pg_advisory_xact_lock(key);
+    perform set_config('lock_timeout', own_timeout, true);
+  exception when lock_not_available then
+    raise exception using errcode = '55P03', message = 'the project is locked by another write; try again',
+      detail = jsonb_build_object('project_id', project, 'retry_after_ms', 500);
+  end;
 end $$;
 
--- Locks the project's counter until the commit and returns the revision of this transaction's changes.
+create or replace function project_sync.raise_no_project(project uuid) returns void
+language plpgsql as $$
+begin
+  raise exception using errcode = 'PT404', message = 'no such project', detail = jsonb_build_object('project_id', project);
+end $$;
+
+-- Takes the project lock, locks the project's row and its counter until the commit, and returns the revision of this
+-- transaction's changes.
 create or replace function project_sync.lock_counter(project uuid, out revision bigint, out version_floor integer)
 language plpgsql as $$
 declare
   counter record;
 begin
-  -- Called for each row of a statement: xmax is this transaction's id if it has the lock already.
-  select c.revision, c.version_floor, c.taken_by, c.taken_at, c.xmax = pg_current_xact_id()::xid as is_locked into counter
-    from project_sync.counters c where c.project_id = project;
-  if counter.is_locked is not true then
-    perform project_sync.lock_project(project);
-    if counter.revision is null then insert into project_sync.counters (project_id) values (project) on conflict do nothing; end if;
+  perform project_sync.lock_project(project);
+  loop
     select c.revision, c.version_floor, c.taken_by, c.taken_at into counter
-      from project_sync.counters c where c.project_id = project for no key update;
-  end if;
+      from public.projects p join project_sync.counters c on c.project_id = p.id
+      where p.id = project for key share of p for no key update of c;
+    exit when found;
+    perform from public.projects p where p.id = project for key share;
+    if not found then perform project_sync.raise_no_project(project); end if;
+    insert into project_sync.counters (project_id) values (project) on conflict do nothing;
+  end loop;
   version_floor := counter.version_floor;
   revision := counter.revision;
   if counter.taken_by = pg_current_xact_id() and counter.taken_at = transaction_timestamp() then
@@ -41,6 +58,23 @@ begin
   end if;
 end $$;
 
+-- The same for the rows of a direct write, where it is called for each row: nothing is locked twice.
+create or replace function project_sync.lock_counter_once(project uuid, out revision bigint, out version_floor integer)
+language plpgsql as $$
+declare
+  counter record;
+begin
+  -- xmax is this transaction's id if it has the lock already.
+  select c.revision, c.version_floor, c.taken_by, c.taken_at into counter
+    from project_sync.counters c where c.project_id = project and c.xmax = pg_current_xact_id()::xid;
+  if not found or counter.taken_by = pg_current_xact_id() and counter.taken_at = transaction_timestamp() then
+    select l.revision, l.version_floor into revision, version_floor from project_sync.lock_counter(project) l;
+    return;
+  end if;
+  revision := counter.revision + 1;
+  version_floor := counter.version_floor;
+end $$;
+
 -- Stores the revision and the change of the digest. Not called for equal content, which creates no revision.
 create or replace function project_sync.record_revision(project uuid, taken bigint, delta bit(256)) returns void
 language plpgsql as $$
@@ -50,14 +84,12 @@ begin
     where c.project_id = project;
 end $$;
 
--- Takes all locks in their order. Every write function starts with it.
-create or replace function project_sync.begin_write(project uuid, cost numeric default 1) returns void
+-- Takes all locks in their order and `cost` tokens. Every write function starts with it, after the check of the right.
+create or replace function project_sync.begin_write(project uuid, cost numeric, out revision bigint, out version_floor integer)
 language plpgsql as $$
 begin
-  perform project_sync.lock_project(project);
+  select l.revision, l.version_floor into revision, version_floor from project_sync.lock_counter(project) l;
   perform project_sync.take_tokens(project, cost);
-  perform from project_sync.counters c where c.project_id = project for no key update;
-  if not found then insert into project_sync.counters (project_id) values (project) on conflict do nothing; end if;
 end $$;
 
 -- The digest computed from the rows. For checks only.
@@ -71,20 +103,21 @@ $$;
 create or replace function project_sync.take_tokens(project uuid, cost numeric) returns void
 language plpgsql as $$
 declare
-  claims jsonb := project_sync.claims();
+  person uuid := coalesce(project_sync.user_of(project_sync.claims()), '00000000-0000-0000-0000-000000000000');
+  burst numeric;
+  per_second numeric;
   tokens_left numeric;
 begin
+  select s.rate_burst, s.rate_per_second into burst, per_second from project_sync.settings s;
   insert into project_sync.rate_limits as bucket (project_id, user_id, tokens, at)
-    select project, coalesce(project_sync.user_of(claims), '00000000-0000-0000-0000-000000000000'),
-      s.rate_burst - cost, clock_timestamp() from project_sync.settings s
+    values (project, person, burst - cost, clock_timestamp())
     on conflict (project_id, user_id) do update
-      set tokens = least(excluded.tokens, bucket.tokens - cost + greatest(0, extract(epoch from excluded.at - bucket.at))
-          * (select s.rate_per_second from project_sync.settings s)),
+      set tokens = least(excluded.tokens, bucket.tokens - cost
+          + greatest(0, extract(epoch from excluded.at - bucket.at)) * per_second),
         at = excluded.at
     returning tokens into tokens_left;
   if tokens_left < 0 then
     raise exception using errcode = 'PT429', message = 'too many writes to this project',
-      detail = jsonb_build_object('retry_after_ms', ceil(-tokens_left
-        / (select s.rate_per_second from project_sync.settings s) * 1000)::bigint);
+      detail = jsonb_build_object('retry_after_ms', ceil(-tokens_left / per_second * 1000)::bigint);
   end if;
 end $$;

@@ -2,12 +2,30 @@
 -- trigger functions here set version, revision, hash, size and is_current_version and ignore the statement's values. The
 -- triggers themselves are created with the adoption (…_exchange.sql); their names sort last, so that they fire after all others.
 
+-- Writes by these migrations' own functions set the marker `project_sync.internal_write` to `on` for the statement: they write
+-- complete rows, and the triggers return at once. API callers cannot set it; check_direct_* removes it all the same.
+
 -- What a row adds to its project's digest: zeros for a tombstone or a missing row.
 create or replace function project_sync.digest_contribution(is_deleted boolean, file_path text, version integer, content_hash text)
-returns bit(256) language sql immutable parallel safe as $$
-  select case when is_deleted is not false then repeat('0', 256)::bit(256)
-    else project_sync.file_digest(file_path, version, content_hash) end
-$$;
+returns bit(256) language plpgsql immutable parallel safe as $$
+begin
+  return case when is_deleted is not false then repeat('0', 256)::bit(256)
+    else project_sync.file_digest(file_path, version, content_hash) end;
+end $$;
+
+-- Whether a stored row is complete. One function for all rules, since PostgreSQL reads the text of each check constraint for
+-- every statement. A tombstone has no content. A live file has a hash; without content in the table, its content is in storage.
+create or replace function project_sync.row_is_valid(version integer, revision bigint, superseded_revision bigint, is_current_version boolean,
+  is_deleted boolean, has_content boolean, content_hash text, size bigint, encoding text, file_type text) returns boolean
+language plpgsql immutable parallel safe as $$
+begin
+  return version >= 1 and revision >= 1 and is_current_version = (superseded_revision is null) and coalesce(size >= 0, true)
+    and encoding in ('utf-8', 'base64') and octet_length(file_type) <= 255
+    and case when is_deleted then not has_content and content_hash is null
+      -- btrim is ten times faster than a regular expression here.
+      else content_hash is not null and octet_length(content_hash) = 64 and btrim(content_hash, '0123456789abcdef') = ''
+        and (not has_content or size is not null) end;
+end $$;
 
 -- Deletes a file: the tombstone is the next version of its path.
 create or replace function project_sync.insert_tombstone(file public.project_files) returns void
@@ -90,13 +108,12 @@ declare
   claims jsonb := project_sync.claims();
   person uuid;
 begin
-  -- The history row that keep_history inserts.
-  if not new.is_current_version and new.superseded_revision is not null and pg_trigger_depth() > 1 then return new; end if;
+  if current_setting('project_sync.internal_write', true) = 'on' then return new; end if;
   new := project_sync.normalized_row(new);
   -- A file that was adopted with an invalid path can still be deleted.
   if not new.is_deleted then perform project_sync.check_path(new.file_path); end if;
   perform project_sync.check_object(new);
-  counter := project_sync.lock_counter(new.project_id);
+  counter := project_sync.lock_counter_once(new.project_id);
   select f.id, f.version, f.is_current_version, f.is_deleted, f.created_by,
       exists (select from public.project_files taken where taken.id = new.id) as id_is_taken
     into newest from public.project_files f
@@ -115,7 +132,9 @@ begin
   new.superseded_revision := null;
   -- If the id exists, the insert ends in `on conflict` or in an error: do not retire the current row.
   if newest.is_current_version and not newest.id_is_taken then
+    perform set_config('project_sync.internal_write', 'on', true);
     update public.project_files f set is_current_version = false, superseded_revision = counter.revision where f.id = newest.id;
+    perform set_config('project_sync.internal_write', '', true);
   end if;
   return new;
 end $$;
@@ -123,6 +142,7 @@ end $$;
 create or replace function project_sync.after_insert() returns trigger
 language plpgsql security definer set search_path = '' as $$
 begin
+  if current_setting('project_sync.internal_write', true) = 'on' then return null; end if;
   -- The parent is the row that this one replaces: remove its contribution too.
   perform project_sync.record_revision(changed.project_id, changed.revision, changed.delta) from (
     select n.project_id, max(n.revision) as revision,
@@ -139,13 +159,9 @@ declare
   counter record;
   newest record;
 begin
+  if current_setting('project_sync.internal_write', true) = 'on' then return new; end if;
   if new.id <> old.id or new.project_id <> old.project_id then
     raise exception using errcode = '0A000', message = 'id and project_id of a file cannot change';
-  end if;
-  -- before_insert retires the row.
-  if old.is_current_version and not new.is_current_version and new.superseded_revision is not null
-      and pg_trigger_depth() > 1 then
-    return new;
   end if;
   if not old.is_current_version and new.is_current_version then
     -- Making an old version current inserts a new version with its content.
@@ -180,7 +196,7 @@ begin
   end if;
   if not new.is_deleted then perform project_sync.check_path(new.file_path); end if;
   perform project_sync.check_object(new);
-  counter := project_sync.lock_counter(new.project_id);
+  counter := project_sync.lock_counter_once(new.project_id);
   new.version := old.version + 1;
   if new.file_path <> old.file_path then
     select f.id, f.version, f.is_current_version, f.is_deleted into newest from public.project_files f
@@ -190,7 +206,9 @@ begin
         detail = jsonb_build_object('file_path', new.file_path);
     end if;
     if newest.is_current_version then
+      perform set_config('project_sync.internal_write', 'on', true);
       update public.project_files f set is_current_version = false, superseded_revision = counter.revision where f.id = newest.id;
+      perform set_config('project_sync.internal_write', '', true);
     end if;
     new.version := coalesce(newest.version, counter.version_floor) + 1;
   end if;
@@ -209,10 +227,13 @@ language plpgsql security definer set search_path = '' as $$
 declare
   was public.project_files := old;
 begin
+  if current_setting('project_sync.internal_write', true) = 'on' then return null; end if;
   was.id := new.parent_version_id;
   was.is_current_version := false;
   was.superseded_revision := new.revision;
+  perform set_config('project_sync.internal_write', 'on', true);
   insert into public.project_files select (was).*;
+  perform set_config('project_sync.internal_write', '', true);
   if new.file_path <> old.file_path then
     perform project_sync.insert_tombstone(old);
   end if;
@@ -222,8 +243,7 @@ end $$;
 create or replace function project_sync.after_update() returns trigger
 language plpgsql security definer set search_path = '' as $$
 begin
-  -- Retired rows are counted by after_insert.
-  if not exists (select from after_rows n where n.is_current_version) then return null; end if;
+  if current_setting('project_sync.internal_write', true) = 'on' then return null; end if;
   -- For a renamed row, the tombstone of the old path removes the old contribution.
   perform project_sync.record_revision(changed.project_id, changed.revision, changed.delta) from (
     select n.project_id, max(n.revision) as revision,
@@ -237,9 +257,9 @@ end $$;
 create or replace function project_sync.before_delete() returns trigger
 language plpgsql security definer set search_path = '' as $$
 begin
-  -- Deleted together with its project, or by retention.
-  if not exists (select from public.projects p where p.id = old.project_id)
-      or current_setting('project_sync.pruning', true) = pg_current_xact_id()::text then
+  if current_setting('project_sync.internal_write', true) = 'on' then return old; end if;
+  -- Deleted together with its project.
+  if not exists (select from public.projects p where p.id = old.project_id) then
     return old;
   end if;
   if old.is_current_version and not old.is_deleted then

@@ -10,6 +10,7 @@ declare
   charged text := current_setting('project_sync.charged', true);
   row_number integer := 0;
 begin
+  perform set_config('project_sync.internal_write', '', true);
   if starts_with(charged, prefix) then
     row_number := substring(charged from length(prefix) + 1)::integer + 1;
   else

@@ -84,6 +84,16 @@ end $$;
 
 alter table public.project_files alter column created_by drop not null;
 do $$
+begin
+  alter table public.project_files alter column content set compression lz4;
+exception when feature_not_supported then
+  raise notice 'this server has no lz4: contents are compressed with pglz';
+end $$;
+-- Every save inserts a row and updates another, so the table grows steadily: vacuum and analyze by small steps. The update
+-- cannot be HOT, because is_current_version is in the conditions of two indexes.
+alter table public.project_files set (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.05,
+  autovacuum_analyze_scale_factor = 0.02);
+do $$
 declare
   short text;
 begin
@@ -120,17 +130,8 @@ end $$;
 call project_sync.add_constraint('project_files_sync_version', 'unique using index project_files_sync_version');
 call project_sync.add_constraint('project_files_sync_project',
   'foreign key (project_id) references public.projects(id) on delete cascade not valid');
-call project_sync.add_constraint('project_files_sync_numbers',
-  'check (version >= 1 and revision >= 1 and (size is null or size >= 0)) not valid');
-call project_sync.add_constraint('project_files_sync_encoding', $$check (encoding in ('utf-8', 'base64')) not valid$$);
-call project_sync.add_constraint('project_files_sync_file_type', 'check (octet_length(file_type) <= 255) not valid');
--- A tombstone has no content. A live file has a hash; without content in the table, its content is in storage. (btrim is
--- ten times faster than a regular expression here.)
-call project_sync.add_constraint('project_files_sync_content', $$check (case when is_deleted
-  then content is null and content_hash is null
-  else content_hash is not null and octet_length(content_hash) = 64 and btrim(content_hash, '0123456789abcdef') = '' and (content is null or size is not null) end) not valid$$);
-call project_sync.add_constraint('project_files_sync_superseded',
-  'check (is_current_version = (superseded_revision is null)) not valid');
+call project_sync.add_constraint('project_files_sync_valid', 'check (project_sync.row_is_valid(version, revision, superseded_revision,
+  is_current_version, is_deleted, content is not null, content_hash, size, encoding, file_type)) not valid');
 -- Until the next migration has made the columns NOT NULL.
 do $$
 begin
@@ -176,13 +177,15 @@ begin
     from unnest(legacy) name);
 end $$;
 
--- Named to fire before the other triggers of these migrations.
+-- Direct writes by people: fires before the other triggers of these migrations (by its name).
 create or replace trigger zz_project_sync_check_insert before insert on public.project_files for each row
   when (row_security_active('public.project_files')) execute function project_sync.check_direct_insert();
 create or replace trigger zz_project_sync_check_update before update on public.project_files for each row
   when (row_security_active('public.project_files')) execute function project_sync.check_direct_update();
 create or replace trigger zz_project_sync_check_delete before delete on public.project_files for each row
   when (row_security_active('public.project_files')) execute function project_sync.check_direct_delete();
+
+-- The rules for all writes that do not come from the functions of these migrations.
 create or replace trigger zz_project_sync_insert before insert on public.project_files
   for each row execute function project_sync.before_insert();
 create or replace trigger zz_project_sync_inserted after insert on public.project_files

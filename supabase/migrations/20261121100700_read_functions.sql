@@ -104,15 +104,27 @@ begin
 end $$;
 comment on function public.get_project_file(uuid, text, integer) is 'project_sync: one version of one file, whatever its size';
 
-create or replace function public.list_current_files(project_uuid uuid)
-returns table (file_path text, file_type text, content text, content_hash text, version integer, updated_at timestamptz)
+-- The right to a legacy listing; its error is the same as that of the other functions.
+create or replace function project_sync.may_list(project uuid) returns boolean
 language plpgsql stable security definer set search_path = '' as $$
 begin
-  perform project_sync.check_read(project_uuid);
-  return query select f.file_path, f.file_type, f.content, f.content_hash, f.version, f.updated_at
-    from public.project_files f
-    where f.project_id = project_uuid and f.is_current_version and not f.is_deleted order by f.file_path;
+  perform project_sync.check_read(project);
+  return true;
 end $$;
+grant execute on function project_sync.may_list(uuid) to authenticated, preview_agent, service_role;
+
+-- Not SECURITY DEFINER and without SET, so that PostgreSQL merges it into the caller's query: a page by `file_path=gt.…`, in
+-- order and with a limit, reads only its own rows by the index of versions. Row security applies in addition to the check.
+create or replace function public.list_current_files(project_uuid uuid)
+returns table (file_path text, file_type text, content text, content_hash text, version integer, updated_at timestamptz)
+language sql stable
+begin atomic
+  select f.file_path, f.file_type, f.content, f.content_hash, f.version, f.updated_at
+    from public.project_files f
+    where f.project_id = project_uuid and f.is_current_version and not f.is_deleted
+      and (select project_sync.may_list(project_uuid))
+    order by f.file_path;
+end;
 comment on function public.list_current_files(uuid) is 'project_sync: the legacy listing of live files';
 
 select project_sync.grant_functions();

@@ -39,13 +39,20 @@ begin
     detail = jsonb_build_object('entry', index, 'file_path', left(path, 200)) || more;
 end $$;
 
--- The entries as rows, each with the newest version of its path.
-create or replace function project_sync.entries(project uuid, files jsonb)
-returns table (index bigint, path text, is_delete boolean, file_type text, content text, content_hash text, size bigint,
-  expected integer, current_version integer, current_deleted boolean, current_hash text, current_type text, changes boolean)
+-- The entries as rows, each with the current row of its path.
+do $$
+begin
+  if to_regtype('project_sync.bulk_entry') is null then
+    create type project_sync.bulk_entry as (index bigint, path text, is_delete boolean, file_type text, content text, content_hash text,
+      size bigint, expected integer, newest_id uuid, newest_version integer, newest_deleted boolean, newest_hash text, newest_type text,
+      newest_author uuid, changes boolean);
+  end if;
+end $$;
+create or replace function project_sync.entries(project uuid, files jsonb) returns setof project_sync.bulk_entry
 language sql stable as $$
-  select e.index, e.path, e.is_delete, e.file_type, e.content, e.content_hash, e.size, e.expected,
-    n.version, n.is_deleted, n.content_hash, n.file_type,
+  select e.index, e.path, e.is_delete, e.file_type, case when not e.is_delete then e.content end,
+    case when not e.is_delete then e.content_hash end, e.size, e.expected,
+    n.id, n.version, n.is_deleted, n.content_hash, n.file_type, n.created_by,
     case when e.is_delete then not coalesce(n.is_deleted, true)
       else coalesce(n.is_deleted, true) or n.content_hash <> e.content_hash end
   from (
@@ -53,65 +60,93 @@ language sql stable as $$
       nullif(entry->>'file_type', '') as file_type, entry->>'content' as content,
       case when entry->>'content' is null then lower(entry->>'content_hash')
         else encode(sha256(convert_to(entry->>'content', 'UTF8')), 'hex') end as content_hash,
-      case when entry->>'content' is null then (entry->>'size')::bigint end as size,
+      case when entry->>'content' is null then (entry->>'size')::bigint else octet_length(entry->>'content') end as size,
       (entry->>'expected_version')::integer as expected
     from jsonb_array_elements(files) with ordinality as given(entry, ordinality)
-  ) e left join lateral (
-    select f.version, f.is_deleted, f.content_hash, f.file_type from public.project_files f
-      where f.project_id = project and f.file_path = e.path order by f.version desc limit 1
-  ) n on true
+  ) e left join public.project_files n on n.file_path = e.path and n.project_id = project and n.is_current_version
 $$;
 
 create or replace function project_sync.apply_bulk(project uuid, files jsonb) returns jsonb
-language plpgsql security definer set search_path = '' as $$
+language plpgsql security definer set search_path = '' set lock_timeout = '2s' as $$
 declare
-  entries integer;
+  claims jsonb := project_sync.claims();
+  person uuid := case when claims->>'role' = 'authenticated' then project_sync.user_of(claims) end;
+  max_bytes bigint;
+  count_of_entries integer;
   bad record;
+  counter record;
+  entries project_sync.bulk_entry[];
+  changed_rows bigint;
+  delta bit(256);
   result jsonb;
 begin
   perform project_sync.check_write(project);
   if jsonb_typeof(files) is distinct from 'array' then
     raise exception using errcode = '22023', message = 'files is not an array';
   end if;
-  entries := jsonb_array_length(files);
-  if entries = 0 then raise exception using errcode = '22023', message = 'files is empty'; end if;
-  if entries > 10000 then
-    raise exception using errcode = '22023', message = format('files has %s entries, more than 10000', entries);
+  count_of_entries := jsonb_array_length(files);
+  if count_of_entries = 0 then raise exception using errcode = '22023', message = 'files is empty'; end if;
+  if count_of_entries > 10000 then
+    raise exception using errcode = '22023', message = format('files has %s entries, more than 10000', count_of_entries);
   end if;
-  select ordinality - 1 as index, entry->>'file_path' as path, project_sync.entry_refusal(entry) as refusal into bad
-    from jsonb_array_elements(files) with ordinality as given(entry, ordinality)
-    where project_sync.entry_refusal(entry) is not null order by ordinality limit 1;
+  select checked.index, checked.path, checked.refusal into bad
+    from (select ordinality - 1 as index, entry->>'file_path' as path, project_sync.entry_refusal(entry) as refusal
+      from jsonb_array_elements(files) with ordinality as given(entry, ordinality) offset 0) checked
+    where checked.refusal is not null order by checked.index limit 1;
   if found then perform project_sync.raise_entry_error(bad.index, bad.path, '22023', bad.refusal); end if;
   select max(ordinality) - 1 as index, entry->>'file_path' as path into bad
     from jsonb_array_elements(files) with ordinality as given(entry, ordinality)
     group by entry->>'file_path' having count(*) > 1 order by 1 limit 1;
   if found then perform project_sync.raise_entry_error(bad.index, bad.path, '22023', 'the path occurs twice'); end if;
 
-  perform project_sync.begin_write(project, ceil(entries / 200.0));
-  select e.* into bad from project_sync.entries(project, files) e
-    where e.is_delete and e.current_version is null
-      or e.changes and not project_sync.version_matches(e.expected, e.current_version, e.current_deleted)
-      or e.changes and not e.is_delete and e.content is null and not project_sync.object_exists(project, e.content_hash, e.size)
+  select l.revision, l.version_floor into counter from project_sync.begin_write(project, ceil(count_of_entries / 200.0)) l;
+  select s.max_file_bytes into max_bytes from project_sync.settings s;
+  entries := array(select e from project_sync.entries(project, files) e);
+  select e.* into bad from unnest(entries) e
+    where e.is_delete and e.newest_id is null
+      or e.changes and not project_sync.version_matches(e.expected, e.newest_version, e.newest_deleted)
+      or e.changes and not e.is_delete and (e.size > max_bytes
+        or e.content is null and not project_sync.object_exists(project, e.content_hash, e.size))
     order by e.index limit 1;
-  if found and bad.is_delete and bad.current_version is null then
+  if found and bad.is_delete and bad.newest_id is null then
     perform project_sync.raise_entry_error(bad.index, bad.path, 'PT404', 'no such file');
-  elsif found and not project_sync.version_matches(bad.expected, bad.current_version, bad.current_deleted) then
+  elsif found and not project_sync.version_matches(bad.expected, bad.newest_version, bad.newest_deleted) then
     perform project_sync.raise_entry_error(bad.index, bad.path, 'PT409', 'another version is current', jsonb_build_object(
-      'expected_version', bad.expected, 'current_version', coalesce(bad.current_version, 0)));
+      'expected_version', bad.expected, 'current_version', coalesce(bad.newest_version, 0)));
+  elsif found and bad.size > max_bytes then
+    perform project_sync.raise_entry_error(bad.index, bad.path, '22023', format('the file is larger than %s bytes', max_bytes));
   elsif found then
     perform project_sync.raise_entry_error(bad.index, bad.path, '22023', 'no object with this sha256 and size in the bucket project-assets');
   end if;
 
   -- The event of a bulk is always bulk:apply, also for a single file.
   perform set_config('project_sync.bulk', pg_current_xact_id()::text, true);
-  insert into public.project_files (project_id, file_path, file_type, content, content_hash, size, is_deleted)
-    select project, e.path, coalesce(e.file_type, e.current_type, case when e.content is null then 'binary' else 'text' end),
-      case when not e.is_delete then e.content end,
-      case when not e.is_delete then e.content_hash end, e.size, e.is_delete
-    from project_sync.entries(project, files) e where e.changes order by e.path;
-  select jsonb_agg(jsonb_build_object('file_path', e.path, 'version', e.current_version, 'content_hash', e.current_hash)
-      order by e.index) into result
-    from project_sync.entries(project, files) e;
+  perform set_config('project_sync.internal_write', 'on', true);
+  with retired as (
+    update public.project_files f set is_current_version = false, superseded_revision = counter.revision
+      from unnest(entries) e where e.changes and f.id = e.newest_id returning f.id
+  ), added as (
+    insert into public.project_files (project_id, file_path, file_type, content, content_hash, size, encoding, is_deleted, version,
+        revision, parent_version_id, created_by, last_modified_by)
+      select project, e.path, coalesce(e.file_type, e.newest_type, case when e.content is null and not e.is_delete then 'binary' else 'text' end),
+        e.content, e.content_hash, case when e.is_delete then 0 else e.size end,
+        case when e.content is null and not e.is_delete then 'base64' else 'utf-8' end, e.is_delete,
+        coalesce(e.newest_version, counter.version_floor) + 1, counter.revision, e.newest_id,
+        coalesce(case when not e.newest_deleted then e.newest_author end, person, project_sync.project_owner(project)), person
+      from unnest(entries) e
+      -- The old rows are retired first: each path has one current row.
+      where e.changes and (select count(*) from retired) >= 0
+      order by e.path
+      returning file_path, version
+  )
+  select count(a.version), jsonb_agg(jsonb_build_object('file_path', e.path, 'version', coalesce(a.version, e.newest_version),
+        'content_hash', case when a.version is null then e.newest_hash else e.content_hash end) order by e.index),
+      bit_xor(case when a.version is not null then project_sync.digest_contribution(e.is_delete, e.path, a.version, e.content_hash)
+        # project_sync.digest_contribution(e.newest_deleted, e.path, e.newest_version, e.newest_hash) end)
+    into changed_rows, result, delta
+    from unnest(entries) e left join added a on a.file_path = e.path;
+  perform set_config('project_sync.internal_write', '', true);
+  if changed_rows > 0 then perform project_sync.record_revision(project, counter.revision, delta); end if;
   return jsonb_build_object('files', result,
     'revision', (select c.revision from project_sync.counters c where c.project_id = project));
 end $$;

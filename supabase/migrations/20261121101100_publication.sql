@@ -1,11 +1,9 @@
--- postgres_changes needs the table in Realtime's publication.
+-- Realtime's publication for postgres_changes. The table is not added: Realtime would then decode every version of every file,
+-- and only clients that use its rows as nudges need that. To turn it on:
+--   alter publication supabase_realtime add table public.project_files;
 do $$
 begin
   if not exists (select from pg_publication where pubname = 'supabase_realtime') then
     create publication supabase_realtime;
-  end if;
-  if not exists (select from pg_publication_tables
-      where pubname = 'supabase_realtime' and schemaname = 'public' and tablename = 'project_files') then
-    alter publication supabase_realtime add table public.project_files;
   end if;
 end $$;

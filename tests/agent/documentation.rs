@@ -32,6 +32,13 @@ const COMMANDS: &[(&str, Tried)] = &[
     ("preview-agent dev DIR", LogsUntilStopped("hydrate_done")),
     ("preview-agent serve [DIR]", LogsUntilStopped("console_listening")),
     ("preview-agent snapshot DIR --out FILE.zip", Prints("")),
+    (
+        "preview-agent health",
+        Not(
+            "needs an agent at the usual address: tests/agent/status_port.rs tries it",
+            &["tests/agent/status_port.rs"],
+        ),
+    ),
     ("curl -s http://127.0.0.1:9464/readyz", Prints("\"ready\":")),
     ("curl -s http://127.0.0.1:9464/status", Prints("\"session_id\":")),
     ("curl -s 'http://127.0.0.1:9464/logs?tail=50'", Prints("")),

@@ -36,6 +36,7 @@ mod snapshot_archives;
 mod snapshot_build;
 mod snapshot_download;
 mod snapshot_support;
+mod status_port;
 mod support;
 #[cfg(target_os = "linux")]
 mod terminal;

@@ -36,16 +36,16 @@ const ALLOWED_IN_SYNC: &[(&str, &[&str])] = &[
 
 /// The crates of this repository that a room may use. `sync_core` is open to all.
 const ALLOWED_CRATES: &[(&str, &[&str])] = &[
-    ("main", &["supervisor"]),
+    ("main", &["listener", "supervisor"]),
     ("command_line", &[]),
-    ("cli", &["preview_proxy", "supervisor", "zip_stream"]),
+    ("cli", &["listener", "preview_proxy", "supervisor", "zip_stream"]),
     ("run", &["preview_proxy", "supervisor"]),
-    ("dev", &["local_backend", "preview_proxy", "supervisor"]),
-    ("telemetry", &["supervisor"]),
+    ("dev", &["listener", "local_backend", "preview_proxy", "supervisor"]),
+    ("telemetry", &["listener", "supervisor"]),
     ("sync", &["supervisor", "zip_stream"]),
 ];
 
-const CRATES: [&str; 4] = ["local_backend", "preview_proxy", "supervisor", "zip_stream"];
+const CRATES: [&str; 5] = ["listener", "local_backend", "preview_proxy", "supervisor", "zip_stream"];
 
 /// An import: the module that has it, and what it names.
 type Arrow = (String, String);

@@ -41,7 +41,6 @@ where
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(context.limits.idle_time)
-        .max_headers(context.limits.headers)
         .max_header_size(context.limits.head_bytes)
         .max_buf_size(context.limits.head_bytes.max(MIN_BUFFER));
     if context.limits.headers != HYPER_HEADERS {
@@ -57,7 +56,11 @@ where
                 }
                 return;
             }
-            () = &mut evicted, if !activity.is_busy() => break,
+            () = &mut evicted, if !activity.is_busy() => {
+                // At once: a shutdown in order would wait for the rest of a request head, for which room is needed here.
+                debug!("an idle connection was closed to make room");
+                return;
+            }
             () = activity.changed() => {
                 // An idle connection waits behind those that have been idle for longer.
                 evicted.set(context.places.evicted());

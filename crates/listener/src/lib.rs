@@ -22,10 +22,12 @@
 mod body;
 mod client_io;
 mod connection;
+mod hosts;
 mod limits;
 mod places;
 mod server;
 
 pub use body::{RequestBody, StalledBody};
-pub use limits::{Limits, open_files_limit};
+pub use hosts::{HostError, Hosts};
+pub use limits::{Limits, open_files_limit, raise_open_files_limit};
 pub use server::serve;

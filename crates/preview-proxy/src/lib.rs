@@ -9,7 +9,6 @@ mod body;
 mod events;
 mod forward;
 mod headers;
-mod hosts;
 mod inject;
 mod page;
 mod pool;
@@ -21,7 +20,7 @@ mod upgrade;
 mod view;
 
 pub use access::AccessToken;
-pub use hosts::{HostError, Hosts};
+pub use listener::{HostError, Hosts};
 pub use server::{Proxy, start};
 pub use settings::{FrameAncestors, FrameAncestorsError, Limits, Settings};
 pub use view::{Lines, Progress, Reason, Stage, Upstream, View};

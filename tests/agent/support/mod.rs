@@ -150,14 +150,19 @@ impl Agent {
         }
     }
 
-    /// A page of the status server: its HTTP status and body.
-    pub fn get(&mut self, path: &str) -> (u16, String) {
+    /// The address of the status server.
+    pub fn status_addr(&mut self) -> String {
         if self.status.is_none() {
             let known = self.seen.iter().find(|event| event["event_type"] == "status_listening").cloned();
             let event = known.unwrap_or_else(|| self.wait_for("status_listening"));
             self.status = Some(event["addr"].as_str().unwrap().to_owned());
         }
-        http_get(self.status.as_ref().unwrap(), path)
+        self.status.clone().unwrap()
+    }
+
+    /// A page of the status server: its HTTP status and body.
+    pub fn get(&mut self, path: &str) -> (u16, String) {
+        http_get(&self.status_addr(), path)
     }
 
     pub fn status(&mut self) -> Value {

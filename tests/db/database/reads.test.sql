@@ -96,5 +96,18 @@ select is(tests.run_as('agent', format('select array_agg(k) from public.list_cur
 
 -- One state: a writer that commits between two reads of a VOLATILE function would be half seen.
 select ok(provolatile = 's', proname || ' reads one state') from pg_proc where proname in ('list_project_changes', 'project_head', 'get_project_file', 'list_current_files');
+create function tests.plan_of_a_page() returns text language plpgsql as $$
+declare
+  line text;
+  plan text := '';
+begin
+  perform set_config('request.jwt.claims', '{"role": "service_role"}', true), set_config('role', 'service_role', true);
+  for line in execute format('explain select * from public.list_current_files(%L) where file_path > ''a'' order by file_path limit 5', tests.project('one')) loop
+    plan := plan || line;
+  end loop;
+  perform set_config('role', 'none', true);
+  return plan;
+end $$;
+select unalike(tests.plan_of_a_page(), '%Function Scan%', 'a page of the legacy listing does not read the whole listing');
 select ok(tests.table_is_consistent() and tests.events_are_dense('one'), 'sound');
 select * from finish();

@@ -20,15 +20,15 @@ create function tests.prune() returns jsonb language sql as $$ select tests.run_
 call tests.put('a', '1'); call tests.put('a', '2'); call tests.put('a', '3'); call tests.put('a', '4');  -- revisions 1 to 4
 call tests.put('b', '1'); call tests.put('b', '2'); call tests.put('b', '3'); call tests.drop('b');      -- 5 to 8
 call tests.put('c', '1'); call tests.drop('c'); call tests.put('c', '3');                                -- 9 to 11
-select is(tests.prune(), '{"tombstones": 0, "versions": 0, "tombstone_floor": 0}', 'all of it is young');
+select is(tests.prune(), '{"more": false, "tombstones": 0, "versions": 0, "tombstone_floor": 0}', 'all of it is young');
 call tests.age();
 call tests.put('d', '1'); call tests.drop('d');                                                          -- 12, 13
-select is(tests.prune(), '{"tombstones": 1, "versions": 6, "tombstone_floor": 8}', 'what is old goes');
+select is(tests.prune(), '{"more": false, "tombstones": 1, "versions": 6, "tombstone_floor": 8}', 'what is old goes');
 select is((select string_agg(file_path || version, ' ' order by file_path, version) from project_files), 'a3 a4 c2 c3 d1 d2', 'the newest versions of each file stay');
 select is(tests.head('one'), 13::bigint, 'no file changed: no revision');
 select ok(tests.events_are_dense('one'), 'and no event');
 select ok(tests.table_is_consistent(), 'the digest holds');
-select is(tests.prune(), '{"tombstones": 0, "versions": 0, "tombstone_floor": 8}', 'a second run finds nothing');
+select is(tests.prune(), '{"more": false, "tombstones": 0, "versions": 0, "tombstone_floor": 8}', 'a second run finds nothing');
 select is(tests.code('owner', format('select public.delete_project_file(%L, ''b'')', tests.project('one'))), 'PT404', 'forgotten');
 call tests.put('b', 'again');
 select is((select version from project_files where file_path = 'b'), 5, 'but it never has a version twice');

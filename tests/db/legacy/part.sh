@@ -9,7 +9,7 @@ for shape in fresh rich simple names; do
     before=$(dump "$shape" | md5sum)
     migrate "$shape"
     ok "$([ "$before" = "$(dump "$shape" | md5sum)" ] && echo true)" "$shape: a second run changes nothing"
-    [ ! -e "$older" ] || { sql -d "$shape" -f "$tests/helpers.sql" && run_tap "$tests/legacy/$shape.test.sql" "$shape"; }
+    [ ! -e "$older" ] || { sql -d "$shape" -f "$root/supabase/tests/helpers.psql" && run_tap "$tests/legacy/$shape.test.sql" "$shape"; }
   else
     ok false "$shape: the migrations"
   fi
@@ -68,7 +68,7 @@ if hosted_database back && sql -d back -U postgres -f "$tests/legacy/rich.sql"; 
     select version from upsert_project_file(md5('project one')::uuid, 'src/App.tsx', 'after', 'typescript'); commit;" | tail -1)
   ok "$([ "$saved" = 4 ] && echo true)" 'taken back: the older function saves'
   # And forth again: what was written meanwhile is adopted.
-  ok "$(migrate back && sql -d back -f "$tests/helpers.sql" && sql -At -d back -c 'select tests.table_is_consistent()' | sed 's/^t$/true/')" 'and forth again'
+  ok "$(migrate back && sql -d back -f "$root/supabase/tests/helpers.psql" && sql -At -d back -c 'select tests.table_is_consistent()' | sed 's/^t$/true/')" 'and forth again'
 else
   ok false 'taken back: the older shape'
 fi

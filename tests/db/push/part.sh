@@ -9,8 +9,8 @@ push() {
 ask_push() { sql -At -d push -c "$1"; }
 in_use() { # runs a command while the writers and the reader work; sets `status`, `output`, `writers`
   local stop=$home/stop-$RANDOM
-  "$bin/pgbench" -n -U postgres -c 3 -T 120 -D projects="$projects" -f "$tests/push/writer.pgbench" push >"$stop.writers" 2>&1 & local writer=$!
-  (cd "$home" && exec "$bin/pgbench" -n -U postgres -c 1 -T 120 -l --log-prefix="$stop" -D projects="$projects" -f "$tests/push/reader.pgbench" push) >/dev/null 2>&1 & local reader=$!
+  "$bin/pgbench" -n -U postgres -c 3 -T 590 -D projects="$projects" -f "$tests/push/writer.pgbench" push >"$stop.writers" 2>&1 & local writer=$!
+  (cd "$home" && exec "$bin/pgbench" -n -U postgres -c 1 -T 590 -l --log-prefix="$stop" -D projects="$projects" -f "$tests/push/reader.pgbench" push) >/dev/null 2>&1 & local reader=$!
   sleep 1
   output=$("$@"); status=$?
   sleep 1
@@ -33,7 +33,7 @@ if hosted_database push && sql -d push -c 'grant supabase_realtime_admin, supaba
   ok "$([[ $status = 0 && $output == *'up to date'* ]] && echo true)" "push: a second push finds nothing to do: $(tail -3 <<<"$output")"
   in_use migrate push postgres
   ok "$([ $status = 0 ] && [ "$writers" = 0 ] && echo true)" "push: every migration again, in use: $(tail -3 <<<"$output")"
-  sql -d push -f "$tests/helpers.sql"
+  sql -d push -f "$root/supabase/tests/helpers.psql"
   ok "$(ask_push 'select tests.table_is_consistent()')" 'push: digests, current rows and revisions are consistent'
   ok "$(ask_push "select count(*) > $before from project_files")" 'push: no row is lost, and the writers wrote'
   ok "$(ask_push "select bool_and(content_hash = encode(sha256(convert_to(content, 'UTF8')), 'hex') and size = octet_length(content)) from project_files where content is not null and encoding = 'utf-8'")" 'push: every hash is that of its content'

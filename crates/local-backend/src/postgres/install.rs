@@ -86,6 +86,11 @@ pub async fn install(client: &Client) -> Result<Rights, InstallError> {
         if not exists (select from pg_publication where pubname = 'supabase_realtime_messages_publication') then
             create publication supabase_realtime_messages_publication for table realtime.messages;
         end if;
+        -- The rows of project_files are published only where clients use them, as the console does here.
+        if not exists (select from pg_publication_tables
+            where pubname = 'supabase_realtime' and schemaname = 'public' and tablename = 'project_files') then
+            alter publication supabase_realtime add table public.project_files;
+        end if;
         end $$";
     client.batch_execute(publication).await.map_err(step("publishing realtime.messages"))?;
     if rights.superuser {
@@ -177,6 +182,12 @@ async fn migrate(client: &Client, rights: &Rights) -> Result<(), InstallError> {
             hash(sql)
         );
         transaction(client, &format!("{who}\n{sql};\n{record}")).await.map_err(failed(name))?;
+    }
+    if recorded.is_empty() {
+        // The flags start off, for a rollout on a hosted project; a new local database has nothing to roll out.
+        let flags = "update public.feature_flags set is_enabled = true, rollout_percentage = 100
+            where flag_key <> 'FSYNC_KEEP_CLIENT_BROADCAST'";
+        client.batch_execute(flags).await.map_err(failed("feature flags"))?;
     }
     Ok(())
 }

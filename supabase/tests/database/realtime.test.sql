@@ -1,4 +1,6 @@
 -- Who may join and send on the private topics, asked as Realtime asks: a row with topic and extension, under role and claims.
+begin;
+\ir ../helpers.psql
 call tests.create_people_and_projects();
 select no_plan();
 create function tests.may_read(who text, topic text, extension text default 'broadcast') returns boolean language plpgsql as $$
@@ -45,3 +47,4 @@ select is(tests.may_send(who, status), who = 'agent', who || ' still does not sp
 delete from projects where id = tests.project('one');
 select is(tests.may_read(who, project), false, who || ' joins a topic without project') from tests.wanted, tests.topics;
 select * from finish();
+rollback;

@@ -1,4 +1,6 @@
 -- Who may do what: every function and every policy, for everybody.
+begin;
+\ir ../helpers.psql
 call tests.create_people_and_projects();
 select no_plan();
 select tests.run_as('owner', format('select public.upsert_project_file(%L, ''a.txt'', ''A'', ''text'')', tests.project('one')));
@@ -88,3 +90,4 @@ select is(tests.code(who, 'update public.feature_flags set is_enabled = false re
 
 select ok(tests.table_is_consistent(), 'digest, current rows and revisions hold');
 select * from finish();
+rollback;

@@ -1,4 +1,6 @@
 -- Flags: off, a percentage, targets.
+begin;
+\ir ../helpers.psql
 call tests.create_people_and_projects();
 select no_plan();
 select set_eq('select flag_key from feature_flags', array['FSYNC_USE_RPC', 'FSYNC_SERVER_BROADCASTS', 'FSYNC_SNAPSHOT_HYDRATION', 'FSYNC_BULK_GENERATION', 'FSYNC_KEEP_CLIENT_BROADCAST'], 'the five flags');
@@ -24,3 +26,4 @@ select throws_ok('update feature_flags set rollout_percentage = 101', '23514', n
 select throws_ok($$insert into feature_flags (flag_key) values ('HALF')$$, '23505', null, 'one flag of a name');
 select is(tests.run_as('owner', 'select count(*) from public.feature_flags'), '42501 permission denied for table feature_flags', 'people ask the function');
 select * from finish();
+rollback;

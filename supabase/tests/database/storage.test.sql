@@ -1,4 +1,6 @@
 -- Buckets and who reaches what in them.
+begin;
+\ir ../helpers.psql
 call tests.create_people_and_projects();
 select no_plan();
 select is((select string_agg(concat_ws('|', id, public, file_size_limit, allowed_mime_types), ' ' order by id) from storage.buckets),
@@ -26,3 +28,4 @@ select is(tests.run_as(who, 'with gone as (delete from storage.objects returning
 select is(tests.run_as(who, 'with changed as (update storage.objects set name = ''x'' returning 1) select count(*) from changed'), '0', who || ' changes nothing')
   from unnest(array['owner', 'editor', 'collaborator', 'agent', 'stranger', 'anon']) who;
 select * from finish();
+rollback;
