@@ -19,6 +19,8 @@ mod faults;
 #[cfg(feature = "local")]
 mod functions;
 mod hydration;
+#[cfg(feature = "local")]
+mod late_commits;
 mod live;
 mod local_changes;
 mod net;

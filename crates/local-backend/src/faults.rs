@@ -1,4 +1,5 @@
 //! Faults on request, for tests and for the console.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::unwrap_used))]
 
 mod rate;
 mod settings;

@@ -1,4 +1,5 @@
 //! The HTTP API: PostgREST's functions and tables, storage, the Edge Functions, broadcasts, websockets and faults.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::unwrap_used))]
 
 mod broadcast;
 mod download;

@@ -1,5 +1,6 @@
 //! The project in a PostgreSQL: every function runs there, and events come from its log. All connections run on one
 //! dedicated thread, so that callers with and without a runtime can wait for an answer.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::unwrap_used))]
 
 mod call;
 mod catalog;

@@ -1,5 +1,6 @@
 //! The Realtime server: Phoenix channels over a websocket, in both protocol versions. It knows topics, policies and
 //! broadcasts, and nothing of files or of HTTP routes.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::unwrap_used))]
 
 mod agent_reports;
 mod changes;

@@ -1,4 +1,5 @@
 //! The project's table, in memory or over a PostgreSQL, with its rights, events, objects, snapshots and sessions.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::unwrap_used))]
 
 pub mod event_payload;
 pub mod memory;

@@ -161,6 +161,7 @@ impl Agent {
                 }
                 Signal::ReadsWork => live.renewals.network_is_back(&mut cx),
                 Signal::Broadcast { event, payload } => self.replica.broadcast(&mut cx, &event, &payload),
+                Signal::RawBroadcast { event } => self.replica.raw_broadcast(&mut cx, &event),
                 Signal::RowChanged { payload } => self.replica.row_changed(&mut cx, &payload),
                 Signal::TokenNeeded => live.renewals.needed(&mut cx),
                 Signal::TokenRenewed => {

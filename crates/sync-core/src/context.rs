@@ -22,6 +22,8 @@ pub(crate) enum Signal {
     Streaming,
     /// An event of the project's topic.
     Broadcast { event: String, payload: Bytes },
+    /// An event of the project's topic whose payload is not JSON.
+    RawBroadcast { event: String },
     /// A row of `project_files` changed.
     RowChanged { payload: Bytes },
     /// The server or the database refused the token.

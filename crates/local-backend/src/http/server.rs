@@ -1,86 +1,29 @@
-use std::convert::Infallible;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::future::pending;
+use std::io;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
-use tower_service::Service as _;
+use axum::body::{Body, Bytes};
+use axum::response::Response;
+use futures_util::stream;
+use listener::{Limits, open_files_limit};
+use tokio::net::TcpListener;
 
-/// Most TCP connections at a time.
+/// Most TCP connections at a time. Half of the open files that the process may have is a lower bound.
 const MAX_CONNECTIONS: usize = 4096;
-/// How long a client may take to send a request's head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// The pause after a connection that could not be accepted.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a client may take to send a request's head: tests on a busy machine are slow.
+const HEAD_TIME: Duration = Duration::from_secs(30);
 
 /// Serves until it is aborted, and closes its connections then.
-pub async fn serve(listener: TcpListener, router: Router) {
-    let mut connections = JoinSet::new();
-    let open = Arc::new(AtomicUsize::new(0));
-    loop {
-        let stream = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    // Most likely no file descriptor is free.
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            },
-            Some(_) = connections.join_next() => continue,
-        };
-        if open.load(Ordering::Relaxed) >= MAX_CONNECTIONS {
-            continue;
-        }
-        let (open, router) = (open.clone(), router.clone());
-        open.fetch_add(1, Ordering::Relaxed);
-        connections.spawn(async move {
-            connection(stream, router).await;
-            open.fetch_sub(1, Ordering::Relaxed);
-        });
-    }
+pub async fn serve(tcp_listener: TcpListener, router: Router) {
+    let connections = MAX_CONNECTIONS.min(open_files_limit() / 2);
+    let limits = Limits { connections, head_time: HEAD_TIME, ..Limits::default() };
+    listener::serve(tcp_listener, router.into_make_service(), limits, pending()).await;
 }
 
-async fn connection(stream: TcpStream, router: Router) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "cannot set TCP_NODELAY");
-    }
-    let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let mut router = router.clone();
-        async move {
-            let answer = router.call(request.map(axum::body::Body::new)).await;
-            let response: Response = answer.unwrap_or_else(|never: Infallible| match never {});
-            match response.extensions().get::<CloseConnection>() {
-                Some(_) => Err("a fault closes the connection"),
-                None => Ok(response),
-            }
-        }
-    });
-    let served = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades()
-        .await;
-    if let Err(error) = served {
-        tracing::debug!(%error, "a connection ended");
-    }
-}
-
-#[derive(Clone)]
-struct CloseConnection;
-
-/// A response that closes TCP without an answer.
+/// A response that closes TCP without an answer: its body fails before its head was sent.
 pub fn close_connection() -> Response {
-    let mut response = StatusCode::INTERNAL_SERVER_ERROR.into_response();
-    response.extensions_mut().insert(CloseConnection);
-    response
+    let failed = async { Err::<Bytes, _>(io::Error::other("a fault closes the connection")) };
+    Response::new(Body::from_stream(stream::once(failed)))
 }

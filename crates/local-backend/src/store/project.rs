@@ -11,6 +11,8 @@ use crate::store_error::StoreError;
 
 /// Most entries of one bulk (the contract, section 5).
 pub const MAX_BULK: usize = 10_000;
+/// Longest file type in bytes, as in the database.
+const MAX_FILE_TYPE: usize = 255;
 /// Largest file in bytes: the default limit of a bucket on the hosted service.
 pub const MAX_FILE: usize = 50 << 20;
 /// Most bytes of all rows, old versions included: the backend runs on a developer's machine.
@@ -177,6 +179,11 @@ impl Project {
     fn check(&self, entry: &Entry) -> Result<(), StoreError> {
         if self.path_rule == PathRule::Contract {
             ProjectPath::parse(&entry.path).map_err(StoreError::Path)?;
+        }
+        if let Action::Put { file_type, .. } = &entry.action
+            && file_type.len() > MAX_FILE_TYPE
+        {
+            return Err(StoreError::FileType { size: file_type.len(), limit: MAX_FILE_TYPE });
         }
         if entry.size() > MAX_FILE {
             let path = entry.path.clone();

@@ -16,6 +16,7 @@
 
 mod bulk;
 mod channel;
+mod channels;
 mod events;
 mod reads;
 mod refusals;
@@ -48,37 +49,44 @@ macro_rules! run_cases {
 async fn suite(target: Target) -> Result<Vec<String>, String> {
     run_cases!(
         target,
-        reads::the_head_counts_changes_and_its_digest_is_that_of_the_files,
+        reads::the_head_has_the_digest_of_the_live_files,
         reads::changes_come_in_order_with_tombstones,
         reads::a_page_never_splits_a_revision,
-        reads::a_page_ends_past_a_megabyte,
+        reads::a_page_ends_after_a_megabyte,
         reads::from_zero_is_everything_and_above_the_head_is_a_reset,
         reads::one_version_of_one_file,
-        reads::the_older_listing_is_paged,
+        reads::the_legacy_listing_is_paged,
         writes::a_save_gives_the_new_row,
         writes::equal_content_takes_no_revision,
         writes::a_stale_version_is_a_conflict,
         writes::a_delete_leaves_a_tombstone_and_versions_go_on,
-        writes::binary_content_lies_in_storage,
+        writes::binary_content_is_in_storage,
         writes::five_megabytes_are_saved_and_read_back,
         writes::flags_are_booleans,
         bulk::a_bulk_saves_deletes_and_renames_in_one_revision,
-        bulk::one_bad_entry_refuses_all_and_is_named,
+        bulk::one_invalid_entry_refuses_the_bulk_and_is_named,
         bulk::a_bulk_has_one_to_ten_thousand_entries,
-        bulk::many_are_deleted_at_once,
-        refusals::evil_paths_are_refused_everywhere,
-        refusals::what_is_no_text_is_refused,
-        refusals::what_is_no_call_is_refused,
-        rights::each_function_is_for_those_it_is_for,
-        rights::a_project_that_is_not_there,
-        rights::a_token_must_be_signed_alive_and_say_who,
-        rights::too_many_writes_are_told_when_to_come_back,
+        bulk::a_bulk_deletes_many_files,
+        refusals::invalid_paths_are_refused_by_every_write,
+        refusals::a_file_type_has_at_most_255_bytes,
+        refusals::content_that_is_not_text_is_refused,
+        refusals::malformed_calls_are_refused,
+        rights::each_function_refuses_callers_without_the_right,
+        rights::an_unknown_project_looks_like_another_users,
+        rights::a_token_must_be_signed_valid_and_name_the_caller,
+        rights::the_rate_limit_tells_when_to_try_again,
         events::each_write_is_one_event,
-        events::what_is_refused_or_changes_nothing_is_no_event,
-        events::what_is_too_large_is_left_out,
+        events::refused_and_unchanged_writes_have_no_event,
+        events::content_above_150000_bytes_is_omitted,
+        events::content_too_large_for_an_event_is_omitted,
         events::who_may_join,
         events::who_may_send,
-        events::rows_are_nudges,
+        channels::a_topic_that_was_not_joined_is_unmatched,
+        channels::a_join_without_config_is_public,
+        channels::a_config_of_a_wrong_type_is_refused,
+        channels::presence_without_the_right_is_an_error,
+        channels::refusals_have_the_texts_of_the_real_server,
+        events::subscribers_get_inserted_rows,
     )
 }
 

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, OTHER, PATIENCE, QUIET, TOPIC, backend, join, options};
+use crate::support::{Client, OTHER, PATIENCE, PROJECT, QUIET, TOPIC, backend, join, options};
 use local_backend::{
-    Backend, BackendOptions, ChannelRights, Cut, FaultApi, FaultRate, FaultSettings, FileContent, Switch,
+    Backend, BackendOptions, ChannelRights, Cut, FaultApi, FaultRate, FaultSettings, FileContent, JoinError, Switch,
 };
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -326,4 +326,102 @@ async fn a_row_above_a_megabyte_comes_without_its_content() {
     let data = client.next().await["payload"]["data"].clone();
     assert_eq!(data["errors"], json!(["Error 413: Payload Too Large"]));
     assert_eq!((&data["record"]["content"], &data["record"]["file_path"]), (&Value::Null, &json!("a")));
+}
+
+/// The reason in the answer to a join.
+async fn join_reason(client: &mut Client, token: &str) -> Value {
+    client.send(join(TOPIC, "1", token, true)).await;
+    client.next().await["payload"]["response"]["reason"].clone()
+}
+
+#[tokio::test]
+async fn joins_fail_with_the_errors_of_the_real_server() {
+    let backend = backend().await;
+    let (token, faults) = (backend.agent_settings().realtime_token, backend.faults());
+    for error in JoinError::ALL {
+        faults.fail_joins(error, FaultRate::next(1));
+        let mut client = Client::v1(&backend).await;
+        assert_eq!(join_reason(&mut client, &token).await, error.reason());
+        match error {
+            JoinError::JoinRateLimit => assert_eq!(client.closed().await, 1001),
+            JoinError::MissingPartition | JoinError::MusterJoin => client.join(TOPIC, &token).await,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_suspended_tenant_is_refused_at_the_upgrade() {
+    let backend = backend().await;
+    backend.faults().change(|all| all.suspend_tenant = true);
+    let query = format!("apikey={}", backend.agent_settings().anon_key);
+    let Err(Error::Http(response)) = Client::try_connect(&backend, &query).await else { panic!("not refused") };
+    assert_eq!(response.status(), 403);
+    let body: Value = serde_json::from_slice(response.body().as_deref().unwrap_or_default()).expect("JSON");
+    assert_eq!(body, json!({"error": "Realtime was disabled for this tenant"}));
+    backend.faults().clear();
+    joined(&backend).await;
+}
+
+#[tokio::test]
+async fn a_crashed_channel_gets_its_reason_and_can_join_again() {
+    let backend = backend().await;
+    let mut client = joined(&backend).await;
+    backend.faults().cut(Cut::CrashChannels);
+    let frame = client.next().await;
+    assert_eq!((&frame["event"], &frame["payload"]), (&json!("phx_error"), &json!({"reason": "channel_crash"})));
+    client.join(TOPIC, &backend.agent_settings().realtime_token).await;
+    save(&backend, "1");
+    assert_eq!(revision(&mut client).await, 1);
+}
+
+#[tokio::test]
+async fn a_channel_whose_replication_does_not_start_is_closed() {
+    let options = BackendOptions { replication_timeout: QUIET, ..options() };
+    let backend = Backend::start(options).await.expect("starts");
+    backend.faults().change(|all| all.withhold_replication = true);
+    let mut client = Client::v1(&backend).await;
+    let mut frame = join(TOPIC, "1", &backend.agent_settings().realtime_token, true);
+    frame["payload"]["config"]["broadcast"]["replication_ready"] = json!(true);
+    client.send(frame).await;
+    assert_eq!(client.next().await["payload"]["status"], "ok");
+    let system = client.next().await;
+    assert_eq!(system["payload"]["status"], "error");
+    assert_eq!(system["payload"]["message"], "Replication connection was not established in time");
+    assert_eq!(client.next().await["event"], "phx_close");
+}
+
+#[tokio::test]
+async fn reads_see_a_transaction_only_after_its_event() {
+    let backend = backend().await;
+    save(&backend, "old");
+    let token = backend.agent_settings().realtime_token;
+    let read = async |function: &str, mut arguments: Value| {
+        arguments["project_uuid"] = json!(PROJECT);
+        crate::support::rpc(&backend, &token, function, arguments).await
+    };
+    let head = async || read("project_head", json!({})).await.1["head_revision"].clone();
+    let mut client = joined(&backend).await;
+    backend.faults().visible_after(QUIET * 3);
+    save(&backend, "new");
+    assert_eq!(revision(&mut client).await, 2, "the event is sent at once");
+    assert_eq!(head().await, 1);
+    let file = json!({"p_file_path": "a", "p_version": 2});
+    assert_eq!(read("get_project_file", file.clone()).await.0, 404);
+    let changes = read("list_project_changes", json!({"since_revision": 2})).await.1;
+    assert_eq!((&changes["reset"], &changes["head_revision"]), (&json!(true), &json!(1)));
+    assert_eq!(read("list_current_files", json!({})).await.1[0]["content"], "old");
+    // A writer sees the newest state.
+    assert_eq!(backend.store().head().revision, 2);
+    backend.faults().clear();
+    save(&backend, "newer");
+    assert_eq!(head().await, 1, "a later commit does not become visible before an earlier one");
+    let visible = async {
+        while head().await != 3 {
+            tokio::time::sleep(Duration::from_millis(20)).await
+        }
+    };
+    tokio::time::timeout(PATIENCE, visible).await.expect("visible in the end");
+    assert_eq!(read("get_project_file", file).await.0, 200);
+    save(&backend, "newest");
+    assert_eq!(head().await, 4, "without the fault a commit is visible at once");
 }

@@ -38,7 +38,7 @@ fn digest_of(files: &[Value]) -> String {
 }
 
 #[tokio::test]
-async fn the_digest_follows_every_mutation() {
+async fn the_digest_changes_with_every_write() {
     let backend = backend().await;
     let store = backend.store();
     assert_eq!(store.head(), Head { revision: 0, digest: "0".repeat(64) });
@@ -166,7 +166,7 @@ async fn a_page_ends_past_a_megabyte_and_omits_only_within_one_revision() {
 }
 
 #[tokio::test]
-async fn who_knows_too_little_or_too_much_is_reset() {
+async fn reads_below_the_tombstones_or_above_the_head_get_a_reset() {
     let backend = backend().await;
     let store = backend.store();
     for path in ["a", "b", "c"] {
@@ -197,7 +197,7 @@ async fn who_knows_too_little_or_too_much_is_reset() {
 }
 
 #[tokio::test]
-async fn binary_content_lies_in_storage() {
+async fn binary_content_is_in_storage() {
     let files = vec![SeedFile { path: "logo.png".into(), bytes: vec![0, 159, 146, 150] }];
     let backend = Backend::start(BackendOptions { files, ..options() }).await.expect("starts");
     let page = changes(&backend, 0, json!({})).await;
@@ -215,7 +215,7 @@ async fn binary_content_lies_in_storage() {
 }
 
 #[tokio::test]
-async fn each_right_is_checked() {
+async fn each_function_checks_the_callers_right() {
     let backend = backend().await;
     let agent = backend.agent_settings().realtime_token;
     let head = json!({"project_uuid": PROJECT});
@@ -246,7 +246,7 @@ async fn a_legacy_database_has_only_the_legacy_listing() {
 }
 
 #[tokio::test]
-async fn the_older_listing_is_cut_at_a_thousand_rows_and_paged() {
+async fn the_legacy_listing_has_pages_of_a_thousand_rows() {
     let entries = (0..1500).map(|index| SeedFile { path: format!("f{index:04}"), bytes: b"x".to_vec() });
     let backend = Backend::start(BackendOptions { files: entries.collect(), ..options() }).await.expect("starts");
     let session = backend.agent_settings();
@@ -267,7 +267,7 @@ async fn the_older_listing_is_cut_at_a_thousand_rows_and_paged() {
 }
 
 #[tokio::test]
-async fn reads_fail_lie_and_dawdle_as_asked() {
+async fn reads_fail_have_fake_answers_and_are_delayed_by_faults() {
     let backend = backend().await;
     let (token, faults) = (backend.agent_settings().realtime_token, backend.faults());
     let head = async || rpc(&backend, &token, "project_head", json!({"project_uuid": PROJECT})).await;
@@ -288,7 +288,7 @@ async fn reads_fail_lie_and_dawdle_as_asked() {
 }
 
 #[tokio::test]
-async fn a_tampered_table_keeps_its_hashes() {
+async fn corrupted_content_keeps_its_hash() {
     let backend = backend().await;
     let store = backend.store();
     save(&store, "a", "1");

@@ -9,6 +9,7 @@ mod functions;
 mod postgres;
 mod postgres_setup;
 mod recordings;
+mod rooms;
 mod sessions;
 mod supabase_js;
 mod support;

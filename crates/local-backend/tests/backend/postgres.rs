@@ -44,7 +44,7 @@ async fn functions_run_in_the_database_and_answer_as_postgrest_does() {
 }
 
 #[tokio::test]
-async fn rows_are_picked_paged_and_never_written_by_get() {
+async fn get_selects_and_pages_rows_and_never_writes() {
     let files = (0..1500).map(|index| SeedFile { path: format!("it's/f{index:04}"), bytes: b"x".to_vec() }).collect();
     let backend = Backend::start(BackendOptions { files, ..over(&database()) }).await.expect("starts");
     let session = backend.agent_settings();
@@ -107,7 +107,7 @@ async fn events_come_from_the_log_of_commits() {
 }
 
 #[tokio::test]
-async fn policies_say_who_joins_and_who_sends() {
+async fn policies_decide_who_joins_and_who_sends() {
     let url = database();
     let backend = Backend::start(over(&url)).await.expect("the backend starts");
     let agent = backend.agent_settings().realtime_token;
@@ -157,7 +157,7 @@ async fn policies_say_who_joins_and_who_sends() {
 }
 
 #[tokio::test]
-async fn rows_reach_those_who_see_them() {
+async fn rows_are_sent_only_to_subscribers_that_may_read_them() {
     let backend = backend().await;
     let subscribe = async |token: &str| {
         let mut client = Client::v1(&backend).await;
@@ -183,7 +183,7 @@ async fn rows_reach_those_who_see_them() {
 }
 
 #[tokio::test]
-async fn who_writes_without_the_api_has_the_same_rules() {
+async fn writes_without_the_api_have_the_same_rules() {
     let backend = backend().await;
     let store = backend.store();
     let mut changes = store.subscribe();
@@ -217,7 +217,7 @@ async fn who_writes_without_the_api_has_the_same_rules() {
 }
 
 #[tokio::test]
-async fn objects_lie_under_the_policies_of_storage() {
+async fn the_policies_of_storage_apply_to_objects() {
     let backend = backend().await;
     let bytes = vec![0, 159, 146, 150];
     let hash: String = sha2::Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -262,7 +262,7 @@ async fn objects_lie_under_the_policies_of_storage() {
 }
 
 #[tokio::test]
-async fn faults_strike_over_a_database_too() {
+async fn faults_apply_over_a_database_too() {
     let backend = backend().await;
     let (faults, agent) = (backend.faults(), backend.agent_settings().realtime_token);
     let mut client = Client::v1(&backend).await;

@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio_postgres::NoTls;
 
 #[tokio::test]
-async fn a_throw_away_server_answers_and_goes() {
+async fn a_test_server_answers_and_is_removed() {
     let server = PostgresServer::start().expect("PostgreSQL starts");
     let url = server.database().expect("a database");
     let (client, connection) = tokio_postgres::connect(url.expose(), NoTls).await.expect("connects");
@@ -47,7 +47,7 @@ async fn a_second_start_finds_everything_and_runs_no_migration() {
 }
 
 #[tokio::test]
-async fn what_a_database_lacks_is_said_without_its_address() {
+async fn an_unusable_database_is_refused_without_its_url() {
     let replica = PostgresServer::start_with("-c wal_level=replica").expect("PostgreSQL starts");
     let mut refused = Vec::new();
     refused.push((replica.database().expect("a database"), "wal_level"));
@@ -67,7 +67,7 @@ async fn what_a_database_lacks_is_said_without_its_address() {
 }
 
 #[tokio::test]
-async fn the_stream_comes_back_after_it_broke() {
+async fn the_stream_is_restarted_after_it_was_lost() {
     let url = database();
     let backend = Backend::start(over(&url)).await.expect("the backend starts");
     let mut changes = backend.store().subscribe();
@@ -93,7 +93,7 @@ async fn the_stream_comes_back_after_it_broke() {
 }
 
 #[tokio::test]
-async fn a_backend_that_is_gone_holds_no_connection() {
+async fn a_dropped_backend_has_no_connection() {
     let url = database();
     let backend = Backend::start(over(&url)).await.expect("the backend starts");
     let mut client = Client::v1(&backend).await;
@@ -114,7 +114,7 @@ async fn a_backend_that_is_gone_holds_no_connection() {
 }
 
 #[tokio::test]
-async fn a_migration_that_is_not_what_it_was_is_run_again_with_those_after_it() {
+async fn a_changed_migration_is_run_again_with_all_later_ones() {
     let url = database();
     Backend::start(over(&url)).await.expect("starts").stop().await;
     sql(&url, "update local_backend.migrations set sha256 = 'older', applied_at = '2020-01-01';").await;

@@ -72,7 +72,7 @@ async fn replay(file: &str, options: BackendOptions) {
         compared += replay.step(&line, &format!("{file}:{}", number + 1)).await;
     }
     for (name, (mut client, v2)) in std::mem::take(&mut replay.clients) {
-        nothing_more(&mut client, v2, &name).await;
+        expect_nothing_more(&mut client, v2, &name).await;
     }
     println!("{file}: {compared} answers compared");
     assert!(compared > 0, "{file} compares nothing");
@@ -143,7 +143,7 @@ impl Replay {
             assert_eq!(json!(client.closed().await), frame["close"], "{at} {name}");
             return 1;
         }
-        nothing_more(&mut client, v2, at).await;
+        expect_nothing_more(&mut client, v2, at).await;
         0
     }
 
@@ -178,7 +178,7 @@ impl Replay {
 }
 
 /// Whatever had been sent stands before the answer to this heartbeat.
-async fn nothing_more(client: &mut Client, v2: bool, at: &str) {
+async fn expect_nothing_more(client: &mut Client, v2: bool, at: &str) {
     let beat = match v2 {
         true => json!([null, "end", "phoenix", "heartbeat", {}]),
         false => json!({"topic": "phoenix", "event": "heartbeat", "payload": {}, "ref": "end"}),
@@ -218,7 +218,7 @@ fn minted(backend: &Backend) -> HashMap<&'static str, String> {
 /// A frame without what cannot be equal. Binary ones are taken apart.
 fn comparable(message: &Message) -> Value {
     match message {
-        Message::Text(text) => without_chance(serde_json::from_str(text).expect("a frame is JSON")),
+        Message::Text(text) => without_random_values(serde_json::from_str(text).expect("a frame is JSON")),
         Message::Binary(bytes) => {
             let [kind, topic, event, meta, encoding] = <[u8; 5]>::try_from(&bytes[..5]).expect("a head");
             let mut at = 5;
@@ -234,13 +234,13 @@ fn comparable(message: &Message) -> Value {
                 _ => json!(bytes[at..].to_vec()),
             };
             let whole = json!({"kind": kind, "topic": topic, "event": event, "meta": meta, "body": body});
-            without_chance(json!({"binary": whole, "encoding": encoding}))
+            without_random_values(json!({"binary": whole, "encoding": encoding}))
         }
         other => json!(format!("{other:?}")),
     }
 }
 
-fn without_chance(value: Value) -> Value {
+fn without_random_values(value: Value) -> Value {
     match value {
         // Later versions of the server add this reason to `phx_error`.
         Value::Object(fields) if json!(fields) == json!({"reason": "channel_crash"}) => json!({}),
@@ -249,13 +249,13 @@ fn without_chance(value: Value) -> Value {
                 let value = match key.as_str() {
                     "phx_ref" | "ids" | "record" | "columns" | "commit_timestamp" => json!(format!("<{key}>")),
                     "id" if value.is_number() => json!("<number>"),
-                    _ => without_chance(value),
+                    _ => without_random_values(value),
                 };
                 (key, value)
             };
             Value::Object(fields.into_iter().map(field).collect())
         }
-        Value::Array(items) => items.into_iter().map(without_chance).collect(),
+        Value::Array(items) => items.into_iter().map(without_random_values).collect(),
         Value::String(text) if uuid::Uuid::parse_str(&text).is_ok() => json!("<uuid>"),
         Value::String(text) if text.contains("Token has expired ") => {
             json!(text.chars().filter(|char| !char.is_ascii_digit()).collect::<String>())

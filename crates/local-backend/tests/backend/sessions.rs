@@ -92,7 +92,7 @@ async fn a_bad_signed_url_is_400_with_the_reason_in_the_body() {
 }
 
 #[tokio::test]
-async fn downloads_break_as_asked() {
+async fn snapshot_faults_break_downloads() {
     let (backend, session) = started().await;
     let whole = get(&session.snapshot_url, &[]).await.bytes().await.expect("a body");
     let next = FaultRate::next(1);
@@ -117,7 +117,7 @@ async fn downloads_break_as_asked() {
 }
 
 #[tokio::test]
-async fn renewal_gives_what_is_wanted() {
+async fn renewal_returns_the_wanted_parts() {
     let (backend, session) = started().await;
     let (status, answer) = renew(&session, &session.realtime_token, wish(&session, &["token"])).await;
     assert_eq!(status, 200, "{answer}");
@@ -142,7 +142,7 @@ async fn renewal_gives_what_is_wanted() {
 }
 
 #[tokio::test]
-async fn renewal_is_for_the_sessions_own_token() {
+async fn renewal_accepts_only_the_sessions_token() {
     let (backend, session) = started().await;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
     let token = |project: &str, exp: u64| {
@@ -184,7 +184,7 @@ async fn a_snapshot_that_is_too_large_is_refused_with_its_largest_files() {
 }
 
 #[tokio::test]
-async fn the_session_names_the_contracts_variables_and_hides_its_secrets() {
+async fn agent_settings_have_the_contracts_names_and_hide_secrets() {
     let (_backend, session) = started().await;
     let names: Vec<&str> = session.env().iter().map(|(name, _)| *name).collect();
     let contract = [

@@ -21,6 +21,7 @@ impl Channel {
         match message {
             ServerMessage::Reply { reference, ok, reason, .. } => self.on_reply(cx, reference, ok, reason),
             ServerMessage::Broadcast { event, payload, .. } => cx.signal(Signal::Broadcast { event, payload }),
+            ServerMessage::RawBroadcast { event, .. } => cx.signal(Signal::RawBroadcast { event }),
             ServerMessage::PostgresChanges { payload, .. } => cx.signal(Signal::RowChanged { payload }),
             ServerMessage::System { join_ref, ok, extension, message, .. } => {
                 if self.is_current_join(join_ref.as_deref()) {

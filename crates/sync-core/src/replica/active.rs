@@ -121,6 +121,11 @@ impl ActiveReplica {
         self.pump(cx);
     }
 
+    pub(super) fn raw_broadcast(&mut self, cx: &mut Context) {
+        self.schedule_catch_up(cx.now, CatchUpCause::IncompleteEvent);
+        self.pump(cx);
+    }
+
     pub(super) fn on_written(&mut self, cx: &mut Context, id: BatchId, results: Vec<OpResult>) {
         self.disk.written(cx, id, results);
         self.pump(cx);

@@ -23,7 +23,7 @@ use std::time::Duration;
 use crate::context::Context;
 use crate::files::digest::TableDigest;
 use crate::time::Timer;
-use crate::wire::event_payload::{DecodedEvent, read_event};
+use crate::wire::event_payload::{DecodedEvent, is_project_event, read_event};
 use crate::{
     Answer, BatchId, Hydration, LocalChangePolicy, OpResult, Options, PendingFile, ReadError, ReadId, RejectReason,
     Restored, Revision, Saved, SkipReason, Time,
@@ -124,6 +124,17 @@ impl Replica {
                 Err(error) => cx.rejected(RejectReason::Event, error),
             },
             Replica::Active(active) => active.broadcast(cx, decoded),
+        }
+    }
+
+    /// An event of the project's topic whose payload is not JSON: something changed, and reading tells what.
+    pub fn raw_broadcast(&mut self, cx: &mut Context, event: &str) {
+        if !is_project_event(event) {
+            return cx.skipped(SkipReason::UnknownEvent);
+        }
+        // Before the files are in place there is nothing to do: they are compared with the database then.
+        if let Some(active) = self.active() {
+            active.raw_broadcast(cx);
         }
     }
 

@@ -24,17 +24,18 @@ pub(super) fn decode(frame: &Bytes) -> Result<ServerMessage, FrameError> {
     if frame.len() < meta_end {
         return Err(FrameError::Truncated(frame.len()));
     }
-    match encoding {
-        JSON => {}
-        RAW => return Err(FrameError::RawPayload),
-        other => return Err(FrameError::UnknownEncoding(other)),
-    }
     let text = |what, part: &[u8]| std::str::from_utf8(part).map(str::to_owned).map_err(|_| FrameError::NotUtf8(what));
-    Ok(ServerMessage::Broadcast {
-        topic: text("topic", &frame[HEADER..topic_end])?,
-        event: text("event", &frame[topic_end..event_end])?,
-        payload: frame.slice(meta_end..),
-    })
+    let topic = |end| text("topic", &frame[HEADER..end]);
+    let event = |start, end| text("event", &frame[start..end]);
+    match encoding {
+        JSON => Ok(ServerMessage::Broadcast {
+            topic: topic(topic_end)?,
+            event: event(topic_end, event_end)?,
+            payload: frame.slice(meta_end..),
+        }),
+        RAW => Ok(ServerMessage::RawBroadcast { topic: topic(topic_end)?, event: event(topic_end, event_end)? }),
+        other => Err(FrameError::UnknownEncoding(other)),
+    }
 }
 
 #[cfg(test)]
@@ -64,12 +65,17 @@ mod tests {
     }
 
     #[test]
+    fn decodes_a_raw_payload_without_its_bytes() {
+        let raw = ServerMessage::RawBroadcast { topic: "t".into(), event: "e".into() };
+        assert_eq!(decoded(b"\x04\x01\x01\x00\x00te\xff\x00").unwrap(), raw);
+    }
+
+    #[test]
     fn each_bad_frame_has_its_own_error() {
         for end in [0, 1, 4, 5, 60, 5 + 0x35 + 0x0b + 0x2d - 1] {
             assert!(matches!(decoded(&RECORDED[..end]), Err(FrameError::Truncated(n)) if n == end), "{end}");
         }
         assert!(matches!(decoded(b"\x03\x00\x00\x00\x01"), Err(FrameError::UnknownKind(3))));
-        assert!(matches!(decoded(b"\x04\x00\x00\x00\x00x"), Err(FrameError::RawPayload)));
         assert!(matches!(decoded(b"\x04\x00\x00\x00\x02x"), Err(FrameError::UnknownEncoding(2))));
         assert!(matches!(decoded(b"\x04\x01\x00\x00\x01\xff"), Err(FrameError::NotUtf8("topic"))));
         assert!(matches!(decoded(b"\x04\x00\x01\x00\x01\xff"), Err(FrameError::NotUtf8("event"))));

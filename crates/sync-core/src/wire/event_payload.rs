@@ -86,6 +86,11 @@ enum EntryAction {
     Stated,
 }
 
+/// Whether an event has a meaning for the project's files.
+pub(crate) fn is_project_event(name: &str) -> bool {
+    ProjectEvent::ALL.into_iter().any(|event| event.as_str() == name)
+}
+
 /// Decodes the payload of a broadcast.
 pub(crate) fn read_event(name: &str, payload: &[u8]) -> Result<DecodedEvent, ChangeError> {
     let Some(event) = ProjectEvent::ALL.into_iter().find(|event| event.as_str() == name) else {

@@ -33,6 +33,13 @@ pub enum ServerMessage {
         /// Its payload: JSON, not yet looked at.
         payload: Bytes,
     },
+    /// `broadcast` with raw bytes instead of JSON (`send_binary`, protocol 2.0.0). The bytes are not read.
+    RawBroadcast {
+        /// The wire topic.
+        topic: String,
+        /// The event inside the broadcast.
+        event: String,
+    },
     /// `postgres_changes`: a row, its payload a slice of the frame.
     PostgresChanges {
         /// The wire topic.
@@ -94,8 +101,6 @@ pub enum FrameError {
     UnknownKind(u8),
     #[error("the binary frame has the unknown payload encoding {0}")]
     UnknownEncoding(u8),
-    #[error("the payload of the binary frame is raw bytes, not JSON")]
-    RawPayload,
     #[error("the {0} of the binary frame is not UTF-8")]
     NotUtf8(&'static str),
 }
@@ -131,6 +136,7 @@ impl ServerMessage {
         match self {
             ServerMessage::Reply { topic, .. }
             | ServerMessage::Broadcast { topic, .. }
+            | ServerMessage::RawBroadcast { topic, .. }
             | ServerMessage::PostgresChanges { topic, .. }
             | ServerMessage::System { topic, .. }
             | ServerMessage::Close { topic, .. }

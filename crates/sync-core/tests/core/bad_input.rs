@@ -4,7 +4,8 @@
 use crate::support::{Harness, PROJECT, hash, update};
 use serde_json::{Value, json};
 use sync_core::{
-    DegradedReason, Event, Op, Output, PendingReason, Read, ReadId, Saved, SavedError, SkipReason, TableDigest,
+    DegradedReason, Event, Input, Op, Output, PendingReason, Read, ReadId, Saved, SavedError, SkipReason, SocketEvent,
+    TableDigest,
 };
 
 const FILES: [(&str, u64, &str); 3] = [("a", 1, "a"), ("b", 1, "b"), ("c", 1, "c")];
@@ -242,4 +243,22 @@ fn pages_that_go_on_and_on_are_given_up_and_are_no_state() {
     assert_eq!((pages, status.revision, status.current), (10_001, 5, false));
     let outputs = harness.tick_until(31_000);
     assert!(matches!(Harness::read_of(&outputs).1, Read::Changes { since: 5, .. }), "it begins again, later");
+}
+
+#[test]
+fn a_raw_payload_is_a_reason_to_catch_up_and_not_an_error() {
+    let topic = sync_core::wire::project_topic(PROJECT);
+    let raw = |event: &str| {
+        let lengths = [4, topic.len() as u8, event.len() as u8, 0, 0];
+        [&lengths[..], topic.as_bytes(), event.as_bytes(), b"\xff\x00"].concat()
+    };
+    let mut harness = started();
+    let frame = |event: &str| Input::Socket(SocketEvent::Binary(raw(event).into()));
+    let unknown = harness.handle(frame("cursor"));
+    assert_eq!(reads(&unknown), []);
+    harness.handle(frame("file:update"));
+    let outputs = harness.tick_until(5_000);
+    let caught_up = reads(&outputs).into_iter().any(|(_, read)| matches!(read, Read::Changes { since: 5, .. }));
+    assert!(caught_up, "{outputs:?}");
+    assert!(!outputs.iter().any(|output| matches!(output, Output::Event(Event::Rejected { .. }))), "{outputs:?}");
 }

@@ -31,10 +31,10 @@ pub async fn a_bulk_saves_deletes_and_renames_in_one_revision(scene: Scene) {
     let again =
         bulk(&scene, json!([{"file_path": scene.path("same.ts"), "content": "same", "expected_version": 9}])).await;
     assert_eq!(again.ok()["revision"], scene.base() + 3, "nothing new, so no revision");
-    scene.stands_at(3).await;
+    scene.head_is_base_plus(3).await;
 }
 
-pub async fn one_bad_entry_refuses_all_and_is_named(scene: Scene) {
+pub async fn one_invalid_entry_refuses_the_bulk_and_is_named(scene: Scene) {
     scene.save("there", "1").await;
     let path = |name: &str| scene.path(name);
     let nowhere = "0".repeat(64);
@@ -75,7 +75,7 @@ pub async fn one_bad_entry_refuses_all_and_is_named(scene: Scene) {
     let alone = bulk(&scene, json!([{"file_path": "../up", "content": "x"}])).await;
     alone.refused(400, "22023");
     assert_eq!(alone.details()["entry"], 0);
-    scene.stands_at(1).await;
+    scene.head_is_base_plus(1).await;
 }
 
 pub async fn a_bulk_has_one_to_ten_thousand_entries(scene: Scene) {
@@ -86,7 +86,7 @@ pub async fn a_bulk_has_one_to_ten_thousand_entries(scene: Scene) {
     bulk(&scene, json!({})).await.refused(400, "22023");
     bulk(&scene, Value::Null).await.refused(400, "22023");
     bulk(&scene, entries(10_001)).await.refused(400, "22023");
-    scene.stands_at(0).await;
+    scene.head_is_base_plus(0).await;
     let mut channel = Channel::join(&scene, Who::Agent, "2.0.0", "").await.expect("joined");
     let answer = bulk(&scene, entries(10_000)).await.ok();
     assert_eq!(
@@ -101,7 +101,7 @@ pub async fn a_bulk_has_one_to_ten_thousand_entries(scene: Scene) {
     assert_eq!(answer["revision"], scene.base() + 2);
 }
 
-pub async fn many_are_deleted_at_once(scene: Scene) {
+pub async fn a_bulk_deletes_many_files(scene: Scene) {
     for name in ["a", "b", "c"] {
         scene.save(name, name).await;
     }
@@ -116,10 +116,10 @@ pub async fn many_are_deleted_at_once(scene: Scene) {
     twice.refused(400, "22023");
     assert_eq!(twice.details()["entry"], 1);
     delete(&[]).await.refused(400, "22023");
-    scene.stands_at(3).await;
+    scene.head_is_base_plus(3).await;
     let answer = delete(&["c", "a"]).await.ok();
     assert_eq!((&answer["revision"], &answer["files"][0]["version"]), (&json!(scene.base() + 4), &json!(2)));
     assert_eq!(answer["files"][0]["file_path"], scene.path("c"));
     delete(&["c", "a"]).await.ok();
-    scene.stands_at(4).await;
+    scene.head_is_base_plus(4).await;
 }

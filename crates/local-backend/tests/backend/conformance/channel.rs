@@ -19,7 +19,9 @@ pub struct Channel {
 
 /// One frame, whatever the protocol.
 struct Frame {
+    join_ref: Value,
     reference: Value,
+    topic: String,
     event: String,
     payload: Value,
 }
@@ -78,17 +80,59 @@ impl Channel {
         reply.payload["status"].clone()
     }
 
-    /// Broadcasts.
+    /// Pushes any event and returns the payload of its reply.
+    pub async fn request(&mut self, event: &str, payload: Value) -> Value {
+        let reference = self.push(event, payload).await;
+        self.frame(|frame| frame.event == "phx_reply" && frame.reference == reference).await.payload
+    }
+
+    /// The next frame of this event.
+    pub async fn next(&mut self, event: &str) -> Value {
+        self.frame(|frame| frame.event == event).await.payload
+    }
+
+    /// Joins with any payload; the reply's payload and join_ref.
+    pub async fn join_raw(scene: &Scene, vsn: &'static str, topic: &str, payload: Value) -> (Channel, Value, Value) {
+        let socket = open(scene, vsn).await;
+        let mut channel = Channel { socket, scene: scene.clone(), topic: topic.into(), vsn, reference: 0 };
+        let reference = channel.push("phx_join", payload).await;
+        let reply = channel.frame(|frame| frame.event == "phx_reply" && frame.reference == reference).await;
+        (channel, reply.payload, reply.join_ref)
+    }
+
+    /// Pushes to a topic that was not joined; the reply's payload and join_ref.
+    pub async fn unmatched(scene: &Scene, vsn: &'static str) -> (Value, Value) {
+        let socket = open(scene, vsn).await;
+        let topic = format!("realtime:project:{}", scene.project());
+        let mut channel = Channel { socket, scene: scene.clone(), topic, vsn, reference: 0 };
+        let reference = channel.push("broadcast", json!({"type": "broadcast", "event": "x", "payload": {}})).await;
+        let reply = channel.frame(|frame| frame.event == "phx_reply" && frame.reference == reference).await;
+        (reply.payload, reply.join_ref)
+    }
+
+    /// Broadcasts without waiting for a reply.
     pub async fn cast(&mut self, event: &str, payload: Value) -> Value {
         self.push("broadcast", json!({"type": "broadcast", "event": event, "payload": payload})).await
     }
 
-    /// A reply to this says that the server has seen all that was pushed before.
-    pub async fn beat(&mut self) {
+    /// Sends a heartbeat. No reply to an earlier push and no broadcast may come before its answer.
+    pub async fn heartbeat_without_replies(&mut self) {
+        let frame = self.heartbeat(|frame| frame.event == "phx_reply").await;
+        assert_eq!(frame, "phoenix", "a reply to an earlier push");
+    }
+
+    /// Sends a heartbeat. No broadcast may come before its answer.
+    pub async fn heartbeat_without_broadcasts(&mut self) {
+        let frame = self.heartbeat(|frame| frame.event == "broadcast" || frame.topic == "phoenix").await;
+        assert_eq!(frame, "phoenix", "an unexpected broadcast");
+    }
+
+    /// Sends a heartbeat; the topic of the next frame of this kind.
+    async fn heartbeat(&mut self, wanted: impl Fn(&Frame) -> bool) -> String {
         let topic = std::mem::replace(&mut self.topic, "phoenix".into());
-        let reference = self.push("heartbeat", json!({})).await;
+        self.push("heartbeat", json!({})).await;
         self.topic = topic;
-        self.frame(|frame| frame.event == "phx_reply" && frame.reference == reference).await;
+        self.frame(wanted).await.topic
     }
 
     async fn push(&mut self, event: &str, payload: Value) -> Value {
@@ -140,7 +184,13 @@ fn text_frame(text: &str) -> Frame {
     let frame: Value = serde_json::from_str(text).expect("a frame is JSON");
     let at = |name: &str, index: usize| if frame.is_array() { frame[index].clone() } else { frame[name].clone() };
     let event = at("event", 3).as_str().expect("an event").to_owned();
-    Frame { reference: at("ref", 1), event, payload: at("payload", 4) }
+    Frame {
+        join_ref: at("join_ref", 0),
+        reference: at("ref", 1),
+        topic: at("topic", 2).as_str().unwrap_or_default().to_owned(),
+        event,
+        payload: at("payload", 4),
+    }
 }
 
 /// `04 | topic_len | event_len | meta_len | encoding ‖ topic ‖ event ‖ meta ‖ payload`: how protocol 2.0.0 has what the
@@ -151,5 +201,5 @@ fn binary_broadcast(bytes: &[u8]) -> Frame {
     let (event, rest) = bytes[5 + topic..].split_at(event);
     let payload: Value = serde_json::from_slice(&rest[meta..]).expect("a payload is JSON");
     let payload = json!({"type": "broadcast", "event": String::from_utf8_lossy(event), "payload": payload});
-    Frame { reference: Value::Null, event: "broadcast".into(), payload }
+    Frame { join_ref: Value::Null, reference: Value::Null, topic: String::new(), event: "broadcast".into(), payload }
 }

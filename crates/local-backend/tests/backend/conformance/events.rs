@@ -57,7 +57,7 @@ pub async fn each_write_is_one_event(scene: Scene) {
     assert_eq!((&payload["sender"], &payload["revision"]), (&json!("service_role"), &json!(scene.base() + 5)));
 }
 
-pub async fn what_is_refused_or_changes_nothing_is_no_event(scene: Scene) {
+pub async fn refused_and_unchanged_writes_have_no_event(scene: Scene) {
     let mut channel = Channel::join(&scene, Who::Agent, "1.0.0", "").await.expect("joined");
     scene.save("a", "1").await;
     assert_eq!(channel.event().await.1["revision"], scene.base() + 1, "the event of the save");
@@ -70,7 +70,24 @@ pub async fn what_is_refused_or_changes_nothing_is_no_event(scene: Scene) {
     assert_eq!(channel.event().await.1["revision"], scene.base() + 2, "the first that is heard");
 }
 
-pub async fn what_is_too_large_is_left_out(scene: Scene) {
+pub async fn content_above_150000_bytes_is_omitted(scene: Scene) {
+    let mut channel = Channel::join(&scene, Who::Agent, "1.0.0", "").await.expect("joined");
+    for (name, size, omitted) in [("fits", 150_000, false), ("too-large", 150_001, true)] {
+        scene.save(name, &"x".repeat(size)).await;
+        let (_, payload) = channel.event().await;
+        assert_eq!(payload.get("content_omitted").is_some(), omitted, "{size}");
+        assert_eq!(payload["content"].is_null(), omitted, "{size}");
+    }
+    // A bulk includes contents from the smallest on.
+    let file = |name: &str, size: usize| json!({"file_path": scene.path(name), "content": name.repeat(size)});
+    let files = json!([file("a", 100_000), file("b", 60_000), file("c", 80_000)]);
+    scene.owner("bulk_upsert_project_files", json!({"files": files})).await.ok();
+    let (_, payload) = channel.event().await;
+    let omitted: Vec<bool> = (0..3).map(|at| payload["files"][at]["content"].is_null()).collect();
+    assert_eq!(omitted, [true, false, false], "{payload}");
+}
+
+pub async fn content_too_large_for_an_event_is_omitted(scene: Scene) {
     let mut channel = Channel::join(&scene, Who::Agent, "2.0.0", "").await.expect("joined");
     scene.save("large", &"x".repeat(300_000)).await;
     let (event, payload) = channel.event().await;
@@ -112,16 +129,35 @@ pub async fn who_may_send(scene: Scene) {
     let mut agent = Channel::join(&scene, Who::Agent, "2.0.0", ":status").await.expect("joined");
     assert_eq!(agent.send("preview:status", json!({"phase": "serving"})).await, "ok");
     assert_eq!(listener.event().await, ("preview:status".into(), json!({"phase": "serving"})));
-    // Whoever may send on the project's topic may forge every event on it.
+    // A sender on the project's topic could forge every event on it: neither agent nor editor may send there, and the
+    // editor may not send on the status topic. A refused send has no reply, even with `ack`.
     let mut listener = Channel::join(&scene, Who::Owner, "1.0.0", "").await.expect("joined");
-    let mut agent = Channel::join(&scene, Who::Agent, "2.0.0", "").await.expect("joined");
-    agent.cast("file:delete", json!({"file_path": scene.path("a"), "version": 9})).await;
-    agent.beat().await;
+    for (who, vsn) in [(Who::Agent, "2.0.0"), (Who::Owner, "1.0.0"), (Who::Owner, "2.0.0")] {
+        let mut sender = Channel::join(&scene, who, vsn, "").await.expect("joined");
+        sender.cast("file:delete", json!({"file_path": scene.path("a"), "version": 9})).await;
+        sender.heartbeat_without_replies().await;
+    }
+    let mut status = Channel::join(&scene, Who::Agent, "1.0.0", ":status").await.expect("joined");
+    let mut editor = Channel::join(&scene, Who::Owner, "2.0.0", ":status").await.expect("joined");
+    editor.cast("preview:status", json!({"phase": "forged"})).await;
+    editor.heartbeat_without_replies().await;
+    status.heartbeat_without_broadcasts().await;
     scene.save("a", "1").await;
-    assert_eq!(listener.event().await.0, "file:update", "the first that is heard");
+    assert_eq!(listener.event().await.0, "file:update", "the first event on the project's topic");
+    // Over HTTP every sender gets 202, and only allowed messages are delivered.
+    for who in [Who::Agent, Who::Owner, Who::Stranger] {
+        let topic = format!("project:{}", scene.project());
+        let message = json!({"topic": topic, "event": "file:delete", "payload": {"forged": true}, "private": true});
+        let url = format!("{}/realtime/v1/api/broadcast", scene.url());
+        let request = scene.http().post(url).header("apikey", scene.anon_key()).json(&json!({"messages": [message]}));
+        let request = request.bearer_auth(scene.token(who).expect("a token"));
+        assert_eq!(request.send().await.expect("an answer").status(), 202, "{who:?}");
+    }
+    scene.save("a", "2").await;
+    assert_eq!(listener.event().await.0, "file:update", "the first event after the HTTP broadcasts");
 }
 
-pub async fn rows_are_nudges(scene: Scene) {
+pub async fn subscribers_get_inserted_rows(scene: Scene) {
     let filter = format!("project_id=eq.{}", scene.project());
     let wanted = json!([{"event": "INSERT", "schema": "public", "table": "project_files", "filter": filter}]);
     let token = scene.token(Who::Agent).expect("a token");

@@ -46,7 +46,7 @@ async fn changes(scene: &Scene, since: i64, more: Value) -> Value {
     scene.call(Who::Agent, "list_project_changes", arguments).await.ok()
 }
 
-pub async fn the_head_counts_changes_and_its_digest_is_that_of_the_files(scene: Scene) {
+pub async fn the_head_has_the_digest_of_the_live_files(scene: Scene) {
     scene.save("a", "1").await;
     scene.save("b", "2").await;
     scene.save("a", "3").await;
@@ -99,7 +99,7 @@ pub async fn a_page_never_splits_a_revision(scene: Scene) {
     assert_eq!((names(&scene, &page), &page["complete"]), (vec!["first".to_owned()], &json!(false)));
 }
 
-pub async fn a_page_ends_past_a_megabyte(scene: Scene) {
+pub async fn a_page_ends_after_a_megabyte(scene: Scene) {
     for name in ["a", "b", "c"] {
         scene.save(name, &name.repeat(600_000)).await;
     }
@@ -149,7 +149,7 @@ pub async fn one_version_of_one_file(scene: Scene) {
     }
 }
 
-pub async fn the_older_listing_is_paged(scene: Scene) {
+pub async fn the_legacy_listing_is_paged(scene: Scene) {
     let entries: Vec<Value> = (0..1100)
         .map(|at| json!({"file_path": scene.path(&format!("f{at:04}")), "content": "x", "file_type": "plain"}))
         .collect();

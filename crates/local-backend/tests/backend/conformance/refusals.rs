@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::target::{Scene, Who};
 
 /// One of each kind.
-fn evil_paths() -> Vec<String> {
+fn invalid_paths() -> Vec<String> {
     let mut paths: Vec<String> = [
         "",
         "/",
@@ -41,11 +41,12 @@ fn evil_paths() -> Vec<String> {
     paths.push("a".repeat(256));
     paths.push("a/".repeat(2100) + "b");
     paths.push("ü".repeat(128));
+    paths.push(vec!["a"; 65].join("/"));
     paths
 }
 
-pub async fn evil_paths_are_refused_everywhere(scene: Scene) {
-    for path in evil_paths() {
+pub async fn invalid_paths_are_refused_by_every_write(scene: Scene) {
+    for path in invalid_paths() {
         let save = json!({"p_file_path": path, "p_content": "x", "p_file_type": "text"});
         scene.owner("upsert_project_file", save).await.refused(400, "22023");
         scene.owner("delete_project_file", json!({"p_file_path": path})).await.refused(400, "22023");
@@ -61,10 +62,23 @@ pub async fn evil_paths_are_refused_everywhere(scene: Scene) {
     for name in ["..a/b..", ".gitignore", "x/.preview/y", "node_modules.txt", "a b/ü/日本.txt", "[id].tsx", ".env"] {
         scene.save(name, "x").await;
     }
-    scene.stands_at(7).await;
+    scene.save(&vec!["a"; 62].join("/"), "the folder of the case makes it 64 parts").await;
+    scene.head_is_base_plus(8).await;
 }
 
-pub async fn what_is_no_text_is_refused(scene: Scene) {
+pub async fn a_file_type_has_at_most_255_bytes(scene: Scene) {
+    let save = |file_type: String| json!({"p_file_path": scene.path("a"), "p_content": "x", "p_file_type": file_type});
+    scene.owner("upsert_project_file", save("x".repeat(256))).await.refused(400, "22023");
+    scene.owner("upsert_project_file", save("ü".repeat(128))).await.refused(400, "22023");
+    let file = json!([{"file_path": scene.path("a"), "content": "x", "file_type": "x".repeat(256)}]);
+    let answer = scene.owner("bulk_upsert_project_files", json!({"files": file})).await;
+    answer.refused(400, "22023");
+    assert_eq!(answer.details()["entry"], 0);
+    scene.owner("upsert_project_file", save("x".repeat(255))).await.ok();
+    scene.head_is_base_plus(1).await;
+}
+
+pub async fn content_that_is_not_text_is_refused(scene: Scene) {
     let nul = |path: &str, content: &str| json!({"p_file_path": path, "p_content": content, "p_file_type": "text"});
     scene.owner("upsert_project_file", nul(&scene.path("a"), "a\0b")).await.refused(400, "22P05");
     scene.owner("upsert_project_file", nul("a\0b", "x")).await.refused(400, "22P05");
@@ -86,13 +100,13 @@ pub async fn what_is_no_text_is_refused(scene: Scene) {
         assert_eq!(answer.status, 400, "{content:?}: {}", answer.body);
         scene.note(json!({"content": format!("{content:?}"), "status": answer.status}));
     }
-    scene.stands_at(0).await;
+    scene.head_is_base_plus(0).await;
     // Everything else is text.
     let odd = "\u{1}\u{7f}\u{85}\u{feff}\u{fffd}\u{10ffff}\r\n\u{2028}";
     assert_eq!(scene.save("odd", odd).await["content"], json!(odd));
 }
 
-pub async fn what_is_no_call_is_refused(scene: Scene) {
+pub async fn malformed_calls_are_refused(scene: Scene) {
     let project = json!(scene.project());
     let owner = async |function: &str, arguments: Value| scene.call(Who::Owner, function, arguments).await;
     owner("no_such_function", json!({})).await.refused(404, "PGRST202");
@@ -111,5 +125,5 @@ pub async fn what_is_no_call_is_refused(scene: Scene) {
         let answer = scene.send(scene.token(Who::Owner).as_deref(), "project_head", body.into()).await;
         assert!((400..500).contains(&answer.status), "{body:?}: {}", answer.body);
     }
-    scene.stands_at(0).await;
+    scene.head_is_base_plus(0).await;
 }

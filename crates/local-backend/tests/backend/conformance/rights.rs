@@ -32,7 +32,7 @@ fn status(who: Who) -> u16 {
     if who == Who::Anon { 401 } else { 403 }
 }
 
-pub async fn each_function_is_for_those_it_is_for(scene: Scene) {
+pub async fn each_function_refuses_callers_without_the_right(scene: Scene) {
     scene.save("a", "1").await;
     for (function, arguments) in reads(&scene) {
         for who in [Who::Owner, Who::Service, Who::Agent] {
@@ -55,10 +55,10 @@ pub async fn each_function_is_for_those_it_is_for(scene: Scene) {
         let flag = scene.call(who, "is_feature_enabled", json!({"flag_key": "FSYNC_USE_RPC"})).await;
         flag.refused(status(who), "42501");
     }
-    scene.stands_at(1).await;
+    scene.head_is_base_plus(1).await;
 }
 
-pub async fn a_project_that_is_not_there(scene: Scene) {
+pub async fn an_unknown_project_looks_like_another_users(scene: Scene) {
     let unknown = |mut arguments: Value| {
         arguments["project_uuid"] = json!("99999999-9999-4999-8999-999999999999");
         arguments
@@ -70,7 +70,7 @@ pub async fn a_project_that_is_not_there(scene: Scene) {
     }
 }
 
-pub async fn a_token_must_be_signed_alive_and_say_who(scene: Scene) {
+pub async fn a_token_must_be_signed_valid_and_name_the_caller(scene: Scene) {
     let head = scene.with_project(json!({})).to_string();
     let ask = async |token: &str| scene.send(Some(token), "project_head", head.clone().into()).await;
     let good = scene.token(Who::Agent).expect("a token");
@@ -105,7 +105,7 @@ pub async fn a_token_must_be_signed_alive_and_say_who(scene: Scene) {
     assert_eq!(without_key.expect("an answer").status(), 401);
 }
 
-pub async fn too_many_writes_are_told_when_to_come_back(scene: Scene) {
+pub async fn the_rate_limit_tells_when_to_try_again(scene: Scene) {
     // 100 at once, 20 a second: the largest bulk is half of it.
     let entries: Value =
         (0..10_000).map(|at| json!({"file_path": scene.path(&format!("f{at}")), "content": "x"})).collect();
@@ -124,7 +124,7 @@ pub async fn too_many_writes_are_told_when_to_come_back(scene: Scene) {
     assert!((1..=2500).contains(&wait), "{wait}");
     // The bucket is each user's own, and reads cost nothing.
     scene.save("mine", "x").await;
-    scene.stands_at(2).await;
+    scene.head_is_base_plus(2).await;
     scene.call(Who::Service, "bulk_upsert_project_files", bulk).await.ok();
-    scene.stands_at(2).await;
+    scene.head_is_base_plus(2).await;
 }

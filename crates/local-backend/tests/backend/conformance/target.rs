@@ -281,7 +281,7 @@ impl Scene {
     }
 
     /// Nothing was written since revision `base() + count`.
-    pub async fn stands_at(&self, count: i64) {
+    pub async fn head_is_base_plus(&self, count: i64) {
         assert_eq!(self.head().await - self.base(), count, "revisions since the case began");
     }
 }

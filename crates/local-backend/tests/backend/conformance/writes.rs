@@ -47,7 +47,7 @@ pub async fn a_save_gives_the_new_row(scene: Scene) {
     let service = json!({"p_file_path": scene.path("b.ts"), "p_content": "", "p_file_type": null});
     let row = scene.call(Who::Service, "upsert_project_file", scene.with_project(service)).await.ok();
     assert_eq!((&row["content"], &row["size"], &row["is_deleted"]), (&json!(""), &json!(0), &json!(false)));
-    scene.stands_at(4).await;
+    scene.head_is_base_plus(4).await;
 }
 
 pub async fn equal_content_takes_no_revision(scene: Scene) {
@@ -56,11 +56,11 @@ pub async fn equal_content_takes_no_revision(scene: Scene) {
     let row = upsert(&scene, "a", "same", json!(0)).await.ok();
     assert_eq!(row["version"], 1);
     assert_eq!(upsert(&scene, "a", "same", json!(7)).await.ok()["version"], 1);
-    scene.stands_at(1).await;
+    scene.head_is_base_plus(1).await;
     // Another type is no change of the file.
     let retyped = json!({"p_file_path": scene.path("a"), "p_content": "same", "p_file_type": "markdown"});
     assert_eq!(scene.owner("upsert_project_file", retyped).await.ok()["file_type"], "markdown");
-    scene.stands_at(1).await;
+    scene.head_is_base_plus(1).await;
 }
 
 pub async fn a_stale_version_is_a_conflict(scene: Scene) {
@@ -76,14 +76,14 @@ pub async fn a_stale_version_is_a_conflict(scene: Scene) {
         conflict(&upsert(&scene, "a", "three", json!(stale)).await, stale, 2);
     }
     conflict(&delete(&scene, "a", json!(1)).await, 1, 2);
-    scene.stands_at(2).await;
+    scene.head_is_base_plus(2).await;
     delete(&scene, "a", json!(2)).await.ok();
     conflict(&upsert(&scene, "a", "four", json!(2)).await, 2, 3);
     // Not there, as expected; a tombstone may be named by its own version too.
     assert_eq!(upsert(&scene, "a", "four", json!(0)).await.ok()["version"], 4);
     delete(&scene, "a", Value::Null).await.ok();
     assert_eq!(upsert(&scene, "a", "five", json!(5)).await.ok()["version"], 6);
-    scene.stands_at(6).await;
+    scene.head_is_base_plus(6).await;
 }
 
 pub async fn a_delete_leaves_a_tombstone_and_versions_go_on(scene: Scene) {
@@ -101,11 +101,11 @@ pub async fn a_delete_leaves_a_tombstone_and_versions_go_on(scene: Scene) {
     }
     assert_eq!(delete(&scene, "a", json!(1)).await.ok(), tombstone, "deleted already");
     delete(&scene, "never", Value::Null).await.refused(404, "PT404");
-    scene.stands_at(2).await;
+    scene.head_is_base_plus(2).await;
     assert_eq!(upsert(&scene, "a", "one", Value::Null).await.ok()["version"], 3);
 }
 
-pub async fn binary_content_lies_in_storage(scene: Scene) {
+pub async fn binary_content_is_in_storage(scene: Scene) {
     let bytes = [0, 159, 146, 150, 255, scene.base() as u8];
     let hash = sha256(&bytes);
     let register = |name: &str, hash: &str, size: Value, expected: Value| {
@@ -125,7 +125,7 @@ pub async fn binary_content_lies_in_storage(scene: Scene) {
     ] {
         scene.owner("register_project_asset", wrong).await.refused(400, "22023");
     }
-    scene.stands_at(0).await;
+    scene.head_is_base_plus(0).await;
     let row = scene.owner("register_project_asset", register("logo.png", &hash, json!(6), json!(0))).await.ok();
     assert_eq!((&row["content"], &row["encoding"], &row["size"]), (&Value::Null, &json!("base64"), &json!(6)));
     let again = register("logo.png", &hash.to_uppercase(), json!(6), json!(0));
