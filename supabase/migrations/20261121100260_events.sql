@@ -1,17 +1,6 @@
 -- The event of a transaction: sent at commit on the project's private topic, with all changes of the revision. Delivery is
 -- never guaranteed, so no failure here may abort a save.
 
--- Sends one event through Realtime. If its table is locked or its schema is missing, the save still commits and agents find
--- the change by reading the head.
-create or replace function project_sync.send_event(payload jsonb, event text, topic text, lock_timeout_ms integer) returns void
-language plpgsql as $$
-begin
-  perform set_config('lock_timeout', lock_timeout_ms::text, true);
-  perform realtime.send(payload, event, topic, true);
-exception when others then
-  raise warning 'event % on % was not sent: %', event, topic, sqlerrm;
-end $$;
-
 -- The entry of one row in an event. Content is omitted if it is too large or in storage.
 create or replace function project_sync.event_entry(file public.project_files, with_content boolean) returns jsonb
 language plpgsql stable as $$
@@ -53,6 +42,7 @@ begin
 end $$;
 
 -- Builds and sends the event of a revision.
+-- A table may be locked or Realtime's schema missing: the save still commits, and agents find the change by reading the head.
 -- The lock_timeout applies only inside this function.
 create or replace function project_sync.send_revision_event() returns trigger
 language plpgsql security definer set search_path = '' set lock_timeout = '200ms' as $$
@@ -69,8 +59,9 @@ begin
   perform set_config('project_sync.event_sent', pg_current_xact_id()::text, true);
   -- Without Realtime there is nothing to send to.
   if to_regnamespace('realtime') is null then return null; end if;
-  if not project_sync.flag_is_on('FSYNC_SERVER_BROADCASTS', new.project_id) then return null; end if;
   select * into limits from project_sync.settings;
+  perform set_config('lock_timeout', limits.event_lock_timeout_ms::text, true);
+  if not project_sync.flag_is_on('FSYNC_SERVER_BROADCASTS', new.project_id) then return null; end if;
   for file in select f.* from public.project_files f
       where f.project_id = new.project_id and f.revision = new.revision and f.is_current_version limit 2 loop
     changed := changed + 1;
@@ -81,15 +72,17 @@ begin
     entry := project_sync.event_entry(file, file.size <= limits.event_content_bytes);
     -- JSON encodes one byte with at most six bytes.
     if file.size > limits.event_max_bytes / 8 and octet_length(entry::text) > limits.event_max_bytes then entry := project_sync.event_entry(file, false); end if;
-    perform project_sync.send_event(payload || (entry - 'action'),
-      case when file.is_deleted then 'file:delete' else 'file:update' end, topic, limits.event_lock_timeout_ms);
+    perform realtime.send(payload || (entry - 'action'), case when file.is_deleted then 'file:delete' else 'file:update' end, topic, true);
   else
     select count(*) into changed from public.project_files f
       where f.project_id = new.project_id and f.revision = new.revision and f.is_current_version;
     files := project_sync.event_files(new.project_id, new.revision);
     payload := payload || jsonb_build_object('count', changed, 'files', coalesce(files, '[]'));
     if files is null then payload := payload || '{"files_omitted": true}'; end if;
-    perform project_sync.send_event(payload, 'bulk:apply', topic, limits.event_lock_timeout_ms);
+    perform realtime.send(payload, 'bulk:apply', topic, true);
   end if;
+  return null;
+exception when others then
+  raise warning 'the event of revision % on % was not sent: %', new.revision, topic, sqlerrm;
   return null;
 end $$;

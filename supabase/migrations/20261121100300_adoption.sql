@@ -1,8 +1,8 @@
 -- Adoption gives the rows of a legacy `project_files` what the new columns need: hash and size of the content, consistent
 -- versions, revisions, and a counter for each project. No row is lost. It runs in three steps:
 --  1. project_sync.backfill(), optional, for large tables: in batches, each in its own transaction (README.md);
---  2. the next migration: all remaining projects, without a lock on the table, so that readers and writers continue;
---  3. the migration after it: under an exclusive lock, the projects that were written to meanwhile.
+--  2. the next two migrations: all remaining rows, without a lock on the table, so that readers and writers continue;
+--  3. the migration after them: under an exclusive lock, the rows that were written meanwhile.
 
 -- The transactions that adopted rows. A row with another xmin was written by someone else since.
 create table if not exists project_sync.adoptions (
@@ -53,6 +53,9 @@ declare
   legacy_size text := case when has_column ? 'size_bytes' then 'f.size_bytes' when has_column ? 'file_size' then 'f.file_size'
     else 'null' end;
   legacy_hash text := case when has_column ? 'checksum' then 'f.checksum' else 'null' end;
+  -- Paths above 1,024 bytes are invalid, and an index entry of such a path may be too large.
+  path text := format('case when octet_length(coalesce(f.file_path, %1$s)) > 1024 then ''too-long/'' || md5(coalesce(f.file_path, %1$s))
+    else coalesce(f.file_path, %1$s, ''unnamed/'' || f.id) end', legacy_path);
   user_triggers text[] := array(select t.tgname from pg_catalog.pg_trigger t
     where t.tgrelid = 'public.project_files'::regclass and not t.tgisinternal and t.tgenabled = 'O');
   trigger_name text;
@@ -75,25 +78,24 @@ begin
   end if;
 
   execute format($f$
-    with bytes as materialized (
-      -- Hashes are computed again from the content. Malformed base64 is text.
-      select f.id, f.ctid as row_ctid, f.content is not null as has_content,
-        case when f.content is not null and lower(f.encoding) = 'base64' then project_sync.content_bytes(f.content, 'base64') end as decoded
-      from public.project_files f where f.project_id = any($1) and f.content is not null and lower(f.encoding) = 'base64'
+    with unadopted as materialized (
+      -- A path is adopted as a whole, but only if one of its rows is not adopted yet.
+      select distinct f.project_id, %5$s as file_path from public.project_files f
+        where f.project_id = any($1)
+          and (f.revision is null or not exists (select from project_sync.adoptions a where a.transaction_id = f.xmin::text))
     ), hashed as materialized (
+      -- Hashes are computed again from the content. Malformed base64 is text.
       select f.id, f.ctid as row_ctid, f.project_id, f.version, coalesce(f.is_current_version, false) as was_current,
-        f.created_at, f.updated_at, f.revision, f.content is not null as has_content,
-        -- Paths above 1,024 bytes are invalid, and an index entry of such a path may be too large.
-        case when octet_length(coalesce(f.file_path, %1$s)) > 1024 then 'too-long/' || md5(coalesce(f.file_path, %1$s))
-          else coalesce(f.file_path, %1$s, 'unnamed/' || f.id) end as file_path,
+        f.created_at, f.updated_at, f.revision, f.content is not null as has_content, u.file_path,
         case when octet_length(coalesce(f.file_type, %2$s)) > 255 then left(coalesce(f.file_type, %2$s), 60)
           else coalesce(f.file_type, %2$s, 'text') end as file_type,
         case when f.content is null or b.decoded is not null then 'base64' else 'utf-8' end as encoding,
         case when f.content is null then lower(coalesce(f.content_hash, %4$s))
           else encode(sha256(coalesce(b.decoded, convert_to(f.content, 'UTF8'))), 'hex') end as content_hash,
         case when f.content is null then coalesce(f.size, %3$s) else octet_length(coalesce(b.decoded, convert_to(f.content, 'UTF8'))) end as size
-      from public.project_files f left join bytes b on b.id = f.id
-      where f.project_id = any($1)
+      from unadopted u join public.project_files f on f.project_id = u.project_id and %5$s = u.file_path
+        left join lateral (select project_sync.content_bytes(f.content, 'base64') as decoded
+          where f.content is not null and lower(f.encoding) = 'base64' offset 0) b on true
     ), described as (
       -- A row without content and without a sha256 is not a file: it is a directory or a tombstone of the legacy functions.
       select h.*, not h.has_content and coalesce(h.content_hash, '') !~ '^[0-9a-f]{64}$' as is_deleted,
@@ -138,7 +140,7 @@ begin
       returning f.project_id
     )
     select count(*), coalesce(array_agg(distinct project_id), '{}') from updated
-  $f$, legacy_path, legacy_type, legacy_size, legacy_hash) using of_projects into changed, touched;
+  $f$, legacy_path, legacy_type, legacy_size, legacy_hash, path) using of_projects into changed, touched;
 
   insert into project_sync.counters as c (project_id, revision, tombstone_floor, digest)
     select f.project_id, max(greatest(f.revision, f.superseded_revision)) + case when f.project_id = any(touched) then 0 else 1 end,

@@ -19,6 +19,8 @@ mod faults;
 #[cfg(feature = "local")]
 mod functions;
 mod hydration;
+#[cfg(feature = "local")]
+mod late_commits;
 mod live;
 mod local_changes;
 mod net;
@@ -42,3 +44,5 @@ mod support;
 mod terminal;
 #[cfg(target_os = "linux")]
 mod trust;
+#[cfg(target_os = "linux")]
+mod untrusted_files;

@@ -189,6 +189,26 @@ describe('console', () => {
     assert.equal(await isInEditor(), false, 'Escape, then Tab leaves the editor')
   })
 
+  test('the find panel is readable in both themes, and Escape closes it', async () => {
+    await ui.show(HEADLINE)
+    await ui.content.click()
+    for (const colorScheme of ['light', 'dark']) {
+      await ui.page.emulateMedia({ colorScheme })
+      await ui.page.keyboard.press('ControlOrMeta+f')
+      await ui.page.locator('.cm-search input[name=search]').waitFor()
+      assert.deepEqual(await violations(ui.page), [], colorScheme)
+      await ui.page.keyboard.press('Escape')
+      await ui.page.locator('.cm-search').waitFor({ state: 'detached' })
+    }
+    await ui.page.emulateMedia({ colorScheme: 'light' })
+  })
+
+  test('the log shows the console address without its key', async () => {
+    const log = ui.page.locator('.log .lines')
+    await log.getByText('the console is at').first().waitFor()
+    assert.ok(!(await log.innerText()).includes(world.key))
+  })
+
   test('a new file cannot take the path of a folder, or be inside a file', async () => {
     const refusals = [
       ['src', 'src is a folder'],
@@ -245,7 +265,12 @@ describe('console', () => {
     await ui.page.getByRole('button', { name: 'New file' }).click()
     await ui.confirmDialog('../outside.txt')
     await ui.page.locator('.toast', { hasText: '../outside.txt was not created' }).waitFor()
-    await ui.page.getByRole('button', { name: 'Dismiss' }).click()
+    await ui.page.getByRole('button', { name: 'New file' }).click()
+    await ui.confirmDialog('src/allowed.txt')
+    await ui.page.locator('.toast').waitFor({ state: 'hidden' })
+    await ui.page.getByRole('button', { name: 'Delete this file' }).click()
+    await ui.confirmDialog()
+    await world.gone('src/allowed.txt')
   })
 
   test('a binary file is uploaded byte for byte and opened as a card', async () => {

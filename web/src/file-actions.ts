@@ -15,6 +15,8 @@ export interface ActionContext {
   /** The file is not at this path any more. */
   close(path: string): void
   showError(message: string): void
+  /** An action has succeeded: an earlier error is not shown any more. */
+  clearError(): void
 }
 
 /** Creates, renames, deletes, uploads and downloads files, with the questions that this needs. */
@@ -103,6 +105,7 @@ export class FileActions {
     if (!session) return
     try {
       await act(session)
+      this.context.clearError()
     } catch (error) {
       this.context.showError(`${failure}: ${errorText(error)}`)
     }

@@ -21,7 +21,9 @@ export class LogPanel {
     const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < FOLLOW_DISTANCE
     const kind = line.stream ? 'output' : line.level
     const time = h('time', {}, timeOfDay(Date.parse(line.timestamp)))
-    list.append(h('div', { class: `line ${kind}` }, time, h('span', {}, line.message)))
+    // The console's address contains its key, which a screenshot or a shared screen must not show.
+    const message = line.message.replace(/#key=[0-9a-f]+/g, '#key=…')
+    list.append(h('div', { class: `line ${kind}` }, time, h('span', {}, message)))
     while (list.childElementCount > MAX_LINES) list.firstElementChild?.remove()
     if (atEnd) list.scrollTop = list.scrollHeight
   }

@@ -9,8 +9,8 @@ push() {
 ask_push() { sql -At -d push -c "$1"; }
 in_use() { # runs a command while the writers and the reader work; sets `status`, `output`, `writers`
   local stop=$home/stop-$RANDOM
-  "$bin/pgbench" -n -U postgres -c 3 -T 120 -D projects="$projects" -f "$tests/push/writer.pgbench" push >"$stop.writers" 2>&1 & local writer=$!
-  (cd "$home" && exec "$bin/pgbench" -n -U postgres -c 1 -T 120 -l --log-prefix="$stop" -D projects="$projects" -f "$tests/push/reader.pgbench" push) >/dev/null 2>&1 & local reader=$!
+  "$bin/pgbench" -n -U postgres -c 3 -T 590 -D projects="$projects" -f "$tests/push/writer.pgbench" push >"$stop.writers" 2>&1 & local writer=$!
+  (cd "$home" && exec "$bin/pgbench" -n -U postgres -c 1 -T 590 -l --log-prefix="$stop" -D projects="$projects" -f "$tests/push/reader.pgbench" push) >/dev/null 2>&1 & local reader=$!
   sleep 1
   output=$("$@"); status=$?
   sleep 1
