@@ -3,6 +3,8 @@
 //! Imports go one way: `snapshot`, `workspace`, `database`, `realtime` and `state` use `files`, `folder`, `http`, `net`,
 //! `private_dir`, `scrub` and `token`, which use none of them. `database` also stages downloads in the workspace's stage. Nothing here
 //! imports `cli`, `run`, `telemetry` or `dev`.
+// What comes from the network, an archive or the project must not end the agent: it is built to abort at a panic.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
 pub mod database;
 pub mod files;

@@ -55,6 +55,7 @@ fn errors() -> Vec<Box<dyn Error>> {
         Box::new(workspace_error()),
         Box::new(StateError::Read(cause())),
         Box::new(StateError::Unusable(SavedError::Damaged)),
+        Box::new(StateError::Unusable(SavedError::Malformed(malformed()))),
         Box::new(FolderError::Read(path(), cause())),
         Box::new(FolderError::Path(path(), path_error())),
         Box::new(NetError::ReadCa { path: path(), cause: cause() }),

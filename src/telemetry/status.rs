@@ -4,6 +4,7 @@ pub mod codes;
 
 mod host_check;
 mod metrics;
+mod process;
 mod shared;
 
 use std::net::{IpAddr, SocketAddr};
@@ -77,8 +78,9 @@ async fn readyz(State(server): State<Arc<ServerState>>) -> Response {
 
 async fn metrics_text(State(server): State<Arc<ServerState>>) -> Response {
     server.status.update_gauges();
-    let text = server.metrics.as_ref().map(PrometheusHandle::render);
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text.unwrap_or_default()).into_response()
+    let mut text = server.metrics.as_ref().map(PrometheusHandle::render).unwrap_or_default();
+    text += &process::process_metrics();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }
 
 async fn status_json(

@@ -44,3 +44,5 @@ mod support;
 mod terminal;
 #[cfg(target_os = "linux")]
 mod trust;
+#[cfg(target_os = "linux")]
+mod untrusted_files;

@@ -262,7 +262,7 @@ fn every_metric_is_there_from_the_start_and_says_what_it_is() {
     assert!(types.len() > 30, "{types:?}");
     for name in &types {
         assert!(helps.contains(name), "{name} says nothing of itself");
-        assert!(name.starts_with("preview_agent_"), "{name}");
+        assert!(["preview_agent_", "process_"].iter().any(|prefix| name.starts_with(prefix)), "{name}");
     }
     for name in ["preview_agent_event_lag_seconds_count", "preview_agent_joins_total"] {
         assert_eq!(samples(&text).get(name), Some(&0.0), "{name} in {text}");

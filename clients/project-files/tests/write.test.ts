@@ -157,7 +157,7 @@ test('a bulk is all or nothing, and names the path in conflict', async () => {
     (error) => fails('refused', /entry 1/)(error) && (error as ProjectFilesError).path === '../bad',
   )
   assert.equal(other.get('bulk/good.txt'), undefined)
-  await assert.rejects(other.bulk([]), fails('refused', /empty|without entries/))
+  await assert.rejects(other.bulk([]), fails('refused'))
 })
 
 test('binary files go through storage, text stays text', async () => {

@@ -73,8 +73,10 @@ impl Keys {
     /// Adds `iat` and `exp` to `claims` and signs them.
     pub fn sign_for(&self, mut claims: Value, lifetime: Duration) -> String {
         let now = now();
-        claims["iat"] = json!(now);
-        claims["exp"] = json!(now.saturating_add(lifetime.as_secs()));
+        if let Some(claims) = claims.as_object_mut() {
+            claims.insert("iat".into(), json!(now));
+            claims.insert("exp".into(), json!(now.saturating_add(lifetime.as_secs())));
+        }
         self.sign(&claims)
     }
 

@@ -79,6 +79,12 @@ pub struct Limits {
 
 /// Connections from clients at once. 1,000 open websockets fit, and twice as many files stay below common limits.
 const CONNECTIONS: usize = 2048;
+/// Long enough for most restarts of a dev server, short enough that a person does not take the tab for dead.
+const PAGE_WAIT: Duration = Duration::from_secs(3);
+/// Below the time after which browsers' fetches and health checks are commonly given up.
+const REQUEST_WAIT: Duration = Duration::from_secs(10);
+/// Frameworks may compile a whole application for the first request; more than this is a hang.
+const ANSWER_TIME: Duration = Duration::from_secs(180);
 /// Part of the files that this process may open (one in so many) that clients' connections may take. Each can need two.
 const FILES_SHARE: usize = 4;
 
@@ -87,9 +93,9 @@ impl Default for Limits {
         let connections = CONNECTIONS.min(listener::open_files_limit() / FILES_SHARE);
         Limits {
             server: listener::Limits { connections, loopback_connections: connections / 16, ..Default::default() },
-            page_wait: Duration::from_secs(3),
-            request_wait: Duration::from_secs(10),
-            answer_time: Duration::from_secs(180),
+            page_wait: PAGE_WAIT,
+            request_wait: REQUEST_WAIT,
+            answer_time: ANSWER_TIME,
             answer_head_bytes: 256 << 10,
             pool_time: Duration::from_secs(3),
             pool_size: 64,

@@ -47,7 +47,7 @@ pub struct SavedRow {
 pub enum SavedError {
     #[error("the state is damaged: its checksum does not match")]
     Damaged,
-    #[error("the state cannot be read: {0}")]
+    #[error("the state cannot be read")]
     Malformed(#[source] serde_json::Error),
     #[error("the state has the unknown format {0}")]
     UnknownFormat(u32),

@@ -18,7 +18,7 @@ pub struct Archive<R> {
     pub(crate) source: ByteSource<R>,
     pub(crate) limits: Limits,
     pub(crate) inflate: Decompress,
-    /// Bytes of all content so far.
+    /// Size of all content so far, in bytes.
     pub(crate) expanded: u64,
     pub(crate) state: State,
     pub(crate) listed: Vec<Listed>,
@@ -28,18 +28,18 @@ pub struct Archive<R> {
 }
 
 pub(crate) enum State {
-    /// A record comes next.
+    /// Before a record.
     Between,
     /// In the data of an entry.
     Data(Current),
-    /// Read to the last byte, and everything is as it should be.
+    /// The archive was read to its last byte and is valid.
     Done,
-    /// Nothing that was read counts.
+    /// After an error. Nothing that was read is valid.
     Failed,
 }
 
 impl<R: BufRead> Archive<R> {
-    /// An archive that `input` begins with and ends with. `input` gives what it has: 64 KiB at a time and more is good.
+    /// Reads the archive that `input` consists of. Best is an `input` with a buffer of 64 KiB or more.
     pub fn new(input: R, limits: Limits) -> Archive<R> {
         Archive {
             source: ByteSource::new(input, 0, limits.compressed),
@@ -54,24 +54,24 @@ impl<R: BufRead> Archive<R> {
         }
     }
 
-    /// Has `make` open the file that the rest of an archive is kept in where it cannot be read forwards: empty, open to
-    /// read and write, and already without a name. Without this it is one in the system's directory for such files.
+    /// Sets how to create the file for the rest of an archive that cannot be read forwards: empty, open for reading and
+    /// writing, and without a name. The default is a file in the system's temporary directory.
     pub fn spool_with(mut self, make: impl FnMut() -> io::Result<File> + Send + 'static) -> Archive<R> {
         self.make_spool = Box::new(make);
         self
     }
 
-    /// The next entry. What was left unread of the one before is read and checked first. `None` means that the archive
-    /// was read to its end, and that all of it is right.
+    /// The next entry. The rest of the entry before it is read and checked first. `None`: the archive was read to its end
+    /// and is valid.
     ///
     /// # Errors
-    /// The first fault found; after that there is no going on.
+    /// The first fault found. Every later call fails too.
     pub fn next_entry(&mut self) -> Result<Option<Entry<'_, R>>, ZipError> {
         self.guard(Archive::advance)?;
         Ok(Entry::of(self))
     }
 
-    /// Reads whatever is left and returns all entries in their order.
+    /// Reads the rest, and returns all entries in their order.
     ///
     /// # Errors
     /// The first fault found.
@@ -90,7 +90,7 @@ impl<R: BufRead> Archive<R> {
         self.expanded
     }
 
-    /// After an error there is only [`Fault::Failed`].
+    /// Runs a step. After an error every step fails with [`Fault::Failed`].
     pub(crate) fn guard<T>(&mut self, step: impl FnOnce(&mut Self) -> Result<T, ZipError>) -> Result<T, ZipError> {
         if matches!(self.state, State::Failed) {
             return Err(Fault::Failed.at(self.source.at()));
@@ -131,12 +131,12 @@ impl<R: BufRead> Archive<R> {
         let name: Arc<str> = local.name.as_str().into();
         let failed = |error: ZipError| error.of(&name);
         let compressed = self.compressed_size(&local, offset).map_err(failed)?;
-        // Where the first is known only from the directory, the second is the same.
+        // A stored entry has one size.
         let size = if local.method == STORED { compressed } else { local.size };
         if local.method == STORED && local.size.is_some() && local.size != compressed {
             return Err(failed(Fault::StoredSizes.at(offset)));
         }
-        if size.is_some_and(|size| size > self.limits.expanded - self.expanded) {
+        if size.is_some_and(|size| size > self.limits.expanded.saturating_sub(self.expanded)) {
             return Err(failed(Fault::TooLargeExpanded(self.limits.expanded).at(offset)));
         }
         if !self.names.insert(name.clone()) {
@@ -147,7 +147,7 @@ impl<R: BufRead> Archive<R> {
         Ok(())
     }
 
-    /// Unknown is only the size of what is deflated, which has an end of its own.
+    /// `None` only for deflated data, which marks its own end.
     fn compressed_size(&mut self, local: &Local, offset: u64) -> Result<Option<u64>, ZipError> {
         if local.method != STORED || local.flags & HAS_DESCRIPTOR == 0 || local.compressed.is_some() {
             return Ok(local.compressed);

@@ -3,10 +3,10 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, Write};
 
 use crate::error::{Fault, ZipError};
 
-/// Where the bytes come from, counted and bounded; what lies ahead can be looked at across any cut.
+/// The archive's bytes: counted, bounded, and with a look ahead that does not depend on how the input is cut.
 pub(crate) struct ByteSource<R> {
     input: Input<R>,
-    /// Taken from `input` already, for a look ahead; they come first.
+    /// Bytes that were taken from `input` for a look ahead. They come first.
     ahead: Vec<u8>,
     /// Bytes consumed.
     at: u64,
@@ -18,7 +18,7 @@ enum Input<R> {
     Spool(BufReader<File>),
 }
 
-/// What is read from a spooled file at a time.
+/// Bytes read from a spooled file at once.
 const SPOOL_BUFFER: usize = 64 * 1024;
 
 impl<R: BufRead> ByteSource<R> {
@@ -31,41 +31,41 @@ impl<R: BufRead> ByteSource<R> {
         self.at
     }
 
-    /// Some of the next bytes; none only at the end.
+    /// Some of the next bytes; empty only at the end.
     pub fn chunk(&mut self) -> Result<&[u8], ZipError> {
         let left = self.limit.saturating_sub(self.at);
         let bytes = if self.ahead.is_empty() { self.input.fill(self.at)? } else { &self.ahead };
         if left == 0 && !bytes.is_empty() {
             return Err(Fault::TooLarge(self.limit).at(self.at));
         }
-        Ok(&bytes[..bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX))])
+        Ok(bytes.get(..usize::try_from(left).unwrap_or(usize::MAX)).unwrap_or(bytes))
     }
 
-    /// Takes `count` bytes of what was given last.
+    /// Consumes `count` bytes of the last chunk.
     pub fn consume(&mut self, count: usize) {
-        self.at += count as u64;
+        self.at = self.at.saturating_add(count as u64);
         if self.ahead.is_empty() {
             self.input.consume(count);
         } else {
-            self.ahead.drain(..count);
+            self.ahead.drain(..count.min(self.ahead.len()));
         }
     }
 
-    /// The next `count` bytes, a few; fewer only at the end. They stay to be read.
+    /// The next `count` bytes; fewer only at the end. They are not consumed.
     pub fn peek(&mut self, count: usize) -> Result<&[u8], ZipError> {
         if self.ahead.is_empty() && self.input.fill(self.at)?.len() >= count {
-            return Ok(&self.input.fill(self.at)?[..count]);
+            return Ok(self.input.fill(self.at)?.get(..count).unwrap_or_default());
         }
         while self.ahead.len() < count {
             let more = self.input.fill(self.at)?;
-            let take = more.len().min(count - self.ahead.len());
+            let take = more.len().min(count.saturating_sub(self.ahead.len()));
             if take == 0 {
                 break;
             }
-            self.ahead.extend(&more[..take]);
+            self.ahead.extend(more.iter().take(take));
             self.input.consume(take);
         }
-        Ok(&self.ahead[..count.min(self.ahead.len())])
+        Ok(self.ahead.get(..count).unwrap_or(&self.ahead))
     }
 
     /// The next four bytes as a record's signature.
@@ -91,7 +91,7 @@ impl<R: BufRead> ByteSource<R> {
         Ok(bytes)
     }
 
-    /// Passes over exactly `count` bytes.
+    /// Skips exactly `count` bytes.
     pub fn skip(&mut self, mut count: u64) -> Result<(), ZipError> {
         while count > 0 {
             let found = self.chunk()?.len().min(usize::try_from(count).unwrap_or(usize::MAX));
@@ -99,28 +99,28 @@ impl<R: BufRead> ByteSource<R> {
                 return Err(Fault::Truncated.at(self.at));
             }
             self.consume(found);
-            count -= found as u64;
+            count = count.saturating_sub(found as u64);
         }
         Ok(())
     }
 
     fn fill_exactly(&mut self, bytes: &mut [u8]) -> Result<(), ZipError> {
-        let mut filled = 0;
-        while filled < bytes.len() {
-            let chunk = self.chunk()?;
-            let count = chunk.len().min(bytes.len() - filled);
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let mut chunk = self.chunk()?;
+            // Reading from a slice does not fail.
+            let count = chunk.read(rest).unwrap_or_default();
             if count == 0 {
                 return Err(Fault::Truncated.at(self.at));
             }
-            bytes[filled..filled + count].copy_from_slice(&chunk[..count]);
             self.consume(count);
-            filled += count;
+            rest = rest.get_mut(count..).unwrap_or_default();
         }
         Ok(())
     }
 
-    /// Moves everything that is still to come into `file`, and goes on reading from there. Returns `file` again, to
-    /// look at, and how many bytes it holds.
+    /// Moves the rest of the archive to `file`, and continues to read from there. Returns a second handle of the file, and
+    /// its size in bytes.
     pub fn spool(&mut self, file: File) -> Result<(File, u64), ZipError> {
         let start = self.at;
         let mut writer = &file;
@@ -133,7 +133,7 @@ impl<R: BufRead> ByteSource<R> {
             let count = chunk.len();
             self.consume(count);
         }
-        let length = self.at - start;
+        let length = self.at.saturating_sub(start);
         self.at = start;
         self.ahead.clear();
         let copy = file.try_clone().map_err(ZipError::Spool)?;
@@ -141,7 +141,7 @@ impl<R: BufRead> ByteSource<R> {
         Ok((copy, length))
     }
 
-    /// Back to the first byte of the spooled file, whose position its copies share.
+    /// Seeks to the first byte of the spooled file. Its handles share the position.
     pub fn rewind_spool(&mut self) -> io::Result<()> {
         match &mut self.input {
             Input::Spool(file) => file.rewind(),
@@ -153,7 +153,7 @@ impl<R: BufRead> ByteSource<R> {
 impl<R: BufRead> Input<R> {
     fn fill(&mut self, at: u64) -> Result<&[u8], ZipError> {
         loop {
-            // Asked twice, because the first answer cannot be kept over the loop; the second costs nothing.
+            // Called again after the loop, which cannot return the borrowed buffer; that costs nothing.
             match self.buffer() {
                 Ok(_) => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

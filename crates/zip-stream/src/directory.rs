@@ -1,4 +1,4 @@
-//! The central directory: what it lists must be what was read.
+//! The central directory. It must list exactly what was read.
 
 use std::io::BufRead;
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use crate::record::{CENTRAL, Central, END, Fields, HAS_DESCRIPTOR, ZIP64_END, ZI
 /// An entry that was read to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
-    /// As in the archive; directories end with a slash.
+    /// The name in the archive. A directory's name ends with a slash.
     pub name: Arc<str>,
-    /// Bytes of its content.
+    /// Size of its content in bytes.
     pub size: u64,
-    /// Its owner may run it. Known once the whole archive was read.
+    /// Whether its owner may execute it. Known once the whole archive was read.
     pub executable: bool,
     pub(crate) offset: u64,
     pub(crate) flags: u16,
@@ -24,7 +24,7 @@ pub struct Listed {
     pub(crate) compressed: u64,
 }
 
-/// Reads from the central directory's first byte to the archive's last.
+/// Reads from the first byte of the central directory to the last byte of the archive.
 pub(crate) fn check<R: BufRead>(
     source: &mut ByteSource<R>,
     read: &mut [Listed],
@@ -42,7 +42,8 @@ pub(crate) fn check<R: BufRead>(
     if source.signature()? == CENTRAL {
         return Err(Fault::ListedOnly.at(source.at()));
     }
-    let place = Place { entries: read.len() as u64, start, size: source.at() - start };
+    let size = source.at().saturating_sub(start);
+    let place = Place { entries: read.len() as u64, start, size };
     let zip64 = source.signature()? == ZIP64_END;
     if zip64 {
         zip64_end(source, &place)?;
@@ -50,7 +51,7 @@ pub(crate) fn check<R: BufRead>(
     end(source, &place, zip64)
 }
 
-/// Whether the entry may be run, if everything else is equal.
+/// Compares an entry with its listing. Returns whether it is executable.
 fn compare(read: &Listed, listed: &Central) -> Result<bool, Fault> {
     if *listed.name != *read.name {
         return Err(Fault::ListedName(listed.name.chars().take(200).collect::<String>().into()));
@@ -58,7 +59,7 @@ fn compare(read: &Listed, listed: &Central) -> Result<bool, Fault> {
     if listed.offset != read.offset {
         return Err(Fault::ListedOffset(listed.offset));
     }
-    // Some tools leave the descriptor's bit out here.
+    // Some tools do not set the descriptor's bit here.
     if listed.method != read.method || (listed.flags ^ read.flags) & !HAS_DESCRIPTOR != 0 {
         return Err(Fault::ListedMethod);
     }
@@ -79,7 +80,7 @@ fn compare(read: &Listed, listed: &Central) -> Result<bool, Fault> {
     }
 }
 
-/// Where the central directory was found.
+/// The central directory as it was found.
 struct Place {
     entries: u64,
     start: u64,
@@ -119,7 +120,7 @@ fn end<R: BufRead>(source: &mut ByteSource<R>, place: &Place, zip64: bool) -> Re
         other => return Err(Fault::UnknownRecord(other).at(at)),
     }
     let end = Fields(source.array::<22>()?);
-    // All ones stand for: see the zip64 record, which was checked.
+    // All bits set means that the value is in the zip64 record, which was checked.
     let short = |field: u16, known: u64| if zip64 && field == u16::MAX { known } else { field.into() };
     let long = |field: u32, known: u64| if zip64 && field == u32::MAX { known } else { field.into() };
     if short(end.u16(4), 0) != 0 || short(end.u16(6), 0) != 0 {
@@ -136,7 +137,7 @@ fn end<R: BufRead>(source: &mut ByteSource<R>, place: &Place, zip64: bool) -> Re
     padding(source)
 }
 
-/// Tools that come from tapes write whole blocks, the last one filled up with zeros, also into a pipe.
+/// The block size of tools that were made for tapes, in bytes. They fill the last block with zeros.
 pub(crate) const BLOCK: usize = 10_240;
 
 fn padding<R: BufRead>(source: &mut ByteSource<R>) -> Result<(), ZipError> {
@@ -148,7 +149,7 @@ fn padding<R: BufRead>(source: &mut ByteSource<R>) -> Result<(), ZipError> {
             return Ok(());
         }
         let count = chunk.len();
-        if chunk.iter().any(|byte| *byte != 0) || at - end + count as u64 >= BLOCK as u64 {
+        if chunk.iter().any(|byte| *byte != 0) || at.saturating_sub(end).saturating_add(count as u64) >= BLOCK as u64 {
             return Err(Fault::BytesAfterEnd.at(at));
         }
         source.consume(count);

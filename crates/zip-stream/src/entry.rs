@@ -10,7 +10,7 @@ use crate::directory::Listed;
 use crate::error::{Fault, ZipError};
 use crate::record::{CENTRAL, DESCRIPTOR, HAS_DESCRIPTOR, LOCAL, Local, STORED};
 
-/// An entry, to be read now or passed over.
+/// An entry, whose content can be read now.
 pub struct Entry<'a, R> {
     archive: &'a mut Archive<R>,
     name: Arc<str>,
@@ -24,35 +24,35 @@ pub(crate) struct Current {
     flags: u16,
     method: u16,
     zip64: bool,
-    /// As announced.
+    /// From the local header.
     crc: Option<u32>,
     compressed: Option<u64>,
     size: Option<u64>,
-    /// As read so far.
+    /// What was read so far.
     consumed: u64,
     produced: u64,
     hasher: Hasher,
 }
 
 impl<'a, R: BufRead> Entry<'a, R> {
-    /// The one that `archive` has come to.
+    /// The entry that `archive` is at.
     pub(crate) fn of(archive: &'a mut Archive<R>) -> Option<Entry<'a, R>> {
         let State::Data(current) = &archive.state else { return None };
         let (name, size) = (current.name.clone(), current.size);
         Some(Entry { archive, name, size })
     }
 
-    /// As in the archive, and not to be trusted: it may be absolute, or leave the directory.
+    /// The name in the archive. It is not checked: it may be absolute, or leave the directory.
     pub fn name(&self) -> &Arc<str> {
         &self.name
     }
 
-    /// The name ends with a slash.
+    /// Whether it is a directory: its name ends with a slash.
     pub fn is_dir(&self) -> bool {
         self.name.ends_with('/')
     }
 
-    /// Bytes of the content, where the archive says so beforehand.
+    /// Size of the content in bytes, where the local header has it.
     pub fn size(&self) -> Option<u64> {
         self.size
     }
@@ -62,8 +62,8 @@ impl<'a, R: BufRead> Entry<'a, R> {
         self.archive.position()
     }
 
-    /// Reads the next part of the content straight into `buffer`, which must not be empty: 64 KiB and more is good. 0
-    /// is the end, and means that size and checksum are right so far as they can be known before the archive's end.
+    /// Reads the next part of the content into `buffer`, which must not be empty; 64 KiB or more is best. 0 is the end: size
+    /// and checksum are correct, as far as that is known before the end of the archive.
     ///
     /// # Errors
     /// The first fault found; after that there is no going on.
@@ -85,11 +85,13 @@ impl<R: BufRead> Archive<R> {
         .map_err(failed)?;
 
         let at = self.source.at();
-        self.expanded += count as u64;
+        self.expanded = self.expanded.saturating_add(count as u64);
         if self.expanded > self.limits.expanded {
             return Err(failed(Fault::TooLargeExpanded(self.limits.expanded).at(at)));
         }
-        if self.expanded > self.limits.ratio_from && self.expanded / self.limits.ratio.max(1) > at {
+        if self.expanded > self.limits.ratio_from
+            && self.expanded.checked_div(self.limits.ratio).unwrap_or(u64::MAX) > at
+        {
             return Err(failed(Fault::Ratio(self.limits.ratio).at(at)));
         }
         if is_end {
@@ -108,18 +110,19 @@ impl Current {
         Current { name, offset, flags, method, zip64, crc, compressed, size, consumed: 0, produced: 0, hasher }
     }
 
-    /// How many bytes were written into `buffer`, and whether these are the last ones.
+    /// Copies stored data. Returns how many bytes were written to `buffer`, and whether they are the last ones.
     fn copy<R: BufRead>(&mut self, source: &mut ByteSource<R>, buffer: &mut [u8]) -> Result<(usize, bool), ZipError> {
         let left = self.left();
         let chunk = if left == 0 { &[] } else { source.chunk()? };
         let count = cut(chunk, left).len().min(buffer.len());
-        buffer[..count].copy_from_slice(&chunk[..count]);
+        let (from, to) = (chunk.get(..count).unwrap_or_default(), buffer.get_mut(..count).unwrap_or_default());
+        to.copy_from_slice(from);
         if count == 0 && left > 0 {
             return Err(Fault::Truncated.at(source.at()));
         }
         source.consume(count);
-        self.consumed += count as u64;
-        self.produce(&buffer[..count]);
+        self.consumed = self.consumed.saturating_add(count as u64);
+        self.produce(buffer.get(..count).unwrap_or_default());
         Ok((count, self.left() == 0))
     }
 
@@ -139,11 +142,11 @@ impl Current {
             let (before_in, before_out) = (inflate.total_in(), inflate.total_out());
             let status = inflate.decompress(cut(chunk, left), buffer, FlushDecompress::None);
             let status = status.map_err(|_| Fault::Deflate.at(at))?;
-            let used = (inflate.total_in() - before_in) as usize;
-            let count = (inflate.total_out() - before_out) as usize;
+            let used = inflate.total_in().saturating_sub(before_in) as usize;
+            let count = inflate.total_out().saturating_sub(before_out) as usize;
             source.consume(used);
-            self.consumed += used as u64;
-            self.produce(&buffer[..count]);
+            self.consumed = self.consumed.saturating_add(used as u64);
+            self.produce(buffer.get(..count).unwrap_or_default());
             if status == Status::StreamEnd {
                 return Ok((count, true));
             }
@@ -156,17 +159,17 @@ impl Current {
         }
     }
 
-    /// Bytes of data that may still be taken from the source.
+    /// Bytes of data that the source still has for this entry.
     fn left(&self) -> u64 {
-        self.compressed.map_or(u64::MAX, |compressed| compressed - self.consumed)
+        self.compressed.map_or(u64::MAX, |compressed| compressed.saturating_sub(self.consumed))
     }
 
     fn produce(&mut self, bytes: &[u8]) {
         self.hasher.update(bytes);
-        self.produced += bytes.len() as u64;
+        self.produced = self.produced.saturating_add(bytes.len() as u64);
     }
 
-    /// Everything was read: is it what was announced?
+    /// Compares what was read with the local header and the descriptor.
     fn end<R: BufRead>(&mut self, source: &mut ByteSource<R>) -> Result<Listed, ZipError> {
         let at = source.at();
         let computed = std::mem::take(&mut self.hasher).finalize();
@@ -197,12 +200,13 @@ impl Current {
         })
     }
 
-    /// A descriptor comes with a signature or without, and with sizes of four bytes or eight, and nothing says which.
-    /// So it is that form which says what was read, and which another record follows.
+    /// A descriptor has a signature or not, and sizes of four bytes or eight, and nothing says which. The right form is the
+    /// one that agrees with what was read and that is followed by another record.
     fn descriptor<R: BufRead>(&self, source: &mut ByteSource<R>, crc: u32) -> Result<(), ZipError> {
-        const LONGEST: usize = 24;
+        /// The longest descriptor, and the signature after it.
+        const AHEAD: usize = 24 + 4;
         let at = source.at();
-        let ahead = source.peek(LONGEST + 4)?;
+        let ahead = source.peek(AHEAD)?;
         for (signed, wide) in [(true, self.zip64), (true, !self.zip64), (false, self.zip64), (false, !self.zip64)] {
             let Some(form) = form(signed, wide, [self.consumed, self.produced], crc) else { continue };
             let Some(next) = ahead.strip_prefix(&form[..]).and_then(<[u8]>::first_chunk) else { continue };
@@ -211,8 +215,8 @@ impl Current {
                 return Ok(());
             }
         }
-        // The directory that must follow is longer than this.
-        Err(if ahead.len() < LONGEST + 4 { Fault::Truncated } else { Fault::Descriptor }.at(at))
+        // The central directory, which must follow, is longer than this.
+        Err(if ahead.len() < AHEAD { Fault::Truncated } else { Fault::Descriptor }.at(at))
     }
 }
 
@@ -233,5 +237,5 @@ fn form(signed: bool, wide: bool, sizes: [u64; 2], crc: u32) -> Option<Vec<u8>> 
 }
 
 fn cut(chunk: &[u8], left: u64) -> &[u8] {
-    &chunk[..chunk.len().min(usize::try_from(left).unwrap_or(usize::MAX))]
+    chunk.get(..usize::try_from(left).unwrap_or(usize::MAX)).unwrap_or(chunk)
 }

@@ -6,7 +6,7 @@ use std::io;
 pub enum ZipError {
     #[error("cannot read the archive at byte {offset}")]
     Read { offset: u64, source: io::Error },
-    #[error("cannot keep the archive's bytes in a temporary file")]
+    #[error("cannot write the archive to a temporary file")]
     Spool(#[source] io::Error),
     #[error(transparent)]
     Rejected(#[from] Rejected),
@@ -16,15 +16,15 @@ pub enum ZipError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{fault}{}, at byte {offset}", .entry.as_ref().map(|entry| format!(" (entry {entry:?})")).unwrap_or_default())]
 pub struct Rejected {
-    /// What is wrong.
+    /// The fault.
     pub fault: Fault,
-    /// The entry that it is wrong with, its name cut to a bound.
+    /// The name of the entry with the fault, cut to a bound.
     pub entry: Option<Box<str>>,
-    /// Bytes from the archive's beginning to where it showed.
+    /// Where it was found, in bytes from the beginning of the archive.
     pub offset: u64,
 }
 
-/// What can be wrong with an archive.
+/// A fault of an archive.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum Fault {
@@ -34,30 +34,30 @@ pub enum Fault {
     Split,
     #[error("the archive ends too early")]
     Truncated,
-    #[error("what stands here is no record of a zip (signature {0:#010x})")]
+    #[error("unknown record (signature {0:#010x})")]
     UnknownRecord(u32),
-    #[error("reading went on after a failure")]
+    #[error("reading continued after an error")]
     Failed,
 
     #[error("the entry is encrypted")]
     Encrypted,
-    #[error("the entry uses features that are not read here (flags {0:#06x})")]
+    #[error("the entry uses unsupported features (flags {0:#06x})")]
     Flags(u16),
-    #[error("the entry is neither stored nor deflated, but packed by method {0}")]
+    #[error("the entry uses the unsupported compression method {0}")]
     Method(u16),
     #[error("the entry has no name")]
     NoName,
-    #[error("the entry's name is neither ASCII nor UTF-8, so that nobody knows what it says")]
+    #[error("the entry's name is not UTF-8")]
     NameNotUtf8,
     #[error("the entry's name is {0} bytes long, too many")]
     NameTooLong(usize),
     #[error("a part of the entry's name is {0} bytes long, too many")]
     ComponentTooLong(usize),
-    #[error("the name stands in the archive twice")]
+    #[error("the archive has the name twice")]
     Duplicate,
     #[error("the entry's extra field is malformed")]
     Extra,
-    #[error("the entry's size stands in a zip64 field that is missing")]
+    #[error("the entry's zip64 field is missing")]
     Zip64Missing,
     #[error("a directory has content")]
     DirectoryWithContent,
@@ -66,24 +66,24 @@ pub enum Fault {
 
     #[error("the entry's compressed data is damaged")]
     Deflate,
-    #[error("the entry's compressed data ends before its size says so")]
+    #[error("the entry's compressed data is shorter than its recorded size")]
     DataLeft,
     #[error("the entry's checksum is {computed:08x}, not {recorded:08x}")]
     Crc { recorded: u32, computed: u32 },
     #[error("the entry has {found} bytes, not {recorded}")]
     Size { recorded: u64, found: u64 },
-    #[error("the record after the entry's data does not say what was read")]
+    #[error("the descriptor after the entry's data does not match the data")]
     Descriptor,
 
     #[error("the central directory does not list the entry")]
     NotListed,
     #[error("the central directory lists more entries than there are")]
     ListedOnly,
-    #[error("the central directory lists {0:?} in the place of this entry")]
+    #[error("the central directory lists {0:?} in place of this entry")]
     ListedName(Box<str>),
-    #[error("the central directory gives the entry another place, byte {0}")]
+    #[error("the central directory gives the entry another offset, {0}")]
     ListedOffset(u64),
-    #[error("the central directory gives the entry another packing method or other flags")]
+    #[error("the central directory gives the entry another compression method or other flags")]
     ListedMethod,
     #[error("the central directory gives the entry another checksum, {0:08x}")]
     ListedCrc(u32),
@@ -91,15 +91,15 @@ pub enum Fault {
     ListedSize(u64),
     #[error("the entry is a symbolic link")]
     Symlink,
-    #[error("the entry is no ordinary file or directory (mode {0:o})")]
+    #[error("the entry is neither a file nor a directory (mode {0:o})")]
     Special(u32),
-    #[error("the end of the archive counts {0} entries, which is wrong")]
+    #[error("the end of the archive gives a wrong number of entries, {0}")]
     EndCount(u64),
-    #[error("the end of the archive gives the central directory a wrong place or size")]
+    #[error("the end of the archive gives a wrong offset or size of the central directory")]
     EndPlace,
     #[error("the zip64 end of the archive is malformed")]
     Zip64End,
-    #[error("the archive's comment holds the end of another archive")]
+    #[error("the archive's comment contains the end of another archive")]
     TwoEnds,
     #[error("more bytes follow the end of the archive")]
     BytesAfterEnd,
@@ -114,7 +114,7 @@ pub enum Fault {
     Ratio(u64),
 }
 
-/// A name in an error is cut to so many characters.
+/// The longest name in an error, in characters.
 const SHOWN: usize = 200;
 
 impl Fault {
@@ -124,7 +124,7 @@ impl Fault {
 }
 
 impl ZipError {
-    /// The same, with the entry's name where none was known.
+    /// Adds the entry's name, where the error has none.
     pub(crate) fn of(mut self, entry: &str) -> ZipError {
         if let ZipError::Rejected(Rejected { entry: unknown @ None, .. }) = &mut self {
             *unknown = Some(entry.chars().take(SHOWN).collect::<String>().into());

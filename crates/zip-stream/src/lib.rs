@@ -1,12 +1,14 @@
 //! Reads any ordinary zip forwards while it arrives, and writes reproducible ones.
 //!
-//! [`Archive`] takes the bytes as they come, in whatever cuts, and gives entry after entry. What the local headers said
-//! is compared with the central directory once that arrives: only after [`Archive::next_entry`] has given `None`, or
-//! [`Archive::finish`] has succeeded, does anything that was read count. Stored or deflated, with or without data
-//! descriptors, zip64 or not, all is taken that ordinary tools write; everything else is refused by a [`Fault`] of its
-//! own. An archive that two readers could understand in two ways is refused as well.
+//! [`Archive`] takes the bytes in pieces of any size and returns one entry after the other. The central directory comes last
+//! and is compared with the local headers: what was read is valid only after [`Archive::next_entry`] has returned `None`, or
+//! [`Archive::finish`] has succeeded. Archives of ordinary tools are read, stored or deflated, with or without data
+//! descriptors and zip64. Anything else is refused with a specific [`Fault`], and so is an archive that two readers could
+//! understand differently.
 //!
-//! [`write_snapshot`] is the other direction: the same files give the same bytes.
+//! [`write_snapshot`] writes: the same files give the same bytes.
+// What comes from the network, an archive or the project must not end the agent: it is built to abort at a panic.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
 mod archive;
 mod byte_source;

@@ -1,19 +1,19 @@
-/// What an archive may be, checked while it streams. The defaults are the contract's (section 2).
+/// Bounds on an archive, checked while it is read. The defaults are the contract's (section 2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of the archive itself: what the bucket of snapshots takes.
+    /// Size of the archive in bytes: the limit of the bucket of snapshots.
     pub compressed: u64,
-    /// Bytes of all its files.
+    /// Size of all files together, in bytes.
     pub expanded: u64,
     /// Entries, directories included.
     pub entries: u64,
-    /// How many times the bytes that came in may have come out, once `ratio_from` bytes have.
+    /// The largest ratio of bytes out to bytes in, checked after `ratio_from` bytes out.
     pub ratio: u64,
-    /// Below so many bytes out, any ratio is fine: text of one letter deflates to a thousandth.
+    /// Bytes out without a check of the ratio: a text of one letter deflates to a thousandth.
     pub ratio_from: u64,
-    /// Bytes of a path.
+    /// Longest path in bytes.
     pub path: usize,
-    /// Bytes between two slashes of a path.
+    /// Longest part of a path in bytes.
     pub component: usize,
 }
 

@@ -1,19 +1,19 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// Where a snapshot's manifest stands in its zip: always the first entry, and never part of the project.
+/// The name of a snapshot's manifest in the zip. It is the first entry, and not part of the project.
 pub const MANIFEST: &str = ".preview/manifest.json";
 
-/// What a snapshot says of itself (contract, section 2). As read, nothing of it is checked yet.
+/// The manifest of a snapshot. Parsing does not check its values.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// The shape of this manifest: 1.
+    /// The format of the manifest: 1.
     pub format: u64,
     /// The project's UUID.
     pub project_id: String,
     /// See [`snapshot_id`].
     pub snapshot_id: String,
-    /// The project's state that the files are.
+    /// The revision of the project that the files are.
     pub revision: u64,
     /// RFC 3339, for information only.
     #[serde(default)]
@@ -38,7 +38,7 @@ pub struct ManifestFile {
 /// The sha256, in hex, of the sorted listing: for each file, in the order of the paths' bytes, its path, a zero byte,
 /// its version in decimal, a zero byte, its content hash in lower-case hex, and a line feed.
 ///
-/// It says which files, whatever the project and the revision, so that equal states have equal ids.
+/// Equal files have equal ids, whatever the project and the revision.
 pub fn snapshot_id(sorted: &[ManifestFile]) -> String {
     let mut listing = Sha256::new();
     for file in sorted {

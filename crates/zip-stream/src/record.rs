@@ -13,28 +13,28 @@ pub(crate) const CENTRAL: u32 = u32::from_le_bytes(*b"PK\x01\x02");
 pub(crate) const END: u32 = u32::from_le_bytes(*b"PK\x05\x06");
 pub(crate) const ZIP64_END: u32 = u32::from_le_bytes(*b"PK\x06\x06");
 pub(crate) const ZIP64_LOCATOR: u32 = u32::from_le_bytes(*b"PK\x06\x07");
-/// What a split archive that turned out to be one part begins with.
+/// The first bytes of a split archive that has only one part.
 pub(crate) const ONE_PART: u32 = u32::from_le_bytes(*b"PK00");
 
 pub(crate) const STORED: u16 = 0;
 pub(crate) const DEFLATED: u16 = 8;
 
-/// Bits of an entry's flags.
+/// Bit of an entry's flags: a descriptor follows the data.
 pub(crate) const HAS_DESCRIPTOR: u16 = 1 << 3;
 const ENCRYPTED: u16 = 1 | 1 << 6 | 1 << 13;
-/// Patches and what is reserved; bits 1 and 2 are how hard the packer tried, 4 and 11 have no say here.
+/// Bits that are refused: patches and reserved bits. Bits 1 and 2 are the compression level; 4 and 11 do not matter here.
 const UNREAD: u16 = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 12 | 1 << 14 | 1 << 15;
 
-/// What stands before an entry's data.
+/// The local header, which comes before an entry's data.
 pub(crate) struct Local {
     pub name: String,
     pub flags: u16,
     pub method: u16,
-    /// These three are unknown where a descriptor follows the data and the writer did not know them yet.
+    /// These three are `None` where a descriptor after the data has them.
     pub crc: Option<u32>,
     pub compressed: Option<u64>,
     pub size: Option<u64>,
-    /// It has a zip64 field: sizes in the descriptor are twice as wide.
+    /// Whether there is a zip64 field: then the sizes in the descriptor have eight bytes.
     pub zip64: bool,
 }
 
@@ -47,12 +47,12 @@ pub(crate) struct Central {
     pub compressed: u64,
     pub size: u64,
     pub offset: u64,
-    /// A Unix mode, where the archive was made by a system that has them.
+    /// The Unix mode, where the archive was made on a system that has modes.
     pub mode: Option<u32>,
 }
 
 impl Local {
-    /// Reads it from its signature on.
+    /// Reads the record, its signature included.
     pub fn read<R: BufRead>(source: &mut ByteSource<R>, limits: &Limits) -> Result<Local, ZipError> {
         let at = source.at();
         let fixed = Fields(source.array::<30>()?);
@@ -68,7 +68,7 @@ impl Local {
         let name = name::decode(raw, &extra, limits)?;
         let later = flags & HAS_DESCRIPTOR != 0;
         let mut wide = Wide(extra.zip64);
-        // In the order in which they stand in the zip64 field.
+        // In the order of the zip64 field.
         let size = wide.or_later(fixed.u32(22), later)?;
         let compressed = wide.or_later(fixed.u32(18), later)?;
         let crc = Some(fixed.u32(14)).filter(|crc| !later || *crc != 0);
@@ -77,7 +77,7 @@ impl Local {
 }
 
 impl Central {
-    /// Reads it from its signature on.
+    /// Reads the record, its signature included.
     pub fn read<R: BufRead>(source: &mut ByteSource<R>, limits: &Limits) -> Result<Central, ZipError> {
         let at = source.at();
         let fixed = Fields(source.array::<46>()?);
@@ -100,7 +100,7 @@ impl Central {
             return Err(Fault::Split);
         }
         let (made_by, mode) = (fixed.u16(4) >> 8, fixed.u32(38) >> 16);
-        // Unix and macOS. A symbolic link is one whoever claims to have made it.
+        // Unix and macOS. A symbolic link counts as one on every system.
         let has_mode = matches!(made_by, 3 | 19) || mode & 0o170_000 == 0o120_000;
         let mode = has_mode.then_some(mode);
         Ok(Central { name, flags, method, crc: fixed.u32(16), compressed, size, offset, mode })
@@ -120,20 +120,26 @@ fn readable(flags: u16, method: u16) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Little-endian numbers at fixed places.
+/// The little-endian numbers of a record. An offset outside of the record gives 0; every caller uses constant offsets.
 pub(crate) struct Fields<const N: usize>(pub [u8; N]);
 
 impl<const N: usize> Fields<N> {
-    pub fn u16(&self, at: usize) -> u16 {
-        u16::from_le_bytes([self.0[at], self.0[at + 1]])
+    pub fn u16(&self, offset: usize) -> u16 {
+        u16::from_le_bytes(self.bytes(offset))
     }
 
-    pub fn u32(&self, at: usize) -> u32 {
-        u32::from(self.u16(at)) | u32::from(self.u16(at + 2)) << 16
+    pub fn u32(&self, offset: usize) -> u32 {
+        u32::from_le_bytes(self.bytes(offset))
     }
 
-    pub fn u64(&self, at: usize) -> u64 {
-        u64::from(self.u32(at)) | u64::from(self.u32(at + 4)) << 32
+    pub fn u64(&self, offset: usize) -> u64 {
+        u64::from_le_bytes(self.bytes(offset))
+    }
+
+    fn bytes<const COUNT: usize>(&self, offset: usize) -> [u8; COUNT] {
+        let bytes = self.0.get(offset..).and_then(|rest| rest.first_chunk());
+        debug_assert!(bytes.is_some(), "offset {offset} of a record of {N} bytes");
+        bytes.copied().unwrap_or([0; COUNT])
     }
 }
 
@@ -154,17 +160,17 @@ impl<'a> Extra<'a> {
                 0x7075 => Some(&mut extra.unicode_name),
                 _ => None,
             };
-            // Two of a kind are two readings.
+            // With two fields of one kind, two readers could choose different ones.
             if slot.is_some_and(|slot| slot.replace(field).is_some()) {
                 return Err(Fault::Extra);
             }
             bytes = rest;
         }
-        // Tools that align data pad with zeros.
+        // Tools that align data add zeros.
         if bytes.iter().all(|byte| *byte == 0) { Ok(extra) } else { Err(Fault::Extra) }
     }
 
-    /// Info-ZIP's: a version, the checksum of the name that it is for, the name.
+    /// Info-ZIP's field: a version, the checksum of the raw name, and the name in UTF-8.
     pub fn unicode_name(&self, raw: &[u8]) -> Option<&'a [u8]> {
         match self.unicode_name? {
             [1, a, b, c, d, name @ ..] if crc32fast::hash(raw) == u32::from_le_bytes([*a, *b, *c, *d]) => Some(name),
@@ -173,7 +179,7 @@ impl<'a> Extra<'a> {
     }
 }
 
-/// What is left of a zip64 field.
+/// The rest of a zip64 field.
 struct Wide<'a>(Option<&'a [u8]>);
 
 impl Wide<'_> {
@@ -183,12 +189,12 @@ impl Wide<'_> {
         Some(u64::from_le_bytes(*number))
     }
 
-    /// A size or offset that may be in the zip64 field instead.
+    /// A size or an offset, which is in the zip64 field where `narrow` has all bits set.
     fn or_wide(&mut self, narrow: u32) -> Result<u64, Fault> {
         if narrow == u32::MAX { self.next().ok_or(Fault::Zip64Missing) } else { Ok(narrow.into()) }
     }
 
-    /// The same, or unknown until the descriptor.
+    /// The same; `None` where only the descriptor has it.
     fn or_later(&mut self, narrow: u32, later: bool) -> Result<Option<u64>, Fault> {
         match self.or_wide(narrow) {
             Err(Fault::Zip64Missing) if later => Ok(None),

@@ -36,7 +36,7 @@ pub(super) struct FileStamps {
     /// Paths whose stamp has changed and that were not read yet.
     unread: BTreeSet<ProjectPath>,
     /// A file that is too large to be read at once.
-    partly_read: Option<PartlyRead>,
+    partly_read: Option<Box<PartlyRead>>,
 }
 
 #[derive(Debug)]
@@ -168,14 +168,17 @@ impl Workspace {
             return Ok(Observed::Content { stamp: Some(stamp), hash });
         }
         let (mut file, mut hash) = match partly_read {
-            Some(partly_read) if partly_read.stamp == stamp => (partly_read.file, partly_read.hash),
+            Some(partly_read) if partly_read.stamp == stamp => {
+                let PartlyRead { file, hash, .. } = *partly_read;
+                (file, hash)
+            }
             _ => (file, RunningHash::default()),
         };
         let before = hash.bytes();
         let progress = hash.read(&mut file, BYTES_PER_READ.saturating_sub(*bytes)).map_err(|_| Errno::IO)?;
         *bytes = bytes.saturating_add(hash.bytes().saturating_sub(before));
         if progress == Progress::Unfinished {
-            self.stamps.partly_read = Some(PartlyRead { path: path.clone(), file, stamp, hash });
+            self.stamps.partly_read = Some(Box::new(PartlyRead { path: path.clone(), file, stamp, hash }));
             return Ok(Observed::Unfinished);
         }
         if FileStamp::of(&rustix::fs::fstat(&file)?) != stamp {

@@ -34,6 +34,20 @@ sync_core::code_enum! {
 }
 
 sync_core::code_enum! {
+    /// Why the preview is not ready: it tells a broken agent from a project that does not start.
+    pub enum NotReadyCause {
+        /// The project's files are not in place: the snapshot, the database or the disk.
+        Files = "files",
+        /// The files are in place; the install or the dev server has not ended with an error.
+        Starting = "starting",
+        /// The project's install or dev server failed.
+        Project = "project",
+        /// The agent ends.
+        Stopping = "stopping",
+    }
+}
+
+sync_core::code_enum! {
     /// A step of the start, with its time in `boot_ms` of `/status`.
     pub enum BootStep {
         /// The settings are checked.

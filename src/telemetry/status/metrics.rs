@@ -9,7 +9,7 @@ use sync_core::{
     CatchUpCause, DegradedReason, DisconnectReason, FileAction, PendingReason, Phase, RejectReason, SkipReason,
 };
 
-use super::codes::{HydrationPart, Limit};
+use super::codes::{HydrationPart, Limit, NotReadyCause};
 use supervisor::dev_server;
 
 /// Upper bounds of the histograms' buckets in seconds, from a local write to a slow download.
@@ -30,6 +30,7 @@ macro_rules! codes_of {
     };
 }
 
+const DEV_SERVER_STATES: Values = |take| dev_server::DevServerState::ALL.iter().for_each(|state| take(state.as_str()));
 const DEV_SERVER_REASONS: Values = |take| dev_server::FaultReason::ALL.iter().for_each(|reason| take(reason.as_str()));
 
 struct Metric {
@@ -140,6 +141,28 @@ const GAUGES: &[Metric] = &[
     plain("preview_agent_token_left_seconds", "Time until the token expires."),
     plain("preview_agent_resident_memory_bytes", "Resident memory of the agent, without its children."),
     plain("preview_agent_dev_server_up", "1 while the dev server answers."),
+    by(
+        "cause",
+        codes_of!(NotReadyCause),
+        "preview_agent_not_ready",
+        "1 for the cause why /readyz does not answer 200: files, starting, project (the user's code), stopping.",
+    ),
+    by(
+        "reason",
+        codes_of!(PendingReason),
+        "preview_agent_pending_files",
+        "Files that are accepted and not on disk, by the reason (preview_agent_debts is their sum).",
+    ),
+    by("state", DEV_SERVER_STATES, "preview_agent_dev_server_state", "1 for the dev server's state, 0 for the others."),
+    plain(
+        "preview_agent_dev_server_memory_bytes",
+        "Resident memory of the dev server's processes; shared pages count for each of them.",
+    ),
+    plain("preview_agent_cgroup_memory_bytes", "Memory in use in the container's control group, caches included."),
+    plain(
+        "preview_agent_cgroup_memory_limit_bytes",
+        "Memory limit of the container's control group, where it has one.",
+    ),
 ];
 
 const HISTOGRAMS: &[Metric] = &[

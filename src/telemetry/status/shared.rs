@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use metrics::{counter, gauge};
 use serde_json::{Value, json};
-use sync_core::{ChannelState, DegradedReason, LocalChange, Phase, ProjectPath, Revision};
+use sync_core::{ChannelState, DegradedReason, LocalChange, PendingReason, Phase, ProjectPath, Revision};
 
-use super::codes::{BootStep, Limit};
+use super::codes::{BootStep, Limit, NotReadyCause};
 use super::metrics::{count, resident_memory};
+use super::process::{cgroup_memory, memory_of_group};
 use crate::telemetry::logs;
 use crate::telemetry::text::millis;
 use supervisor::dev_server::{DevServer, DevServerState, DevServerStatus};
@@ -248,6 +249,26 @@ impl SharedStatus {
         if let Some(bytes) = resident_memory() {
             gauge!("preview_agent_resident_memory_bytes").set(bytes as f64);
         }
+        let cause = data.not_ready_cause(dev_server.as_ref());
+        for known in NotReadyCause::ALL {
+            gauge!("preview_agent_not_ready", "cause" => known.as_str()).set(as_gauge(cause == Some(known)));
+        }
+        for reason in PendingReason::ALL {
+            let files = core.pending_files.iter().filter(|file| file.reason == reason).count();
+            gauge!("preview_agent_pending_files", "reason" => reason.as_str()).set(files as f64);
+        }
+        let state = dev_server.as_ref().map(|status| status.state).unwrap_or_default();
+        for known in DevServerState::ALL {
+            gauge!("preview_agent_dev_server_state", "state" => known.as_str()).set(as_gauge(state == known));
+        }
+        let dev_server_memory = dev_server.as_ref().and_then(|status| memory_of_group(status.pid?));
+        gauge!("preview_agent_dev_server_memory_bytes").set(dev_server_memory.unwrap_or(0) as f64);
+        if let Some(memory) = cgroup_memory() {
+            gauge!("preview_agent_cgroup_memory_bytes").set(memory.used as f64);
+            if let Some(limit) = memory.limit {
+                gauge!("preview_agent_cgroup_memory_limit_bytes").set(limit as f64);
+            }
+        }
         gauge!("preview_agent_dev_server_up").set(as_gauge(dev_server.is_some_and(|status| answers(&status))));
         counter!("preview_agent_limits_hit_total", "limit" => Limit::LogLines.as_str()).absolute(logs::dropped());
     }
@@ -265,6 +286,19 @@ impl StatusData {
 
     fn ready(&self, dev_server: Option<&DevServerStatus>) -> bool {
         self.hydrated && self.phase == Phase::Serving && dev_server.is_some_and(answers)
+    }
+
+    /// None while it is ready.
+    fn not_ready_cause(&self, dev_server: Option<&DevServerStatus>) -> Option<NotReadyCause> {
+        if self.ready(dev_server) {
+            return None;
+        }
+        Some(match self.phase {
+            Phase::Stopping => NotReadyCause::Stopping,
+            _ if !self.hydrated => NotReadyCause::Files,
+            _ if dev_server.is_some_and(|status| status.reason.is_some()) => NotReadyCause::Project,
+            _ => NotReadyCause::Starting,
+        })
     }
 
     fn limits_hit(&self) -> BTreeMap<&'static str, u64> {

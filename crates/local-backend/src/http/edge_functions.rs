@@ -78,8 +78,8 @@ pub async fn build(State(api): State<Arc<Api>>, headers: HeaderMap, bytes: Bytes
         "object": built.name, "revision": built.revision, "snapshot_url": signed.url,
         "snapshot_expires_at": signed.expires_at, "built": built.built_bytes.is_some(),
     });
-    if let Some(bytes) = built.built_bytes {
-        body["bytes"] = json!(bytes);
+    if let (Some(bytes), Some(fields)) = (built.built_bytes, body.as_object_mut()) {
+        fields.insert("bytes".into(), json!(bytes));
     }
     Ok(answer(body))
 }
@@ -229,9 +229,9 @@ pub fn session_refusal(error: SessionError, claims: &Claims) -> Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let mut body = json!({"code": self.code, "message": self.message});
+        let mut body = Map::from_iter([("code".into(), json!(self.code)), ("message".into(), json!(self.message))]);
         if let Some(details) = self.details {
-            body["details"] = details;
+            body.insert("details".into(), details);
         }
         let mut response = (self.status, answer(body)).into_response();
         if self.status == StatusCode::UNAUTHORIZED {

@@ -131,8 +131,10 @@ impl Events {
     /// Waits until the row is visible: logical decoding sees a commit a little before other sessions do.
     async fn until_visible(&self, row: &str) {
         let sql = "select from public.project_files where id = $1::text::uuid";
-        let deadline = Instant::now() + VISIBLE_WITHIN;
-        while self.shared.query(sql, &[row]).await.is_ok_and(|rows| rows.is_empty()) && Instant::now() < deadline {
+        let started = Instant::now();
+        while self.shared.query(sql, &[row]).await.is_ok_and(|rows| rows.is_empty())
+            && started.elapsed() < VISIBLE_WITHIN
+        {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }

@@ -102,7 +102,7 @@ impl Stream {
             };
             match opened {
                 Ok(socket) => {
-                    let report_at = Instant::now() + REPORT_EVERY;
+                    let report_at = next_report();
                     return Ok(Stream { socket, received: BytesMut::new(), read_to: 0, report_at });
                 }
                 Err(error) => last = error,
@@ -165,7 +165,7 @@ impl Stream {
 
     /// Reports the position, which also keeps the connection open.
     async fn report(&mut self) -> io::Result<()> {
-        self.report_at = Instant::now() + REPORT_EVERY;
+        self.report_at = next_report();
         let mut status = BytesMut::new();
         status.put_u8(b'r');
         for _ in ["written", "flushed", "applied"] {
@@ -211,6 +211,11 @@ impl Stream {
             }
         }
     }
+}
+
+fn next_report() -> Instant {
+    let now = Instant::now();
+    now.checked_add(REPORT_EVERY).unwrap_or(now)
 }
 
 /// Message and SQLSTATE of an error message.

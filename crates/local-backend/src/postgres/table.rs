@@ -52,8 +52,8 @@ impl Postgres {
             let head = shared.as_service("backend", "select public.project_head($1::text::uuid)::text", &[]).await?;
             let head: Value = serde_json::from_str(&head).unwrap_or_default();
             Ok(Head {
-                revision: head["head_revision"].as_u64().unwrap_or(0),
-                digest: head["digest"].as_str().unwrap_or_default().to_owned(),
+                revision: count(&head, "head_revision"),
+                digest: text(&head, "digest").unwrap_or_default().to_owned(),
             })
         })?
     }
@@ -88,34 +88,36 @@ impl Shared {
     pub async fn bulk(&self, entries: Vec<BulkEntry>, sender: &str) -> Result<Bulk, StoreError> {
         let mut files = Vec::with_capacity(entries.len());
         for entry in entries {
-            let mut file = json!({"file_path": entry.path, "expected_version": entry.expected_version});
-            match entry.content {
-                None => file["action"] = json!("delete"),
-                Some(FileContent::Text(text)) if !text.contains('\0') => file["content"] = json!(text),
+            let (path, expected) = (entry.path, entry.expected_version);
+            files.push(match entry.content {
+                None => json!({"file_path": path, "expected_version": expected, "action": "delete"}),
+                Some(FileContent::Text(text)) if !text.contains('\0') => {
+                    json!({"file_path": path, "expected_version": expected, "content": text})
+                }
                 Some(content) => {
                     let bytes = bytes_of(content);
-                    file["size"] = json!(bytes.len());
-                    file["content_hash"] = json!(self.store_asset(bytes).await?);
+                    let size = bytes.len();
+                    let hash = self.store_asset(bytes).await?;
+                    json!({"file_path": path, "expected_version": expected, "size": size, "content_hash": hash})
                 }
-            }
-            files.push(file);
+            });
         }
         let files = Value::Array(files).to_string();
         let sql = "select public.bulk_upsert_project_files($1::text::uuid, $2::text::jsonb)::text";
         let saved: Value = serde_json::from_str(&self.as_service(sender, sql, &[&files]).await?).unwrap_or_default();
-        let revision = saved["revision"].as_u64().unwrap_or(0);
-        let files = saved["files"].as_array().into_iter().flatten().map(|file| Row {
+        let revision = count(&saved, "revision");
+        let files = saved.get("files").and_then(Value::as_array).into_iter().flatten().map(|file| Row {
             id: String::new(),
             parent_id: None,
-            path: file["file_path"].as_str().unwrap_or_default().into(),
+            path: text(file, "file_path").unwrap_or_default().into(),
             file_type: String::new(),
-            version: file["version"].as_u64().unwrap_or(0),
+            version: count(file, "version"),
             revision,
-            content_hash: file["content_hash"].as_str().map(Into::into),
+            content_hash: text(file, "content_hash").map(Into::into),
             size: 0,
             bytes: None,
             in_storage: false,
-            deleted: file["content_hash"].is_null(),
+            deleted: text(file, "content_hash").is_none(),
             sender: sender.into(),
             creator: String::new(),
             updated_at: Timestamp::now(),
@@ -268,6 +270,14 @@ fn bytes_of(content: FileContent) -> Bytes {
         FileContent::Text(text) => text.into(),
         FileContent::Binary(bytes) => bytes.into(),
     }
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
+    value.get(name).and_then(Value::as_str)
+}
+
+fn count(value: &Value, name: &str) -> u64 {
+    value.get(name).and_then(Value::as_u64).unwrap_or(0)
 }
 
 /// Counts of the database are never negative.

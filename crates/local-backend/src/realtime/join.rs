@@ -82,11 +82,8 @@ fn object(value: Option<&Value>) -> Result<&Value, WrongType> {
 }
 
 fn topic_as_table(topic: &str) -> Value {
-    let mut entry = json!({});
-    for (name, part) in ["schema", "table", "filter"].into_iter().zip(topic.splitn(3, ':')) {
-        entry[name] = json!(part);
-    }
-    entry
+    let parts = ["schema", "table", "filter"].into_iter().zip(topic.splitn(3, ':'));
+    Value::Object(parts.map(|(name, part)| (name.to_owned(), json!(part))).collect())
 }
 
 fn replay(value: &Value) -> Option<Replay> {

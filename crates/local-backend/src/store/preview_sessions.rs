@@ -155,7 +155,7 @@ impl PreviewSessions {
         let mut session = ended.map_err(SessionError::Database)?;
         let gone = call(postgres, "preview_session_gone", arguments, &Claims::service()).await;
         gone.map_err(SessionError::Service)?;
-        session["state"] = json!("ended");
+        set_state(&mut session, "ended");
         Ok(session)
     }
 
@@ -225,9 +225,15 @@ async fn open_in_database(
         let started = json!({"session_uuid": id, "p_provider": null, "p_machine_id": null, "p_preview_url": null});
         let started = call(postgres, "preview_session_started", started, &Claims::service()).await;
         started.map_err(SessionError::Service)?;
-        session["state"] = json!("running");
+        set_state(&mut session, "running");
     }
     Ok(session)
+}
+
+fn set_state(session: &mut Value, state: &str) {
+    if let Some(fields) = session.as_object_mut() {
+        fields.insert("state".into(), json!(state));
+    }
 }
 
 async fn call(postgres: &Postgres, name: &str, arguments: Value, claims: &Claims) -> Result<Value, DatabaseError> {
