@@ -125,6 +125,9 @@ impl World {
             if self.random.percent(50) {
                 self.backup = self.database.clone();
             } else {
+                if self.is_paging {
+                    self.count("restores_between_pages");
+                }
                 let digest_lies = self.database.digest_lies;
                 self.database = self.backup.clone();
                 self.visible = None;
@@ -197,7 +200,12 @@ impl World {
         let result = match read {
             Read::Changes { .. } | Read::Head | Read::File { .. } if older => Err(ReadError::NoSuchFunction),
             Read::Head if self.setting.age != Age::New => Err(ReadError::NoSuchFunction),
-            Read::Changes { since, with_content, .. } => Ok(database.changes(since, with_content)),
+            Read::Changes { since, with_content, .. } => {
+                let page = database.changes(since, with_content);
+                let continues = since == 0 || self.is_paging;
+                self.is_paging = continues && page["complete"] == false;
+                Ok(page)
+            }
             Read::Head => Ok(database.head_answer()),
             Read::File { path, version } => database.file(&path, version),
             Read::CurrentFiles { after } => Ok(database.current_files(&after)),

@@ -59,7 +59,11 @@ impl World {
 
     fn hear(&mut self, event: Event) {
         match event {
-            Event::CatchUp { cause: CatchUpCause::Digest | CatchUpCause::DigestAgain, .. } => self.count("repairs"),
+            Event::CatchUp { cause: CatchUpCause::Digest, .. } => self.count("repairs"),
+            Event::CatchUp { cause: CatchUpCause::DigestAgain, .. } => {
+                self.count("repairs");
+                self.count("repeated_repairs");
+            }
             Event::CatchUp { .. } => self.count("catch_ups"),
             Event::ChannelJoined { .. } => self.count("joins"),
             Event::Skipped { reason: SkipReason::RemovalAskedAgain } => self.count("removals_asked_again"),

@@ -100,6 +100,8 @@ pub struct World {
     pub backup: Database,
     /// What reads show while the newest commits are not visible yet.
     pub visible: Option<Database>,
+    /// A full listing has begun and its last page was not read.
+    pub is_paging: bool,
     pub tree: Tree,
     pub full: bool,
     pub stuck: BTreeSet<&'static str>,
@@ -139,6 +141,7 @@ impl World {
             life: 0,
             backup: database.clone(),
             visible: None,
+            is_paging: false,
             database,
             tree: Tree::new(),
             full: false,
