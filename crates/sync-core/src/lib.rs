@@ -8,6 +8,18 @@
 //! - `replica`: what was accepted, what is on disk, and the reads that bring both to the database's state.
 //! - `files`: paths, hashes, the table of rows, the order of writes, and which files belong to a project.
 
+// Most of what comes in here was sent by others, and a panic ends the agent.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::unwrap_used
+    )
+)]
+
 mod agent;
 mod backoff;
 mod channel;

@@ -156,7 +156,9 @@ impl Renewals {
     fn set_lifetime(&mut self, lifetime: Option<Duration>, now: Time) {
         self.expires = lifetime.map(|lifetime| now.after(lifetime));
         if let State::Idle { due, .. } = &mut self.state {
-            *due = lifetime.map(|lifetime| now.after((lifetime / 100).saturating_mul(RENEW_AT_PERCENT)));
+            *due = lifetime.map(|lifetime| {
+                now.after(lifetime.saturating_mul(RENEW_AT_PERCENT).checked_div(100).unwrap_or_default())
+            });
         }
     }
 }

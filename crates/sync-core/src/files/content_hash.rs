@@ -35,10 +35,10 @@ impl ContentHash {
             return Err(refused());
         }
         let mut bytes = [0; 32];
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            let high = (pair[0] as char).to_digit(16).ok_or_else(refused)?;
-            let low = (pair[1] as char).to_digit(16).ok_or_else(refused)?;
-            *byte = (high << 4 | low) as u8;
+        let (pairs, _) = digits.as_chunks();
+        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+            let value = |digit: u8| char::from(digit).to_digit(16).ok_or_else(refused);
+            *byte = (value(*high)? << 4 | value(*low)?) as u8;
         }
         Ok(ContentHash(bytes))
     }

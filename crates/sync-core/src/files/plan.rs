@@ -58,7 +58,7 @@ impl WrittenPaths {
 }
 
 fn directories_of(path: &str) -> impl Iterator<Item = &str> {
-    path.match_indices('/').map(|(at, _)| &path[..at])
+    path.match_indices('/').filter_map(|(at, _)| path.get(..at))
 }
 
 #[cfg(test)]

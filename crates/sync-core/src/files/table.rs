@@ -68,24 +68,29 @@ impl Table {
     /// Puts a row in place of whatever stands there.
     pub fn put(&mut self, path: &str, row: Row) {
         if let Some(old) = self.rows.insert(path.into(), row) {
-            self.count(path, &old, false);
+            self.uncount(path, &old);
         }
-        self.count(path, &row, true);
+        if let Some(hash) = row.hash() {
+            self.live = self.live.saturating_add(1);
+            self.toggle(path, &row, hash);
+        }
     }
 
     pub fn remove(&mut self, path: &str) {
         if let Some(old) = self.rows.remove(path) {
-            self.count(path, &old, false);
+            self.uncount(path, &old);
         }
     }
 
-    fn count(&mut self, path: &str, row: &Row, comes: bool) {
-        let Some(hash) = row.hash() else { return };
-        if comes {
-            self.live += 1;
-        } else {
-            self.live -= 1;
+    fn uncount(&mut self, path: &str, row: &Row) {
+        if let Some(hash) = row.hash() {
+            self.live = self.live.saturating_sub(1);
+            self.toggle(path, row, hash);
         }
+    }
+
+    /// Adds a live file to the digest, or takes it out: both are the same step.
+    fn toggle(&mut self, path: &str, row: &Row, hash: &ContentHash) {
         if let Some(version) = row.version {
             self.digest.toggle(path, version, hash);
         }

@@ -18,22 +18,17 @@ pub(super) fn decode(frame: &Bytes) -> Result<ServerMessage, FrameError> {
     if kind != USER_BROADCAST {
         return Err(FrameError::UnknownKind(kind));
     }
-    let topic_end = HEADER + usize::from(topic);
-    let event_end = topic_end + usize::from(event);
-    let meta_end = event_end + usize::from(meta);
-    if frame.len() < meta_end {
-        return Err(FrameError::Truncated(frame.len()));
-    }
+    let truncated = || FrameError::Truncated(frame.len());
+    let (_, rest) = frame.split_at_checked(HEADER).ok_or_else(truncated)?;
+    let (topic, rest) = rest.split_at_checked(topic.into()).ok_or_else(truncated)?;
+    let (event, rest) = rest.split_at_checked(event.into()).ok_or_else(truncated)?;
+    let (_, payload) = rest.split_at_checked(meta.into()).ok_or_else(truncated)?;
     let text = |what, part: &[u8]| std::str::from_utf8(part).map(str::to_owned).map_err(|_| FrameError::NotUtf8(what));
-    let topic = |end| text("topic", &frame[HEADER..end]);
-    let event = |start, end| text("event", &frame[start..end]);
+    let topic = || text("topic", topic);
+    let event = || text("event", event);
     match encoding {
-        JSON => Ok(ServerMessage::Broadcast {
-            topic: topic(topic_end)?,
-            event: event(topic_end, event_end)?,
-            payload: frame.slice(meta_end..),
-        }),
-        RAW => Ok(ServerMessage::RawBroadcast { topic: topic(topic_end)?, event: event(topic_end, event_end)? }),
+        JSON => Ok(ServerMessage::Broadcast { topic: topic()?, event: event()?, payload: frame.slice_ref(payload) }),
+        RAW => Ok(ServerMessage::RawBroadcast { topic: topic()?, event: event()? }),
         other => Err(FrameError::UnknownEncoding(other)),
     }
 }

@@ -12,20 +12,12 @@ pub(crate) fn unix_ms(value: &serde_json::Value) -> Option<u64> {
     }
 }
 
-/// Unix milliseconds as RFC 3339 in UTC.
+/// Unix milliseconds as RFC 3339 in UTC. A time that no four-digit year has, gives the end of year 9999.
 pub(crate) fn rfc3339_of(unix_ms: u64) -> String {
+    let unix_ms = unix_ms.min(END_OF_9999_MS);
     let (seconds, ms) = (unix_ms / 1_000, unix_ms % 1_000);
-    let (mut year, mut days) = (1970, (seconds / 86_400) as i64);
-    // Whole 400-year cycles first, so that an absurd clock takes no longer than a sane one.
-    year += days / 146_097 * 400;
-    days %= 146_097;
-    let start_of = |year, month| days_since_1970(year, month, 1) - days_since_1970(year, 1, 1);
-    while days >= start_of(year, 13) {
-        days -= start_of(year, 13);
-        year += 1;
-    }
-    let month = (1..=12).rev().find(|month| start_of(year, *month) <= days).unwrap_or(1);
-    let day = days - start_of(year, month) + 1;
+    let days = i64::try_from(seconds / 86_400).unwrap_or(0);
+    let (year, month, day) = civil_from_days(days);
     let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
 }
@@ -34,6 +26,9 @@ pub(crate) fn rfc3339_of(unix_ms: u64) -> String {
 pub(crate) fn lenient<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
     Ok(unix_ms(&serde_json::Value::deserialize(from)?))
 }
+
+/// Unix milliseconds of the year 9999's last second.
+const END_OF_9999_MS: u64 = 253_402_300_799_999;
 
 fn rfc3339(text: &str) -> Option<u64> {
     let number = |from: usize, to: usize| -> Option<i64> {
@@ -51,16 +46,22 @@ fn rfc3339(text: &str) -> Option<u64> {
     if !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
         return None;
     }
-    let rest = text.get(19..)?;
-    let fraction =
-        rest.strip_prefix('.').map_or("", |rest| &rest[..rest.bytes().take_while(u8::is_ascii_digit).count()]);
-    let ms = fraction.bytes().chain(*b"000").take(3).fold(0, |ms, digit| ms * 10 + i64::from(digit - b'0'));
-    let zone = rest.get(if rest.starts_with('.') { fraction.len() + 1 } else { 0 }..)?;
-    let offset = offset_minutes(zone)?;
-    let seconds = days_since_1970(year, month, day) * 86_400 + hour * 3_600 + (minute - offset) * 60 + second;
-    u64::try_from(seconds * 1_000 + ms).ok()
+    let (fraction, zone) = split_fraction(text.get(19..)?);
+    let digits = fraction.bytes().chain(*b"000").take(3);
+    let ms = digits.fold(0_i64, |ms, digit| sum(&[product(ms, 10), i64::from(digit.saturating_sub(b'0'))]));
+    let minutes = sum(&[product(hour, 60), minute, offset_minutes(zone)?.checked_neg()?]);
+    let seconds = sum(&[product(days_since_1970(year, month, day), 86_400), product(minutes, 60), second]);
+    u64::try_from(sum(&[product(seconds, 1_000), ms])).ok()
 }
 
+/// The digits of a fraction of a second, and the zone behind it.
+fn split_fraction(rest: &str) -> (&str, &str) {
+    let Some(fraction) = rest.strip_prefix('.') else { return ("", rest) };
+    let end = fraction.bytes().take_while(u8::is_ascii_digit).count();
+    fraction.split_at_checked(end).unwrap_or((fraction, ""))
+}
+
+/// The offset of `Z`, `+01`, `+0130` or `+01:30` in minutes.
 fn offset_minutes(zone: &str) -> Option<i64> {
     if matches!(zone, "Z" | "z" | "") {
         return Some(0);
@@ -71,17 +72,45 @@ fn offset_minutes(zone: &str) -> Option<i64> {
         _ => return None,
     };
     let digits: String = zone.get(1..)?.chars().filter(|c| *c != ':').collect();
-    let (hours, minutes) = (digits.get(..2)?.parse::<i64>().ok()?, digits.get(2..).filter(|m| !m.is_empty()));
-    Some(sign * (hours * 60 + minutes.map_or(Some(0), |m| m.parse::<i64>().ok())?))
+    if !matches!(digits.len(), 2 | 4) || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let (hours, minutes) = (digits.get(..2)?.parse().ok()?, digits.get(2..)?.parse().unwrap_or(0));
+    Some(product(sign, sum(&[product(hours, 60), minutes])))
 }
 
-/// Days of the proleptic Gregorian calendar, counted in years that begin in March so that leap days come last.
+/// Days since 1970 of the proleptic Gregorian calendar, counted in years that begin in March so that leap days come last.
 fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
-    let (year, month) = (year + (month - 1) / 12, (month - 1) % 12 + 1);
-    let shifted = if month <= 2 { year - 1 } else { year };
-    let month_from_march = (month + 9) % 12;
-    let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
-    365 * shifted + shifted.div_euclid(4) - shifted.div_euclid(100) + shifted.div_euclid(400) + day_of_year - 719_468
+    let shifted = if month <= 2 { sum(&[year, -1]) } else { year };
+    let month_from_march = sum(&[month, 9]) % 12;
+    let day_of_year = sum(&[sum(&[product(153, month_from_march), 2]) / 5, day, -1]);
+    let leap_days = sum(&[shifted.div_euclid(4), product(-1, shifted.div_euclid(100)), shifted.div_euclid(400)]);
+    sum(&[product(365, shifted), leap_days, day_of_year, -719_468])
+}
+
+/// Year, month and day of a day since 1970: the reverse of [`days_since_1970`].
+fn civil_from_days(days: i64) -> (i64, i64, i64) {
+    let days = sum(&[days, 719_468]);
+    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year_of_era =
+        sum(&[day_of_era, product(-1, day_of_era / 1_460), day_of_era / 36_524, product(-1, day_of_era / 146_096)])
+            / 365;
+    let before = sum(&[product(365, year_of_era), year_of_era / 4, product(-1, year_of_era / 100)]);
+    let day_of_year = sum(&[day_of_era, product(-1, before)]);
+    let month_from_march = sum(&[product(5, day_of_year), 2]) / 153;
+    let day = sum(&[day_of_year, product(-1, sum(&[product(153, month_from_march), 2]) / 5), 1]);
+    let month = if month_from_march < 10 { sum(&[month_from_march, 3]) } else { sum(&[month_from_march, -9]) };
+    let year = sum(&[product(era, 400), year_of_era, i64::from(month <= 2)]);
+    (year, month, day)
+}
+
+/// Arithmetic on what others sent never overflows: it stops at the bounds of the type.
+fn sum(values: &[i64]) -> i64 {
+    values.iter().fold(0, |sum: i64, value| sum.saturating_add(*value))
+}
+
+fn product(a: i64, b: i64) -> i64 {
+    a.saturating_mul(b)
 }
 
 #[cfg(test)]
@@ -104,6 +133,8 @@ mod tests {
             "2026-11-21T02:51:36+aé",
             "1969-01-01T00:00:00Z",
             "é026-11-21T02:51:36Z",
+            "2026-11-21T02:51:36+00999999999999999999",
+            "2026-11-21T02:51:36.5é",
         ] {
             assert_eq!(ms(nonsense), None, "{nonsense}");
         }
@@ -116,6 +147,7 @@ mod tests {
         for ms in [1_709_208_000_000, 1_795_229_496_878, 951_782_399_999, 4_102_444_799_001, 1_735_689_599_999] {
             assert_eq!(unix_ms(&rfc3339_of(ms).into()), Some(ms), "{}", rfc3339_of(ms));
         }
-        assert!(rfc3339_of(u64::MAX).ends_with('Z'));
+        assert_eq!(rfc3339_of(u64::MAX), "9999-12-31T23:59:59.999Z");
+        assert_eq!(rfc3339_of(951_782_400_000), "2000-02-29T00:00:00.000Z");
     }
 }
