@@ -6,7 +6,7 @@ use crate::{ContentHash, StageId, Version};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReadId(pub u64);
 
-/// Something to be read from the database. The shell sends it with the current token and a deadline of its own.
+/// Something to be read from the database. The caller sends it with the current token and its own deadline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Read {
     /// `list_project_changes`.
@@ -15,7 +15,7 @@ pub enum Read {
         since: u64,
         /// At most so many rows a page.
         max_rows: u32,
-        /// Whether content is wanted.
+        /// Whether the answer is to have content.
         with_content: bool,
     },
     /// `project_head`.
@@ -29,7 +29,7 @@ pub enum Read {
     },
     /// The object `<project_id>/<hash>` of bucket `project-assets`, streamed to the staging directory and verified.
     Asset {
-        /// The object's name, and what its bytes must hash to.
+        /// The object's name, which is the hash of its bytes.
         hash: ContentHash,
         /// Bytes expected, where known.
         size: Option<u64>,
@@ -46,10 +46,10 @@ pub enum Read {
     },
 }
 
-/// What a read brought back.
+/// The result of a read that succeeded.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
-    /// The JSON of a function's answer, unparsed: the core owns its shapes.
+    /// The JSON of a function's answer, unparsed: only the core knows its shape.
     Json(bytes::Bytes),
     /// A verified object in the staging directory.
     Staged(StageId),
@@ -62,20 +62,20 @@ pub enum ReadError {
     NoSuchFunction,
     /// `PT404`: the version asked for is gone; or the object is not there.
     Gone,
-    /// 401, or a 403 that speaks of an expired token: renew and ask again.
+    /// 401, or a 403 because of an expired token: renew and ask again.
     Unauthorized(String),
-    /// 42501 and other refusals that a new token will not heal.
+    /// 42501 and other refusals that a new token does not change.
     Forbidden(String),
-    /// The bytes of an object did not hash to its name.
+    /// The bytes of an object do not have the hash that is its name.
     WrongHash {
-        /// What they hashed to.
+        /// Their hash.
         got: ContentHash,
     },
     /// Network, deadline, 429, 5xx: ask again later, not before `retry_after` where given.
     Unavailable {
         /// For people.
         error: String,
-        /// The server's own wish.
+        /// The wait that the server asked for.
         retry_after: Option<Duration>,
     },
     /// An answer that cannot be used: too large, another status.

@@ -2,27 +2,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ContentHash, Revision, Version};
 
-/// What must outlive the agent so that its next start asks only for the difference: the table and the known revision.
+/// The state that a later start continues from, so that it reads only the difference: the table and the known revision.
 ///
-/// It may be older than the directory: what lies there is compared with it, and with what was changed since.
+/// It may be older than the directory: the content of the directory is compared with it, and with what changed since.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Saved {
-    /// Whose it is, a UUID.
+    /// UUID of the project.
     pub project_id: String,
-    /// Everything up to here was accepted.
+    /// Everything up to this revision was accepted.
     pub revision: Revision,
     /// The table, tombstones included.
     pub rows: Vec<SavedRow>,
-    /// Owned files that the project's own code changed, and that are left so.
+    /// Owned files that the project's own code changed, and that are not put back.
     pub local: Vec<SavedLocal>,
 }
 
-/// A local change, as it was last seen.
+/// A local change, as it was last observed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SavedLocal {
     /// As the database spells it.
     pub path: String,
-    /// What lay there; none: no file.
+    /// The hash of the content; `None`: no file.
     pub hash: Option<ContentHash>,
 }
 
@@ -31,17 +31,17 @@ pub struct SavedLocal {
 pub struct SavedRow {
     /// As the database spells it.
     pub path: String,
-    /// None where it came from a snapshot without manifest.
+    /// `None` where it came from a snapshot without manifest.
     pub version: Option<Version>,
-    /// What it came with.
+    /// The revision it came with.
     pub revision: Revision,
-    /// None: a tombstone.
+    /// The hash of the content; `None`: a tombstone.
     pub hash: Option<ContentHash>,
     /// Bytes, where known.
     pub size: Option<u64>,
 }
 
-/// Why saved state is not used: the start is a fresh one then.
+/// Why saved state is not used: the agent starts without it then.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum SavedError {
@@ -53,7 +53,7 @@ pub enum SavedError {
     UnknownFormat(u32),
     #[error("the state belongs to project {0:?}")]
     OtherProject(String),
-    #[error("the state gives {path:?} a bad hash")]
+    #[error("the state has a malformed hash for {path:?}")]
     BadHash { path: String },
 }
 
@@ -82,7 +82,7 @@ impl Saved {
         let (project_id, revision) = (self.project_id.clone(), self.revision);
         let local = self.local.iter().map(|local| (local.path.clone(), local.hash.map(|hash| hash.to_string())));
         let wire = Wire { format: FORMAT, project_id, revision, rows: rows.collect(), local: local.collect() };
-        // Only maps with keys that are no strings can fail, and there are none.
+        // Only maps whose keys are not strings can fail, and there are none.
         let json = serde_json::to_string(&wire).unwrap_or_default();
         format!("{}\n{json}", ContentHash::of(json.as_bytes()))
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::context::{Context, Signal, clip};
 use crate::time::{Timer, TimerReason, earliest};
 use crate::wire::{JoinConfig, ProtocolVersion, Push, ServerMessage, project_topic};
-use crate::{ChannelAccess, ChannelState, LiveOptions, RejectReason, SocketEvent, Time};
+use crate::{ChannelAccess, ChannelState, LiveOptions, RejectReason, SocketEvent, Time, error_chain};
 
 pub use disconnect::DisconnectReason;
 use heartbeat::{Heartbeat, HeartbeatAction};
@@ -122,11 +122,11 @@ impl Channel {
             SocketEvent::Opened => self.opened(cx),
             SocketEvent::Text(frame) => match ServerMessage::decode_text(&frame) {
                 Ok(message) => self.on_message(cx, message),
-                Err(error) => cx.rejected(RejectReason::Frame, error),
+                Err(error) => cx.rejected(RejectReason::Frame, error_chain(&error)),
             },
             SocketEvent::Binary(frame) => match ServerMessage::decode_binary(&frame) {
                 Ok(message) => self.on_message(cx, message),
-                Err(error) => cx.rejected(RejectReason::Frame, error),
+                Err(error) => cx.rejected(RejectReason::Frame, error_chain(&error)),
             },
             SocketEvent::Refused { status, body } => {
                 let detail = format!("the upgrade was refused with HTTP {status}: {}", clip(body));

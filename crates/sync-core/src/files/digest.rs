@@ -6,7 +6,7 @@ use crate::{ContentHash, Version};
 
 /// The digest of a whole table: the XOR over its live files of
 /// `sha256(UTF-8 path, 0x00, version in decimal, 0x00, content hash in lower-case hex)`. Adding and removing a file
-/// are the same step. It finds accidents; it is no seal.
+/// are the same step. It detects accidents, not attacks.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct TableDigest([u8; 32]);
 

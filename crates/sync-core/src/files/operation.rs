@@ -6,7 +6,7 @@ use crate::{ContentHash, PendingReason, ProjectPath, Revision, Version};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BatchId(pub u64);
 
-/// Names a verified file that lies in the staging directory.
+/// Names a verified file in the staging directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StageId(pub u64);
 
@@ -22,13 +22,13 @@ pub enum Content {
 /// One change to the directory. A batch is carried out in order: everything is staged first, then renamed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
-    /// Put `content` at `path`, unless exactly that stands there.
+    /// Put `content` at `path`, unless the file there has exactly this content.
     Write {
-        /// Where.
+        /// The file's path.
         path: ProjectPath,
-        /// What.
+        /// The new content.
         content: Content,
-        /// Its hash.
+        /// The hash of the content.
         hash: ContentHash,
         /// The row's version, for the log.
         version: Option<Version>,
@@ -37,7 +37,7 @@ pub enum Op {
     },
     /// Remove the file at `path`, and directories left empty above it.
     Delete {
-        /// Where.
+        /// The file's path.
         path: ProjectPath,
         /// The tombstone's version, for the log.
         version: Option<Version>,
@@ -55,26 +55,26 @@ impl Op {
     }
 }
 
-/// How one operation of a batch went.
+/// The result of one operation of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpResult {
     /// The operation's path.
     pub path: ProjectPath,
-    /// What became of it.
+    /// The outcome.
     pub outcome: Outcome,
 }
 
-/// What became of one operation.
+/// The outcome of one operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The directory was changed. For a write: whether the file is new, and its size in bytes.
     Changed {
-        /// No file stood there before.
+        /// There was no file before.
         created: bool,
         /// Bytes on disk, 0 for a delete.
         bytes: u64,
     },
-    /// The directory already was as asked.
+    /// The directory had the requested state already.
     Unchanged,
     /// It could not be done now: the file stays pending and is tried again.
     Failed {

@@ -3,8 +3,8 @@ use std::collections::BTreeMap;
 use crate::files::digest::TableDigest;
 use crate::{ContentHash, Revision, Version};
 
-/// What the agent has accepted: the newest row of every path it has heard of, tombstones included, also of paths that
-/// it may not write.
+/// What the agent has accepted: the newest row of every path, tombstones included, also of paths that it
+/// must not write.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Table {
     rows: BTreeMap<Box<str>, Row>,
@@ -17,7 +17,7 @@ pub(crate) struct Table {
 pub(crate) struct Row {
     /// None where the row came from a snapshot without manifest.
     pub version: Option<Version>,
-    /// What it came with; a row yields only to a higher one.
+    /// The revision it came with; only a row of a higher revision replaces it.
     pub revision: Revision,
     pub state: RowState,
 }
@@ -65,7 +65,7 @@ impl Table {
         self.live
     }
 
-    /// Puts a row in place of whatever stands there.
+    /// Inserts a row, in place of the path's earlier one.
     pub fn put(&mut self, path: &str, row: Row) {
         if let Some(old) = self.rows.insert(path.into(), row) {
             self.uncount(path, &old);

@@ -20,7 +20,7 @@ use crate::time::{Timer, TimerReason, earliest};
 use crate::wire::event_payload::{ChangeError, DecodedEvent};
 use crate::{
     BatchId, CatchUpCause, Content, DegradedReason, Event, Hydration, OpResult, PendingFile, PendingReason,
-    ProjectPath, RejectReason, Revision, SkipReason, Time,
+    ProjectPath, RejectReason, Revision, SkipReason, Time, error_chain,
 };
 
 /// A replica whose first files are in place.
@@ -114,7 +114,7 @@ impl ActiveReplica {
             }
             Ok(DecodedEvent::Unknown) => cx.skipped(SkipReason::UnknownEvent),
             Err(error) => {
-                cx.rejected(RejectReason::Event, error);
+                cx.rejected(RejectReason::Event, error_chain(&error));
                 self.schedule_catch_up(cx.now, CatchUpCause::BadEvent);
             }
         }

@@ -13,7 +13,7 @@ use crate::time::{Timer, TimerReason};
 use crate::wire::answer::{Changes, Listed, read_current_files};
 use crate::{
     Answer, Backoff, CatchUpCause, Content, DegradedReason, Event, Output, Read, ReadError, ReadId, RejectReason,
-    Revision, Time,
+    Revision, Time, error_chain,
 };
 
 /// Rows of one page with content; the database ends a page earlier at 1 MB.
@@ -235,7 +235,7 @@ impl ActiveReplica {
                 with_content: !without_content,
             },
         };
-        // The answer covers every catch-up that is due by now. A later page of the legacy listing does not: it says
+        // The answer covers every catch-up that is due by now. A later page of the legacy listing does not: it has
         // nothing about the paths before it.
         let covers_scheduled = match &running.listing {
             Listing::Legacy { after, .. } => after.is_empty(),
@@ -274,15 +274,15 @@ impl ActiveReplica {
         if let Listing::Legacy { .. } = running.listing {
             return match read_current_files(&json) {
                 Ok(files) => self.on_legacy_page(cx, files),
-                Err(error) => self.page_failed(cx, ReadFailure::new(error.to_string())),
+                Err(error) => self.page_failed(cx, ReadFailure::new(error_chain(&error))),
             };
         }
         match Changes::read(&json) {
             Ok(changes) if changes.reset && running.since > 0 => self.on_reset(cx, changes, expected),
             Ok(changes) => self.on_changes(cx, changes, expected),
             Err(error) => {
-                cx.rejected(RejectReason::Answer, &error);
-                self.page_failed(cx, ReadFailure::new(error.to_string()));
+                cx.rejected(RejectReason::Answer, error_chain(&error));
+                self.page_failed(cx, ReadFailure::new(error_chain(&error)));
             }
         }
     }

@@ -6,7 +6,8 @@ use super::reads::{ReadFailure, ReadPurpose};
 use crate::context::Context;
 use crate::wire::answer::FileContent;
 use crate::{
-    Answer, CatchUpCause, Content, ContentHash, Output, PendingReason, ProjectPath, Read, ReadError, ReadId, SkipReason,
+    Answer, CatchUpCause, Content, ContentHash, Output, PendingReason, ProjectPath, Read, ReadError, ReadId,
+    SkipReason, error_chain,
 };
 
 /// The most files that are fetched at a time.
@@ -65,13 +66,13 @@ impl ActiveReplica {
             }
             (ContentSource::Row, Ok(Answer::Json(json))) => match FileContent::read(&json, path.as_str()) {
                 Ok(file) => self.fetched(cx, &path, hash, file),
-                Err(error) => self.fetch_failed(cx, &path, ReadFailure::new(error.to_string())),
+                Err(error) => self.fetch_failed(cx, &path, ReadFailure::new(error_chain(&error))),
             },
             (ContentSource::LegacyRow, Ok(Answer::Json(json))) => {
                 match FileContent::read_current(&json, path.as_str()) {
                     Ok(Some(file)) => self.fetched(cx, &path, hash, file),
                     Ok(None) => self.version_gone(cx, &path),
-                    Err(error) => self.fetch_failed(cx, &path, ReadFailure::new(error.to_string())),
+                    Err(error) => self.fetch_failed(cx, &path, ReadFailure::new(error_chain(&error))),
                 }
             }
             (_, Ok(Answer::Staged(stage))) => {

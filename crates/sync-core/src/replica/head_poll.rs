@@ -9,7 +9,9 @@ use super::visibility::{Expectation, HeadAge};
 use crate::context::{Context, Signal, clip};
 use crate::time::{Timer, TimerReason, earliest};
 use crate::wire::answer::Head;
-use crate::{Answer, Backoff, CatchUpCause, DegradedReason, Output, Read, ReadError, RejectReason, Revision, Time};
+use crate::{
+    Answer, Backoff, CatchUpCause, DegradedReason, Output, Read, ReadError, RejectReason, Revision, Time, error_chain,
+};
 
 /// The time between two reads of the head, with jitter.
 const POLL_LEAST: Duration = Duration::from_secs(25);
@@ -122,8 +124,8 @@ impl ActiveReplica {
         self.head_poll.schedule(cx);
         let head = match result {
             Ok(Answer::Json(json)) => Head::read(&json).map_err(|error| {
-                cx.rejected(RejectReason::Answer, &error);
-                ReadFailure::new(error.to_string())
+                cx.rejected(RejectReason::Answer, error_chain(&error));
+                ReadFailure::new(error_chain(&error))
             }),
             Ok(Answer::Staged(stage)) => {
                 cx.outputs.push_back(Output::Discard(stage));

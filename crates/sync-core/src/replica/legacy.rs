@@ -43,7 +43,7 @@ impl Legacy {
         self.named.retain(|_, at| now.since(*at) < SETTLE_AFTER);
     }
 
-    /// Whether a listing begun at `started` surely includes what events said about the path.
+    /// Whether a listing begun at `started` surely includes what events brought for the path.
     fn is_settled(&self, path: &str, started: Time) -> bool {
         self.named.get(path).is_none_or(|at| at.after(SETTLE_AFTER) <= started)
     }

@@ -26,7 +26,7 @@ use crate::time::Timer;
 use crate::wire::event_payload::{DecodedEvent, is_project_event, read_event};
 use crate::{
     Answer, BatchId, Hydration, LocalChangePolicy, OpResult, Options, PendingFile, ReadError, ReadId, RejectReason,
-    Restored, Revision, Saved, SkipReason, Time,
+    Restored, Revision, Saved, SkipReason, Time, error_chain,
 };
 
 use active::ActiveReplica;
@@ -121,7 +121,7 @@ impl Replica {
                 // The files are compared with the database once they are in place.
                 Ok(DecodedEvent::SnapshotReady { .. }) => {}
                 Ok(DecodedEvent::Unknown) => cx.skipped(SkipReason::UnknownEvent),
-                Err(error) => cx.rejected(RejectReason::Event, error),
+                Err(error) => cx.rejected(RejectReason::Event, error_chain(&error)),
             },
             Replica::Active(active) => active.broadcast(cx, decoded),
         }

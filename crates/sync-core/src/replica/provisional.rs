@@ -97,7 +97,7 @@ impl ActiveReplica {
         }
     }
 
-    /// A catch-up begun at `started` is complete: files older than it become what the table says.
+    /// A catch-up begun at `started` is complete: files older than it become what the table has.
     pub(super) fn settle_provisional(&mut self, cx: &mut Context, started: Time) {
         let settled: Vec<ProjectPath> =
             self.provisional.iter().filter(|(_, p)| p.confirm_at <= started).map(|(path, _)| path.clone()).collect();

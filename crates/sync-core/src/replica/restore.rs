@@ -40,7 +40,7 @@ impl ActiveReplica {
         }
     }
 
-    /// Makes every path what the table says: after a start from kept state, once the table is up to date.
+    /// Makes every path what the table has: after a start from kept state, once the table is up to date.
     pub(super) fn reconcile(&mut self, cx: &mut Context) {
         if !std::mem::take(&mut self.must_reconcile) {
             return;

@@ -8,10 +8,10 @@ use crate::files::table::{Row, RowState};
 use crate::wire::event_payload::decode;
 use crate::{ContentHash, Revision, Version};
 
-/// Why an answer is refused.
+/// Why an answer is rejected.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AnswerError {
-    #[error("the answer of {function} has an unexpected shape: {source}")]
+    #[error("the answer of {function} has an unexpected shape")]
     Shape { function: &'static str, source: serde_json::Error },
     #[error("{function} gave {path:?} no usable content hash")]
     NoHash { function: &'static str, path: String },
@@ -76,7 +76,7 @@ impl Head {
 #[derive(Debug)]
 pub(crate) struct FileContent {
     pub hash: ContentHash,
-    /// None: it lies in storage.
+    /// `None`: it is in storage.
     pub content: Option<Bytes>,
 }
 
@@ -87,7 +87,7 @@ impl FileContent {
         wire.file_content(function, path)
     }
 
-    /// None: the row is not there.
+    /// `None`: there is no such row.
     pub fn read_current(json: &[u8], path: &str) -> Result<Option<FileContent>, AnswerError> {
         let function = "list_current_files";
         let rows: Vec<WireRow> =
@@ -96,7 +96,7 @@ impl FileContent {
     }
 }
 
-/// `list_current_files` without content: one page. The revisions are 0: it knows none.
+/// `list_current_files` without content: one page. The revisions are 0: the listing has none.
 pub(crate) fn read_current_files(json: &[u8]) -> Result<Vec<Listed>, AnswerError> {
     let function = "list_current_files";
     let rows: Vec<WireRow> = serde_json::from_slice(json).map_err(|source| AnswerError::Shape { function, source })?;

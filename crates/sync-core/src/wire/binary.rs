@@ -9,8 +9,8 @@ const HEADER: usize = 5;
 const RAW: u8 = 0;
 const JSON: u8 = 1;
 
-/// `04|topic_len|event_len|meta_len|encoding ‖ topic ‖ event ‖ meta JSON ‖ payload`; the meta may be missing. What it
-/// says (an id, `replayed`) is for information only and not read.
+/// `04|topic_len|event_len|meta_len|encoding ‖ topic ‖ event ‖ meta JSON ‖ payload`; the meta may be missing. Its
+/// content (an id, `replayed`) is for information only and not read.
 pub(super) fn decode(frame: &Bytes) -> Result<ServerMessage, FrameError> {
     let &[kind, topic, event, meta, encoding, ..] = &frame[..] else {
         return Err(FrameError::Truncated(frame.len()));

@@ -3,7 +3,7 @@ use serde_json::Value;
 
 use super::{PHOENIX, ProtocolVersion};
 
-/// Something the agent says to the server. It knows the serializer of its socket, so that the shell only encodes.
+/// A message to the server. It knows the serializer of its socket, so that the caller only encodes it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClientMessage {
     /// The serializer.
@@ -12,13 +12,13 @@ pub struct ClientMessage {
     pub topic: String,
     /// The join that the message belongs to; none for a heartbeat.
     pub join_ref: Option<u64>,
-    /// Comes back in the reply.
+    /// Returned in the reply.
     pub reference: u64,
-    /// What is said.
+    /// The message itself.
     pub push: Push,
 }
 
-/// What a [`ClientMessage`] says.
+/// The kind and content of a [`ClientMessage`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Push {
     /// `phx_join`, with the token as `access_token` (left out where it is empty).
@@ -43,7 +43,7 @@ pub enum Push {
 pub struct JoinConfig {
     /// A private channel.
     pub private: bool,
-    /// Ask for the system message that tells when broadcasts from the database stream.
+    /// Ask for the system message that is sent when broadcasts from the database arrive.
     pub replication_ready: bool,
     /// Rows of `public.project_files` of this project as nudges.
     pub postgres_changes: Option<String>,
@@ -77,7 +77,7 @@ impl ClientMessage {
             }
             ProtocolVersion::V2 => serde_json::to_string(&(join_ref, reference, &self.topic, event, payload)),
         };
-        // Only maps with keys that are no strings can fail, and there are none.
+        // Only maps whose keys are not strings can fail, and there are none.
         encoded.unwrap_or_default()
     }
 }

@@ -50,7 +50,7 @@ pub(crate) enum DecodedEvent {
 /// Why an event is rejected.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ChangeError {
-    #[error("the payload of {event} has an unexpected shape: {source}")]
+    #[error("the payload of {event} has an unexpected shape")]
     Shape { event: ProjectEvent, source: serde_json::Error },
     #[error("the payload of {event} names no file")]
     NoPath { event: ProjectEvent },

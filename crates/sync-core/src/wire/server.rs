@@ -6,11 +6,11 @@ use serde_json::value::RawValue;
 
 use super::binary;
 
-/// The largest frame that is looked at, in bytes. Realtime's own limit lies at 5,000,000 for what a client sends and
+/// The largest frame that is parsed, in bytes. Realtime's own limit lies at 5,000,000 for what a client sends and
 /// about 3 MB for a payload; escaping can at most double that.
 pub const MAX_FRAME: usize = 16 << 20;
 
-/// Something the server said, on any topic.
+/// A message of the server, on any topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServerMessage {
     /// `phx_reply`: the answer to the message with this ref.
@@ -30,7 +30,7 @@ pub enum ServerMessage {
         topic: String,
         /// The event inside the broadcast.
         event: String,
-        /// Its payload: JSON, not yet looked at.
+        /// Its payload: JSON, not parsed yet.
         payload: Bytes,
     },
     /// `broadcast` with raw bytes instead of JSON (`send_binary`, protocol 2.0.0). The bytes are not read.
@@ -44,27 +44,27 @@ pub enum ServerMessage {
     PostgresChanges {
         /// The wire topic.
         topic: String,
-        /// JSON, not yet looked at.
+        /// JSON, not parsed yet.
         payload: Bytes,
     },
     /// `system`.
     System {
         /// The wire topic.
         topic: String,
-        /// The join that it speaks of, where it says so.
+        /// The join that it is about, where it names one.
         join_ref: Option<String>,
         /// Status `ok`.
         ok: bool,
         /// `system` or `postgres_changes`.
         extension: String,
-        /// For people, and all that tells an expired token from other errors.
+        /// For people; nothing else distinguishes an expired token from other errors.
         message: String,
     },
     /// `phx_close`: the channel is gone.
     Close {
         /// The wire topic.
         topic: String,
-        /// Which join is closed; protocol 1.0.0 says so in `ref`.
+        /// The join that is closed; protocol 1.0.0 has it in `ref`.
         join_ref: Option<String>,
     },
     /// `phx_error`: the channel crashed.
@@ -74,7 +74,7 @@ pub enum ServerMessage {
         /// Which join crashed.
         join_ref: Option<String>,
     },
-    /// An event that nobody here knows: presence and what the future brings.
+    /// Any other event, such as presence.
     Other {
         /// The wire topic.
         topic: String,
@@ -83,7 +83,7 @@ pub enum ServerMessage {
     },
 }
 
-/// Why a frame is refused.
+/// Why a frame is rejected.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum FrameError {
@@ -91,11 +91,11 @@ pub enum FrameError {
     TooLarge(usize),
     #[error("the text frame begins like neither an object nor an array")]
     NotAFrame,
-    #[error("the text frame is no Phoenix message: {0}")]
+    #[error("the text frame is not a Phoenix message")]
     Malformed(#[source] serde_json::Error),
-    #[error("the payload of {event:?} has an unexpected shape: {source}")]
+    #[error("the payload of {event:?} has an unexpected shape")]
     BadPayload { event: String, source: serde_json::Error },
-    #[error("the binary frame ends after {0} bytes, before its header says")]
+    #[error("the binary frame ends after {0} bytes, which is less than its header gives")]
     Truncated(usize),
     #[error("the binary frame is of the unknown kind {0}")]
     UnknownKind(u8),
@@ -232,7 +232,7 @@ fn parse<'a, T: Deserialize<'a>>(event: &str, payload: &'a RawValue) -> Result<T
     serde_json::from_str(payload.get()).map_err(|source| FrameError::BadPayload { event: event.into(), source })
 }
 
-/// What stands in a field for people: mostly text, sometimes an object.
+/// The text of a field that is meant for people: mostly a string, sometimes an object.
 fn text_of(value: &serde_json::Value) -> String {
     match value {
         serde_json::Value::String(text) => text.clone(),

@@ -61,7 +61,7 @@ fn a_page_with_content_that_does_not_match_its_hash_is_not_written_either() {
 }
 
 #[test]
-fn a_revision_that_jumps_is_never_taken_on_an_events_word() {
+fn a_revision_that_jumps_is_confirmed_by_a_read() {
     for jump in [1_000_000_006, u64::from(u32::MAX) + 6, i64::MAX as u64, u64::MAX] {
         let mut harness = started();
         let outputs = harness.broadcast("file:update", update("a", 2, "from the future", Some(jump)));
@@ -82,7 +82,7 @@ fn a_revision_that_jumps_is_never_taken_on_an_events_word() {
 }
 
 #[test]
-fn a_database_that_claims_a_head_far_above_is_believed_only_until_it_knows_better() {
+fn a_head_far_above_is_corrected_by_the_next_heads() {
     for claimed in [1_000_000_005, u64::MAX] {
         let mut harness = started();
         let outputs = harness.broadcast("file:update", update("a", 2, "gap", Some(8)));
@@ -113,7 +113,7 @@ fn a_revision_that_runs_backwards_is_old() {
 }
 
 #[test]
-fn a_head_below_ours_is_a_restored_backup_and_replaces_what_we_have() {
+fn a_head_that_stays_below_is_a_restored_backup() {
     let mut harness = started();
     let mut reset = page(3, true, &[listed("a", 1, 1, "a"), listed("b", 7, 2, "older b"), listed("c", 1, 3, "c")]);
     reset["reset"] = true.into();
@@ -159,7 +159,7 @@ fn an_empty_answer_where_there_were_files_removes_nothing_unless_it_is_repeated(
 }
 
 #[test]
-fn an_empty_page_of_the_older_listing_removes_nothing_unless_it_is_repeated() {
+fn an_empty_page_of_the_legacy_listing_removes_nothing_unless_it_is_repeated() {
     let mut harness = Harness::new();
     harness.hydrate_without_manifest(&[("a", "a"), ("b", "b"), ("c", "c")]);
     let (id, _) = harness.join();
@@ -172,7 +172,7 @@ fn an_empty_page_of_the_older_listing_removes_nothing_unless_it_is_repeated() {
 }
 
 #[test]
-fn the_state_of_another_project_is_refused() {
+fn the_state_of_another_project_is_rejected() {
     let harness = started();
     let saved = harness.agent.saved().expect("hydrated").encode();
     let other = "22222222-2222-4222-8222-222222222222";
@@ -181,7 +181,7 @@ fn the_state_of_another_project_is_refused() {
 }
 
 #[test]
-fn answers_of_the_wrong_shape_are_asked_for_again_without_a_storm() {
+fn answers_of_the_wrong_shape_are_retried_with_backoff() {
     let shapes = [
         json!(null),
         json!([]),
@@ -215,7 +215,7 @@ fn answers_of_the_wrong_shape_are_asked_for_again_without_a_storm() {
 }
 
 #[test]
-fn a_file_that_was_not_asked_for_is_not_taken() {
+fn an_answer_for_another_file_is_rejected() {
     let mut harness = started();
     let mut omitted = update("a", 2, "wanted", Some(6));
     omitted["content_omitted"] = true.into();
@@ -229,7 +229,7 @@ fn a_file_that_was_not_asked_for_is_not_taken() {
 }
 
 #[test]
-fn pages_that_go_on_and_on_are_given_up_and_are_no_state() {
+fn endless_pages_are_given_up_and_are_not_a_state() {
     let mut harness = Harness::new();
     let mut outputs = harness.hydrate(5, &[]);
     let mut pages = 0u64;

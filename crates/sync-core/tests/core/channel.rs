@@ -83,7 +83,7 @@ fn live(harness: &mut Harness, ms: u64) -> Vec<Output> {
 }
 
 #[test]
-fn beats_every_15_seconds_whatever_the_traffic_and_gives_up_8_seconds_after_an_unanswered_beat() {
+fn sends_a_heartbeat_every_15_seconds_whatever_the_traffic_and_gives_up_8_seconds_after_one_without_answer() {
     let mut harness = joined();
     let opened = harness.now;
     let mut beats = Vec::new();
@@ -104,7 +104,7 @@ fn beats_every_15_seconds_whatever_the_traffic_and_gives_up_8_seconds_after_an_u
 }
 
 #[test]
-fn a_slow_answer_to_a_beat_is_an_answer() {
+fn a_slow_answer_to_a_heartbeat_counts() {
     let mut harness = joined();
     let outputs = harness.tick_until(15_000);
     let beat = outputs.iter().find_map(|o| if let Output::Send(message) = o { Some(message.reference) } else { None });
@@ -128,7 +128,7 @@ fn waits_ten_seconds_for_the_stream_and_then_catches_up_without() {
 }
 
 #[test]
-fn a_close_of_an_older_join_is_ignored_and_one_of_ours_leads_back_to_joined() {
+fn a_close_of_an_earlier_join_is_ignored_and_one_of_the_present_join_leads_to_a_rejoin() {
     let mut harness = joined();
     assert_eq!(count(&harness.frame(json!(["99", "99", topic(), "phx_close", {}])), |_| true), 0);
     let outputs = harness.frame(json!(["1", "1", topic(), "phx_close", {}]));
@@ -146,7 +146,7 @@ fn a_close_of_an_older_join_is_ignored_and_one_of_ours_leads_back_to_joined() {
 }
 
 #[test]
-fn each_end_leads_back_to_joined() {
+fn the_channel_is_joined_again_after_each_kind_of_disconnect() {
     let ends: [(&str, Value); 4] = [
         ("phx_error", json!(["1", "1", topic(), "phx_error", {}])),
         ("late refusal", reply(1, "error", json!({"reason": "Unauthorized: no"}))),
@@ -171,7 +171,7 @@ fn each_end_leads_back_to_joined() {
 
 /// Every way to lose the channel has a code of its own, and each attempt after it says what it mends.
 #[test]
-fn each_loss_is_told_with_its_code_and_so_is_the_attempt_after_it() {
+fn each_disconnect_and_the_attempt_after_it_have_its_reason() {
     let refused = |status| SocketEvent::Refused { status, body: "no".into() };
     let sockets = [
         (SocketEvent::Failed("reset".into()), "unreachable"),
@@ -255,7 +255,7 @@ fn an_unanswered_join_drops_the_socket() {
 }
 
 #[test]
-fn retries_grow_and_begin_small_again_only_after_a_stable_minute() {
+fn waits_grow_and_start_small_again_only_after_a_stable_minute() {
     let mut harness = Harness::new();
     harness.outputs();
     let mut waits = Vec::new();
@@ -289,7 +289,7 @@ fn retries_grow_and_begin_small_again_only_after_a_stable_minute() {
 }
 
 #[test]
-fn a_server_that_says_it_has_too_many_is_left_alone_for_longer_each_time() {
+fn waits_after_a_rate_limit_grow() {
     let mut harness = Harness::new();
     harness.outputs();
     let mut longest = Duration::ZERO;
@@ -344,7 +344,7 @@ fn a_401_at_the_upgrade_renews_and_connects_again() {
 }
 
 #[test]
-fn a_final_refusal_is_said_and_never_asked_again() {
+fn a_final_refusal_is_shown_and_never_retried() {
     let mut harness = joined();
     let outputs = harness.frame(json!(["1", null, topic(), "system", {"message": "Token has expired", "status": "error", "extension": "system"}]));
     assert_eq!(count(&outputs, is_renew), 1);
@@ -356,7 +356,7 @@ fn a_final_refusal_is_said_and_never_asked_again() {
 }
 
 #[test]
-fn renewals_that_fail_are_tried_again_without_a_storm() {
+fn failed_renewals_are_retried_with_backoff() {
     let mut harness = joined();
     live(&mut harness, 2_880_000);
     let mut renewals = 0;
@@ -371,7 +371,7 @@ fn renewals_that_fail_are_tried_again_without_a_storm() {
 }
 
 #[test]
-fn a_read_that_is_refused_for_the_old_token_does_not_renew_the_new_one() {
+fn a_read_that_failed_with_the_old_token_does_not_renew_the_new_one() {
     let mut harness = Harness::new();
     let outputs = harness.hydrate(5, &[]);
     let (id, _) = Harness::read_of(&outputs);
@@ -395,7 +395,7 @@ fn after_a_suspension_the_socket_is_dropped_the_token_renewed_and_the_channel_jo
 }
 
 #[test]
-fn a_head_that_stays_above_ours_leads_to_a_catch_up_and_a_rejoin() {
+fn a_head_that_stays_above_leads_to_a_catch_up_and_a_rejoin() {
     let mut harness = joined();
     let outputs = harness.tick_until(14_900);
     assert_eq!(count(&outputs, |o| matches!(o, Output::Read(..))), 0);
@@ -430,7 +430,7 @@ fn live_until_head(harness: &mut Harness) -> Vec<Output> {
 }
 
 #[test]
-fn status_goes_to_a_topic_of_its_own_whose_refusal_disturbs_nothing() {
+fn status_is_published_on_its_own_topic_whose_refusal_changes_nothing_else() {
     let mut harness = Harness::with(with_live(LiveOptions { publish_status: true, ..live_options() }));
     let phase =
         |phase, at| Input::PhaseChanged(PhaseReport { phase, dev_server: "ready".into(), detail: None, unix_ms: at });

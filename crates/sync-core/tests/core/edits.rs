@@ -44,7 +44,7 @@ fn joins_catches_up_and_writes_an_event_in_the_same_call() {
 }
 
 #[test]
-fn a_gap_is_read_and_what_stays_out_of_reach_is_dropped() {
+fn a_gap_is_read_and_an_unreachable_event_is_dropped() {
     let mut harness = Harness::new();
     harness.start(5, &[]);
     let outputs = harness.broadcast("file:update", update("b", 1, "b7", Some(7)));
@@ -95,7 +95,7 @@ fn a_bulk_waits_for_omitted_content_and_goes_in_order() {
 }
 
 #[test]
-fn a_bulk_goes_without_what_takes_longer_than_five_seconds() {
+fn a_bulk_is_written_without_content_that_takes_longer_than_five_seconds() {
     let mut harness = Harness::new();
     harness.start(5, &[]);
     harness.broadcast("bulk:apply", json!({"revision": 6, "files": [
@@ -148,7 +148,7 @@ fn content_that_disagrees_twice_is_unverifiable_and_never_written() {
 }
 
 #[test]
-fn refused_paths_enter_the_table_and_the_digest_but_never_the_disk() {
+fn rejected_paths_enter_the_table_and_the_digest_but_never_the_disk() {
     let mut harness = Harness::new();
     harness.start(5, &[]);
     assert_eq!(harness.writes("file:update", update("../etc/passwd", 1, "x", Some(6))), []);
@@ -158,7 +158,7 @@ fn refused_paths_enter_the_table_and_the_digest_but_never_the_disk() {
 }
 
 #[test]
-fn an_older_database_is_compared_by_its_listing() {
+fn a_legacy_database_is_compared_by_its_listing() {
     let mut harness = Harness::new();
     harness.hydrate_without_manifest(&[("kept", "k"), ("gone", "g"), ("also", "a"), ("more", "m")]);
     let (id, _) = harness.join();
@@ -180,7 +180,7 @@ fn an_older_database_is_compared_by_its_listing() {
 }
 
 #[test]
-fn a_provisional_file_goes_again_unless_the_database_knows_it() {
+fn a_provisional_file_is_removed_unless_the_database_has_it() {
     let mut harness = Harness::new();
     harness.start(5, &[]);
     let outputs = harness.broadcast("file:update", update("draft", 1, "d", None));
@@ -199,7 +199,7 @@ fn a_provisional_file_goes_again_unless_the_database_knows_it() {
 
 /// Found by the simulator: the wish to confirm was taken for answered by a later page of an older catch-up.
 #[test]
-fn a_read_under_way_does_not_confirm_what_came_after_it_began() {
+fn a_running_read_does_not_confirm_a_later_event() {
     let mut harness = Harness::new();
     harness.start(5, &[]);
     harness.writes("file:update", update("draft", 1, "d", None));
@@ -241,7 +241,7 @@ fn an_object_that_is_not_needed_any_more_leaves_the_stage() {
 }
 
 #[test]
-fn a_table_that_is_wrong_is_found_by_its_digest_and_repaired_file_by_file() {
+fn a_wrong_table_is_detected_by_its_digest_and_repaired_file_by_file() {
     let mut harness = Harness::new();
     let outputs = harness.hydrate(5, &[("same", 1, "s"), ("wrong", 1, "old"), ("gone", 1, "g")]);
     let mut digest = TableDigest::default();
@@ -259,7 +259,7 @@ fn a_table_that_is_wrong_is_found_by_its_digest_and_repaired_file_by_file() {
 }
 
 #[test]
-fn a_digest_of_the_databases_own_that_is_wrong_is_shown_and_listed_once() {
+fn a_wrong_digest_of_the_database_is_shown_and_listed_once() {
     let mut harness = Harness::new();
     let outputs = harness.hydrate(5, &[("a", 1, "a")]);
     let wrong = "1".repeat(64);
@@ -326,7 +326,7 @@ fn rows_of_the_table_are_nudges_that_lead_to_one_read() {
 }
 
 #[test]
-fn a_failed_write_is_a_debt_that_blocks_nothing_and_is_paid() {
+fn a_failed_write_stays_pending_blocks_nothing_and_is_resolved() {
     let mut harness = Harness::new();
     harness.start(5, &[]);
     let outputs = harness.broadcast("file:update", update("a", 1, "a", Some(6)));
@@ -347,7 +347,7 @@ fn a_failed_write_is_a_debt_that_blocks_nothing_and_is_paid() {
 }
 
 #[test]
-fn later_changes_of_a_path_gather_while_a_batch_is_under_way() {
+fn later_changes_of_a_path_gather_while_a_batch_is_running() {
     let mut harness = Harness::new();
     harness.start(5, &[]);
     let outputs = harness.broadcast("file:update", update("a", 1, "1", Some(6)));
@@ -382,7 +382,7 @@ fn page_of_five(digest: &TableDigest, complete: bool, files: serde_json::Value) 
 
 /// Found by the simulator: a backup restored between two pages made a listing that was never true.
 #[test]
-fn pages_that_do_not_fit_together_are_listed_once_more_before_the_database_is_blamed() {
+fn pages_that_do_not_fit_together_are_listed_again_before_the_digest_counts_as_wrong() {
     let mut harness = Harness::new();
     let outputs = harness.hydrate(0, &[]);
     let digest = digest_of_a();
@@ -399,7 +399,7 @@ fn pages_that_do_not_fit_together_are_listed_once_more_before_the_database_is_bl
 
 /// Found by the simulator: the listing that was to tell whether the first was torn was torn itself.
 #[test]
-fn only_two_equal_listings_put_the_blame_on_the_database() {
+fn only_two_equal_listings_show_that_the_digest_is_wrong() {
     let mut harness = Harness::new();
     let outputs = harness.hydrate(0, &[]);
     let digest = digest_of_a();

@@ -267,7 +267,7 @@ fn outage(limit: usize, seconds: u64) -> (String, Vec<String>) {
 }
 
 #[test]
-fn a_fleet_is_back_soon_and_does_not_run_its_server_over() {
+fn a_fleet_is_back_soon_without_overloading_its_server() {
     let results: Vec<_> = std::thread::scope(|scope| {
         let limits =
             [100, 2_500].map(|limit| scope.spawn(move || [0, 1, 3, 5, 60].map(|seconds| outage(limit, seconds))));
@@ -279,7 +279,7 @@ fn a_fleet_is_back_soon_and_does_not_run_its_server_over() {
 }
 
 #[test]
-fn an_agent_alone_is_back_within_seconds_of_a_blink() {
+fn a_single_agent_is_back_within_seconds_of_a_short_outage() {
     for (blink, goal) in [(0, 2), (1, 3), (3, 5)] {
         let returned = |seed| {
             let mut alone = Fleet::new(1, 100, Duration::from_secs(blink), seed);

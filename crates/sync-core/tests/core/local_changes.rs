@@ -34,7 +34,7 @@ fn restoring() -> Harness {
 }
 
 #[test]
-fn is_shown_told_of_once_and_left_alone() {
+fn is_shown_reported_once_and_not_put_back() {
     let mut harness = started();
     let outputs = harness.handle(seen("a", Some(hash("mine"))));
     assert!(
@@ -51,14 +51,14 @@ fn is_shown_told_of_once_and_left_alone() {
 }
 
 #[test]
-fn what_the_database_does_not_know_is_none() {
+fn a_file_that_the_database_does_not_have_is_not_a_local_change() {
     let mut harness = started();
     assert!(harness.handle(seen("foreign", Some(hash("x")))).is_empty());
     assert_eq!(shown(&harness), []);
 }
 
 #[test]
-fn a_change_by_the_database_settles_it() {
+fn a_change_by_the_database_ends_it() {
     let mut harness = started();
     harness.handle(seen("a", Some(hash("mine"))));
     harness.handle(seen("b", Some(hash("mine"))));
@@ -71,7 +71,7 @@ fn a_change_by_the_database_settles_it() {
 }
 
 #[test]
-fn the_database_saying_what_lies_there_already_writes_nothing() {
+fn a_row_equal_to_the_local_change_writes_nothing() {
     let mut harness = started();
     harness.handle(seen("a", Some(hash("mine"))));
     harness.handle(seen("b", None));
@@ -82,7 +82,7 @@ fn the_database_saying_what_lies_there_already_writes_nothing() {
 }
 
 #[test]
-fn what_is_being_written_is_none() {
+fn a_file_that_is_being_written_is_not_a_local_change() {
     let mut harness = started();
     let outputs = harness.broadcast("file:update", update("a", 2, "new", Some(6)));
     let Some(Output::Write(batch, ops)) = outputs.first() else { panic!("{outputs:?}") };
@@ -95,7 +95,7 @@ fn what_is_being_written_is_none() {
 }
 
 #[test]
-fn is_put_back_from_the_database_where_that_is_wished() {
+fn is_put_back_from_the_database_with_the_restore_policy() {
     let mut harness = restoring();
     let outputs = harness.handle(seen("a", None));
     let (id, read) = Harness::read_of(&outputs);
@@ -106,7 +106,7 @@ fn is_put_back_from_the_database_where_that_is_wished() {
 }
 
 #[test]
-fn who_writes_it_again_and_again_is_put_back_ever_more_rarely() {
+fn a_file_that_changes_again_and_again_is_put_back_less_and_less_often() {
     let mut harness = restoring();
     let mut reads = 0;
     // For two minutes, a generator writes it after each restore.
@@ -164,14 +164,14 @@ fn outlives_a_restart() {
 }
 
 #[test]
-fn what_changed_unseen_is_put_back_at_the_next_start() {
+fn an_unrecorded_change_is_put_back_at_the_next_start() {
     let (harness, outputs) = kept(LocalChangePolicy::Keep, &[("a", "mine, unseen"), ("b", "back, unseen")]);
     assert_eq!(asked_for(&outputs), ["a", "b"]);
     assert_eq!(shown(&harness), []);
 }
 
 #[test]
-fn a_start_that_puts_back_puts_back_what_an_earlier_one_left() {
+fn the_restore_policy_puts_back_what_an_earlier_start_left() {
     let (_, outputs) = kept(LocalChangePolicy::Restore, &[("a", "mine")]);
     assert_eq!(asked_for(&outputs), ["a", "b"]);
 }

@@ -79,14 +79,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn frames_of_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+    fn random_frames_are_decoded_or_rejected(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         let frame = Bytes::from(bytes);
         let _ = ServerMessage::decode_text(&frame).map_err(|error| error.to_string());
         let _ = ServerMessage::decode_binary(&frame).map_err(|error| error.to_string());
     }
 
     #[test]
-    fn binary_frames_with_any_header_are_read_or_refused(header in any::<[u8; 5]>(), rest in prop::collection::vec(any::<u8>(), 0..800)) {
+    fn binary_frames_with_any_header_are_decoded_or_rejected(header in any::<[u8; 5]>(), rest in prop::collection::vec(any::<u8>(), 0..800)) {
         let frame: Vec<u8> = [4].into_iter().chain(header[1..].iter().copied()).chain(rest).collect();
         let frame = Bytes::from(frame);
         if let Ok(message) = ServerMessage::decode_binary(&frame) {
@@ -120,7 +120,7 @@ proptest! {
     }
 
     #[test]
-    fn a_path_that_is_taken_stays_inside(path in "[a-z./\\\\~ \u{0}é:]{0,40}") {
+    fn an_accepted_path_stays_inside_the_project(path in "[a-z./\\\\~ \u{0}é:]{0,40}") {
         if let Ok(taken) = ProjectPath::parse(&path) {
             prop_assert_eq!(taken.as_str(), &path);
             prop_assert!(!path.starts_with('/') && path.split('/').all(|part| !matches!(part, "" | "." | "..")));
@@ -145,7 +145,7 @@ fn pages_that_never_end_do_not_keep_the_agent_busy() {
 }
 
 #[test]
-fn ten_thousand_events_while_hydrating_are_bounded_and_read_instead() {
+fn ten_thousand_events_while_hydrating_are_bounded_and_a_read_replaces_them() {
     let mut harness = Harness::new();
     harness.handle(Input::Socket(SocketEvent::Opened));
     harness.frame(json!(["1", "1", project_topic(PROJECT), "phx_reply", {"status": "ok", "response": {}}]));

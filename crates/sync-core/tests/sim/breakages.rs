@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// Fewer would prove too little.
+/// The fewest patches that the test accepts.
 const LEAST: usize = 12;
 
 fn patches() -> Vec<PathBuf> {
@@ -12,7 +12,7 @@ fn patches() -> Vec<PathBuf> {
     paths.filter(|path| path.extension().is_some_and(|extension| extension == "patch")).collect()
 }
 
-/// Each hunk of a unified diff: its file, what it takes away with the lines around it, and what it puts in their place.
+/// Each hunk of a unified diff: its file, the old lines, and the new ones.
 fn hunks(patch: &str) -> Vec<(&str, String, String)> {
     let mut hunks: Vec<(&str, String, String)> = Vec::new();
     let mut file = "";

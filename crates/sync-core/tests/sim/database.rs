@@ -16,9 +16,9 @@ pub struct Row {
     pub content: String,
     pub hash: ContentHash,
     pub deleted: bool,
-    /// Its content lies in storage, not in the row.
+    /// Its content is in storage, not in the row.
     pub stored: bool,
-    /// DecodedEvent in base64.
+    /// Sent in base64.
     base64: bool,
 }
 
@@ -26,20 +26,20 @@ pub struct Row {
 pub struct Database {
     pub rows: BTreeMap<String, Row>,
     pub head: u64,
-    /// Tombstones up to here are gone.
+    /// Tombstones up to this revision were pruned.
     floor: u64,
-    /// Versions of pruned tombstones: a path that comes again goes on from there.
+    /// Versions of pruned tombstones: a path that is created again continues from there.
     versions: BTreeMap<String, u64>,
     /// Every object and version there ever was.
     objects: BTreeMap<ContentHash, String>,
     old: BTreeMap<(String, u64), Row>,
-    /// The stored digest is wrong: an accident of the database's own.
-    pub digest_lies: bool,
-    /// Answers carry no digest.
+    /// The stored digest is wrong: a fault of the database.
+    pub digest_is_wrong: bool,
+    /// Answers have no digest.
     without_digest: bool,
 }
 
-/// What a transaction leads to.
+/// The event and the rows of a transaction.
 pub struct Commit {
     pub event: &'static str,
     pub payload: Value,
@@ -61,7 +61,7 @@ impl Database {
         let mut names: Vec<&str> = Vec::new();
         while names.is_empty() {
             for _ in 0..count {
-                // Somebody saves the same few files again and again.
+                // Some files are saved often.
                 let often = random.percent(40);
                 let path = *random.pick(if often { &paths[10..14] } else { paths });
                 if !names.contains(&path) && self.change(random, path) {
@@ -90,7 +90,7 @@ impl Database {
         Commit { event: "bulk:apply", payload, records }
     }
 
-    /// One file, saved by somebody who has told of it already.
+    /// One file, saved after its event was sent.
     pub fn save(&mut self, path: &str, content: &str) -> Option<Commit> {
         let old = self.rows.get(path);
         if old.is_some_and(|row| !row.deleted && row.content == content) || self.in_the_way(path) {
@@ -103,7 +103,7 @@ impl Database {
         Some(Commit { event: "file:update", payload, records: vec![self.record(path)] })
     }
 
-    /// A random change of one path in the transaction under way; false where it would change nothing.
+    /// A random change of one path in the running transaction; false where it would change nothing.
     fn change(&mut self, random: &mut Random, path: &str) -> bool {
         let live = self.rows.get(path).filter(|row| !row.deleted);
         if live.is_some() && random.percent(25) {
@@ -130,7 +130,7 @@ impl Database {
         self.rows.insert(path.into(), row);
     }
 
-    /// What an event says of a row.
+    /// A row as an event has it.
     fn entry(&self, path: &str, omit: bool) -> Value {
         let row = &self.rows[path];
         if row.deleted {
@@ -141,7 +141,7 @@ impl Database {
         if row.stored || omit {
             entry["content_omitted"] = true.into();
         } else {
-            entry["content"] = row.told().into();
+            entry["content"] = row.encoded().into();
             entry["encoding"] = row.encoding().into();
         }
         entry
@@ -150,7 +150,7 @@ impl Database {
     fn record(&self, path: &str) -> Value {
         let row = &self.rows[path];
         json!({"file_path": path, "version": row.version, "is_deleted": row.deleted,
-            "content": if row.deleted || row.stored { Value::Null } else { row.told().into() },
+            "content": if row.deleted || row.stored { Value::Null } else { row.encoded().into() },
             "encoding": row.encoding(), "content_hash": row.hash.to_string()})
     }
 
@@ -191,7 +191,7 @@ impl Database {
         }
         let mut digest = TableDigest::default();
         self.live().for_each(|(path, row)| digest.toggle(path, row.version, &row.hash));
-        if self.digest_lies {
+        if self.digest_is_wrong {
             digest.toggle("an accident", 1, &ContentHash::of(b""));
         }
         digest.to_string().into()
@@ -208,7 +208,7 @@ impl Database {
                 "file_path": path, "version": row.version, "revision": row.revision, "is_deleted": row.deleted,
                 "content_hash": if row.deleted { Value::Null } else { row.hash.to_string().into() },
                 "size": row.content.len(), "encoding": row.encoding(), "content_omitted": omitted && !row.deleted,
-                "content": if omitted || row.deleted { Value::Null } else { row.told().into() },
+                "content": if omitted || row.deleted { Value::Null } else { row.encoded().into() },
             })
         };
         let mut answer = json!({"head_revision": self.head, "complete": true, "digest": self.digest()});
@@ -254,8 +254,8 @@ impl Row {
         if self.base64 { "base64" } else { "utf-8" }
     }
 
-    /// The content as it stands in JSON.
-    fn told(&self) -> String {
+    /// The content as JSON has it.
+    fn encoded(&self) -> String {
         if self.base64 { STANDARD.encode(&self.content) } else { self.content.clone() }
     }
 
@@ -263,7 +263,7 @@ impl Row {
         json!({
             "file_path": path, "version": self.version, "content_hash": self.hash.to_string(),
             "encoding": self.encoding(), "size": self.content.len(),
-            "content": if self.stored { Value::Null } else { self.told().into() },
+            "content": if self.stored { Value::Null } else { self.encoded().into() },
         })
     }
 }

@@ -1,4 +1,4 @@
-//! What a seed brings: what kind of database, channel and agent, and which faults strike how often.
+//! What a seed decides: the kind of database, channel and agent, and how often each fault is injected.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use sync_core::wire::ProtocolVersion;
 
 use crate::random::Random;
 
-/// Which faults strike, in percent of the occasions that each has. Zero: never.
+/// How often each fault is injected, in percent of its occasions. Zero: never.
 #[derive(Debug, Clone, Default)]
 pub struct Faults {
-    /// Events lost, told twice, told late.
+    /// Events lost, sent twice, sent late.
     pub drop: u64,
     pub double: u64,
     pub delay: u64,
@@ -21,20 +21,20 @@ pub struct Faults {
     pub silent: u64,
     /// Upgrades and joins refused, or never answered.
     pub refuse: u64,
-    /// Reads refused, garbled, and answered late while the database goes on.
+    /// Reads refused, malformed, and answered late while the database changes.
     pub reads: u64,
     pub slow: u64,
-    /// Content that is not what it says it is.
+    /// Content that does not match its hash.
     pub wrong_bytes: u64,
     /// Single operations, the whole disk full for a while, one path that cannot be written for a while.
     pub disk: u64,
     pub full: u64,
     pub stuck: u64,
     /// Events without revision, with wrong content, frames of garbage.
-    pub lies: u64,
-    /// Senders that tell before they save, or without.
+    pub malformed: u64,
+    /// Senders that send an event before they save, or without saving.
     pub provisional: u64,
-    /// Tombstones and old versions are forgotten.
+    /// Tombstones and old versions are pruned.
     pub prune: u64,
     /// A commit can be read only some time after its event.
     pub late_commit: u64,
@@ -42,9 +42,9 @@ pub struct Faults {
     pub restore: u64,
     /// The stored digest is wrong for a while.
     pub digest: u64,
-    /// The machine sleeps.
+    /// The machine is suspended.
     pub suspend: u64,
-    /// The agent dies: at any time, and between two operations of a batch.
+    /// The agent is killed: at any time, and between two operations of a batch.
     pub crash: u64,
     pub torn: u64,
     /// Renewals fail one by one, and for so long that tokens expire.
@@ -53,7 +53,7 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Of the fields above, how many a seed gets at least; more than five kinds strike then.
+    /// Of the fields above, how many a seed has at least; more than five kinds are injected then.
     const LEAST: usize = 9;
 
     pub fn of(seed: u64, setting: &Setting) -> Faults {
@@ -82,7 +82,7 @@ impl Faults {
             disk: some(40),
             full: some(2),
             stuck: some(3),
-            lies: some(5),
+            malformed: some(5),
             provisional: some(15),
             prune: some(3),
             restore: some(2),
@@ -112,7 +112,7 @@ impl Faults {
         let network = [self.drop, self.double, self.delay, self.cut, self.stalled, self.silent, self.refuse];
         let database =
             [self.reads, self.slow, self.wrong_bytes, self.prune, self.restore, self.digest, self.late_commit];
-        let senders = [self.lies, self.provisional];
+        let senders = [self.malformed, self.provisional];
         let machine = [self.disk, self.full, self.stuck, self.suspend, self.crash, self.torn];
         let session = [self.renewal, self.no_renewals];
         let all = [&network[..], &database[..], &senders[..], &machine[..], &session[..]];
@@ -144,14 +144,14 @@ impl Age {
 pub struct Setting {
     pub age: Age,
     pub protocol: ProtocolVersion,
-    /// A private channel with a JWT; else the older envelope token on a public one.
+    /// A private channel with a JWT; else the legacy envelope token on a public one.
     pub private: bool,
     pub can_renew: bool,
     /// Every token's life.
     pub token_life: Duration,
     /// Rows come as nudges beside the events.
     pub postgres_changes: bool,
-    /// There are no events at all: rows are all that is told.
+    /// There are no events at all, only rows.
     pub mute: bool,
     pub publish_status: bool,
     /// Percent of the transactions whose sender knows no revisions.
@@ -180,7 +180,7 @@ impl Setting {
             postgres_changes,
             mute: postgres_changes && random.percent(20),
             publish_status: random.percent(20),
-            // Broadcasts on a public channel are those of older clients.
+            // Broadcasts on a public channel are those of legacy clients.
             no_revision: match (age.is_legacy(), private) {
                 (true, _) => 100,
                 (false, false) => 50,
@@ -190,7 +190,7 @@ impl Setting {
         }
     }
 
-    /// Names of what is not the usual, for the sum.
+    /// Names of the unusual settings, for the summary.
     pub fn names(&self) -> Vec<&'static str> {
         let age = match self.age {
             Age::New => "all functions",

@@ -1,4 +1,4 @@
-//! Transactions, and what strikes beside them.
+//! Transactions, and the faults that are injected beside them.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::faults::Age;
 use crate::world::{Due, PATHS, World};
 
 impl World {
-    /// One transaction, and whatever strikes beside it.
+    /// One transaction, and the faults beside it.
     pub fn commit(&mut self) {
         if self.left == 0 {
             return;
@@ -30,10 +30,10 @@ impl World {
             self.migrated = true;
         }
         self.strike();
-        self.commit_and_tell();
+        self.commit_and_send();
     }
 
-    fn commit_and_tell(&mut self) {
+    fn commit_and_send(&mut self) {
         let omit = self.random.percent(10);
         if self.visible.is_none() && self.inject(self.faults.late_commit, "late_commit") {
             self.visible = Some(self.database.clone());
@@ -43,16 +43,16 @@ impl World {
         }
         let commit = self.database.commit(&mut self.random, &PATHS, omit);
         self.count("commits");
-        self.tell_commit(commit);
+        self.send_commit(commit);
     }
 
-    /// The socket ends, and a transaction that nobody is told of follows.
+    /// The socket ends, and a transaction whose event is not sent follows.
     pub fn cut_and_commit(&mut self) {
         self.close(1006);
-        self.commit_and_tell();
+        self.commit_and_send();
     }
 
-    /// A sender that tells first and saves later, or never.
+    /// A sender that sends the event first and saves later, or never.
     fn optimistic(&mut self) {
         let path = *self.random.pick(&PATHS);
         let version = self.database.rows.get(path).map_or(1, |row| row.version + 1);
@@ -61,10 +61,10 @@ impl World {
         let payload = match self.random.below(5) {
             0 => json!({"path": path, "content": content}),
             1 => json!({"file_path": path, "content": content, "version": version}),
-            2 => return self.tell("file:delete", json!({"file_path": path, "version": version})),
+            2 => return self.send_event("file:delete", json!({"file_path": path, "version": version})),
             3 => {
                 let file = json!({"path": path, "content": content, "version": version});
-                return self.tell("file:bulk-update", json!({"files": [file]}));
+                return self.send_event("file:bulk-update", json!({"files": [file]}));
             }
             _ => json!({"file_path": path, "content": content, "content_hash": hash, "version": version}),
         };
@@ -72,7 +72,7 @@ impl World {
             let late = self.random.below(3_000);
             self.later(late, Due::Save(path, content));
         }
-        self.tell("file:update", payload);
+        self.send_event("file:update", payload);
     }
 
     fn strike(&mut self) {
@@ -80,7 +80,7 @@ impl World {
             self.saved = self.agent.saved().map(|saved| saved.encode()).or(self.saved.take());
         }
         if self.random.percent(2) {
-            self.tell("snapshot:ready", json!({"snapshot_url": "https://x/y", "revision": self.database.head}));
+            self.send_event("snapshot:ready", json!({"snapshot_url": "https://x/y", "revision": self.database.head}));
         }
         self.strike_network();
         self.strike_database();
@@ -97,20 +97,20 @@ impl World {
         }
         if self.inject(self.faults.stalled, "stalled") {
             self.line.stalled = true;
-            self.later(long * 3, Due::Hears);
+            self.later(long * 3, Due::StallEnds);
         }
         if self.inject(self.faults.silent, "silent") {
             self.line.silent = true;
-            self.later(long, Due::Speaks);
+            self.later(long, Due::SilenceEnds);
         }
         if self.inject(self.faults.no_renewals, "renewals_down") {
             self.no_renewals = true;
             self.later(long * 5, Due::RenewalsWork);
         }
-        if self.inject(self.faults.lies, "garbage") {
+        if self.inject(self.faults.malformed, "garbage") {
             let frame = Bytes::from(vec![4u8, 200, self.random.next() as u8, 1, 1, 0xff, b'{']);
             let event = if self.random.percent(50) { SocketEvent::Text(frame) } else { SocketEvent::Binary(frame) };
-            self.socket_says(1, event);
+            self.deliver(1, event);
         }
     }
 
@@ -125,14 +125,17 @@ impl World {
             if self.random.percent(50) {
                 self.backup = self.database.clone();
             } else {
-                let digest_lies = self.database.digest_lies;
+                if self.is_paging {
+                    self.count("restores_between_pages");
+                }
+                let digest_is_wrong = self.database.digest_is_wrong;
                 self.database = self.backup.clone();
                 self.visible = None;
-                self.database.digest_lies = digest_lies;
+                self.database.digest_is_wrong = digest_is_wrong;
             }
         }
         if self.inject(self.faults.digest, "wrong_digest") {
-            self.database.digest_lies = true;
+            self.database.digest_is_wrong = true;
             self.later(long, Due::DigestRight);
         }
     }
@@ -161,19 +164,19 @@ impl World {
         1_000 + self.random.below(40_000)
     }
 
-    /// The machine sleeps: monotonic time stands still, tokens grow old, the server hangs up and the database goes on.
+    /// The machine is suspended: monotonic time stops, tokens age, the server closes the socket and the database changes.
     fn suspend(&mut self) {
         let seconds = *self.random.pick(&[10, 100, 1_000, 10_000]);
-        self.slept += Duration::from_secs(1 + self.random.below(seconds));
+        self.suspended_for += Duration::from_secs(1 + self.random.below(seconds));
         self.line.drop();
         for _ in 0..self.random.below(5) {
-            self.commit_and_tell();
+            self.commit_and_send();
         }
         let late = self.random.below(1_500);
         self.later(late, Due::Input(self.life, Input::Resumed));
     }
 
-    /// What the database says at this moment.
+    /// The database's answer at this moment.
     pub fn read(&mut self, read: Read, token_ends: Duration) -> Result<Answer, ReadError> {
         if token_ends <= self.wall() {
             self.injected("token_expired");
@@ -197,7 +200,12 @@ impl World {
         let result = match read {
             Read::Changes { .. } | Read::Head | Read::File { .. } if older => Err(ReadError::NoSuchFunction),
             Read::Head if self.setting.age != Age::New => Err(ReadError::NoSuchFunction),
-            Read::Changes { since, with_content, .. } => Ok(database.changes(since, with_content)),
+            Read::Changes { since, with_content, .. } => {
+                let page = database.changes(since, with_content);
+                let continues = since == 0 || self.is_paging;
+                self.is_paging = continues && page["complete"] == false;
+                Ok(page)
+            }
             Read::Head => Ok(database.head_answer()),
             Read::File { path, version } => database.file(&path, version),
             Read::CurrentFiles { after } => Ok(database.current_files(&after)),
@@ -210,7 +218,7 @@ impl World {
         result.map(|json| Answer::Json(Bytes::from(json.to_string())))
     }
 
-    /// Content that does not hash to what stands beside it.
+    /// Content that does not match the hash beside it.
     fn wrong_bytes(&mut self, read: Read) -> Result<Answer, ReadError> {
         let got = ContentHash::of(b"damaged");
         let of = |path: &str, version: u64| {

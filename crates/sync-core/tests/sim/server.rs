@@ -13,14 +13,14 @@ use crate::world::{Due, PROJECT, World};
 /// One agent's socket and channel.
 #[derive(Default)]
 pub struct Line {
-    /// Each socket has a number of its own: what an older one still says is not heard.
+    /// Each socket has a number of its own: what an earlier one still delivers is dropped.
     pub socket: u64,
     pub open: bool,
-    /// The ref of the join that stands.
+    /// The ref of the present join.
     pub joined: Option<u64>,
-    /// Rows are told as well.
+    /// Rows are sent as well.
     subscribed: bool,
-    /// When the token that the channel was given last is over, in wall time.
+    /// When the channel's newest token expires, in wall time.
     channel_ends: Duration,
     streams_since: Time,
     /// Joined, and nothing of the database arrives.
@@ -57,10 +57,10 @@ impl World {
             return self.later(20, Due::Socket(socket, event));
         }
         self.line.open = true;
-        self.socket_says(20, SocketEvent::Opened);
+        self.deliver(20, SocketEvent::Opened);
     }
 
-    /// The socket's words reach the agent.
+    /// A message of the socket reaches the agent.
     pub fn arrive(&mut self, socket: u64, event: SocketEvent) {
         if socket == self.line.socket {
             self.agent.handle(self.now, Input::Socket(event));
@@ -69,7 +69,7 @@ impl World {
 
     /// The server's end of the socket is gone.
     pub fn close(&mut self, code: u16) {
-        self.socket_says(1, SocketEvent::Closed { code, reason: String::new() });
+        self.deliver(1, SocketEvent::Closed { code, reason: String::new() });
         self.line.open = false;
         self.line.leave();
     }
@@ -86,7 +86,7 @@ impl World {
         self.frame(ms, Some(&join), Some(&join), &project_topic(PROJECT), "phx_close", json!({}));
     }
 
-    pub fn socket_says(&mut self, ms: u64, event: SocketEvent) {
+    pub fn deliver(&mut self, ms: u64, event: SocketEvent) {
         if self.line.open && !self.line.silent {
             self.later(ms, Due::Socket(self.line.socket, event));
         }
@@ -106,30 +106,30 @@ impl World {
             ProtocolVersion::V1 => json!({"topic": topic, "event": event, "payload": payload, "ref": reference}),
             ProtocolVersion::V2 => json!([join, reference, topic, event, payload]),
         };
-        self.socket_says(ms, SocketEvent::Text(Bytes::from(frame.to_string())));
+        self.deliver(ms, SocketEvent::Text(Bytes::from(frame.to_string())));
     }
 
-    /// Tells of a transaction, if the channel feels like it.
-    pub fn tell_commit(&mut self, commit: Commit) {
+    /// Sends the event of a transaction, as far as the channel delivers it.
+    pub fn send_commit(&mut self, commit: Commit) {
         let Commit { event, mut payload, records } = commit;
         if self.setting.postgres_changes {
-            records.into_iter().for_each(|record| self.tell_row(record));
+            records.into_iter().for_each(|record| self.send_row(record));
         }
-        if self.random.percent(self.setting.no_revision) || self.inject(self.faults.lies, "no_revision") {
+        if self.random.percent(self.setting.no_revision) || self.inject(self.faults.malformed, "no_revision") {
             payload["revision"] = Value::Null;
         }
-        if payload["content"].is_string() && self.inject(self.faults.lies, "wrong_content") {
+        if payload["content"].is_string() && self.inject(self.faults.malformed, "wrong_content") {
             payload["content"] = "a lie".into();
             payload["encoding"] = Value::Null;
         }
-        self.tell(event, payload);
+        self.send_event(event, payload);
     }
 
-    pub fn tell(&mut self, event: &str, payload: Value) {
+    pub fn send_event(&mut self, event: &str, payload: Value) {
         if self.setting.mute || !self.reaches() {
             return;
         }
-        self.count("events_told");
+        self.count("events_sent");
         let times = if self.inject(self.faults.double, "double") { 2 } else { 1 };
         for _ in 0..times {
             let ms = self.delay(3);
@@ -138,7 +138,7 @@ impl World {
                 let mut frame = vec![4, topic.len() as u8, event.len() as u8, 2, 1];
                 frame.extend(topic.bytes().chain(event.bytes()).chain(*b"{}"));
                 frame.extend(payload.to_string().bytes());
-                self.socket_says(ms, SocketEvent::Binary(frame.into()));
+                self.deliver(ms, SocketEvent::Binary(frame.into()));
             } else {
                 let payload = json!({"type": "broadcast", "event": event, "payload": payload});
                 self.frame(ms, None, None, &topic, "broadcast", payload);
@@ -146,11 +146,11 @@ impl World {
         }
     }
 
-    fn tell_row(&mut self, mut record: Value) {
+    fn send_row(&mut self, mut record: Value) {
         if !self.line.subscribed || !self.reaches() {
             return;
         }
-        self.count("rows_told");
+        self.count("rows_sent");
         let mut data = json!({"table": "project_files", "schema": "public", "type": "INSERT", "errors": null});
         if self.random.percent(10) {
             data["errors"] = json!(["Error 413: Payload Too Large"]);
@@ -186,7 +186,7 @@ impl World {
         match push {
             Push::Join(config) => self.join(reference, config),
             Push::AccessToken => {
-                // A different token wakes a server that lost its stream.
+                // A different token makes a server that lost its stream open it again.
                 self.line.stalled = false;
                 if let Some(join) = join_ref {
                     self.channel_token(join);
@@ -219,7 +219,7 @@ impl World {
         if let Some(earlier) = earlier {
             self.phx_close(6, earlier);
         }
-        // What the server lost it finds again with a new join, most of the time.
+        // A server that lost its stream opens it again at a new join, most of the time.
         self.line.stalled &= !self.calm && self.random.percent(30);
         self.line.streams_since = self.now;
         self.line.subscribed = false;
@@ -242,7 +242,7 @@ impl World {
         }
     }
 
-    /// The channel lives as long as the token that it was given last.
+    /// The channel is closed when its newest token expires.
     fn channel_token(&mut self, join: u64) {
         self.line.channel_ends = self.token_ends;
         let left = self.token_ends.saturating_sub(self.wall()).as_millis() as u64;
@@ -279,7 +279,7 @@ impl World {
         self.agent.handle(self.now, Input::Renewed(result));
     }
 
-    /// The channel is joined, and told so long ago that it streams.
+    /// The channel is joined, and events have arrived for this long.
     pub fn has_streamed_for(&self, time: Duration) -> bool {
         self.line.joined.is_some() && self.now.since(self.line.streams_since) >= time
     }

@@ -1,4 +1,4 @@
-//! The agent's shells: they carry out what it says, save its state, and start it again when it dies.
+//! The agent's surroundings: they carry out its outputs, save its state, and start it again after it was killed.
 
 use sync_core::{
     Agent, CatchUpCause, ChannelAccess, ContentHash, Event, HydratedFile, Hydration, Input, LiveOptions,
@@ -13,7 +13,7 @@ impl World {
     pub fn carry_out(&mut self) {
         while let Some(output) = self.agent.poll() {
             match output {
-                Output::Event(event) => self.hear(event),
+                Output::Event(event) => self.on_event(event),
                 Output::Connect => self.connect(),
                 Output::Disconnect => self.line.drop(),
                 Output::Send(message) => self.receive(message),
@@ -21,7 +21,7 @@ impl World {
                     let slow = if self.inject(self.faults.slow, "slow_read") { 3_000 } else { 30 };
                     let (there, ms) = (1 + self.random.below(slow), 1 + self.random.below(slow));
                     let (life, token_ends) = (self.life, self.token_ends);
-                    self.later(there, Due::Look { life, id, read, token_ends, ms });
+                    self.later(there, Due::Evaluate { life, id, read, token_ends, ms });
                 }
                 Output::Write(batch, mut ops) => {
                     let torn = self.inject(self.faults.torn, "torn_batch");
@@ -57,9 +57,13 @@ impl World {
         }
     }
 
-    fn hear(&mut self, event: Event) {
+    fn on_event(&mut self, event: Event) {
         match event {
-            Event::CatchUp { cause: CatchUpCause::Digest | CatchUpCause::DigestAgain, .. } => self.count("repairs"),
+            Event::CatchUp { cause: CatchUpCause::Digest, .. } => self.count("repairs"),
+            Event::CatchUp { cause: CatchUpCause::DigestAgain, .. } => {
+                self.count("repairs");
+                self.count("repeated_repairs");
+            }
             Event::CatchUp { .. } => self.count("catch_ups"),
             Event::ChannelJoined { .. } => self.count("joins"),
             Event::Skipped { reason: SkipReason::RemovalAskedAgain } => self.count("removals_asked_again"),
@@ -70,7 +74,7 @@ impl World {
         }
     }
 
-    /// The agent dies; a new one finds the directory, with older state, damaged state or none, or begins anew.
+    /// The agent is killed; a new one finds the directory with older state, damaged state or none, or starts empty.
     pub fn restart(&mut self) {
         self.life += 1;
         self.line.drop();
@@ -120,7 +124,7 @@ impl World {
         }
         let manifest = !self.setting.age.is_legacy() && self.random.percent(70);
         let writable = |path: &String| ProjectPath::parse(path).ok();
-        // What a snapshot cannot hold makes the first digest differ: a repair that is none of the replica's doing.
+        // A path that a snapshot cannot contain makes the first digest differ: a repair that the replica did not cause.
         let manifest = manifest && self.database.live().all(|(path, _)| writable(path).is_some());
         let mut files = Vec::new();
         for (name, row) in self.database.live() {

@@ -1,11 +1,11 @@
-//! What seeds did, added up.
+//! The summary of several seeds.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::world::PATHS;
 
-/// What one seed did.
+/// The summary of one seed, or of several.
 #[derive(Default)]
 pub struct Summary {
     pub seeds: u64,

@@ -1,4 +1,4 @@
-//! A directory that fails now and then, holds files of others, and knows that a file is no directory.
+//! A directory that fails at times, contains foreign files, and distinguishes files from directories.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use sync_core::{Content, ContentHash, Op, OpResult, Outcome, PendingReason, Stag
 
 use crate::random::Random;
 
-/// What others put there: beside the agent's files, never in their way.
+/// Foreign files: beside the agent's files, never at their paths.
 const FOREIGN: [&str; 5] = [
     "foreign.txt",
     "src/generated.ts",
@@ -16,12 +16,12 @@ const FOREIGN: [&str; 5] = [
 ];
 
 pub struct Tree {
-    /// What the agent put there.
+    /// The agent's files.
     pub files: BTreeMap<String, String>,
     foreign: BTreeMap<String, String>,
     pub stage: BTreeMap<StageId, String>,
     next_stage: u64,
-    /// What the agent must never do, and did.
+    /// Rules that the agent broke.
     pub violations: Vec<String>,
     /// The version that was applied last, by path.
     applied: BTreeMap<String, u64>,
@@ -29,7 +29,7 @@ pub struct Tree {
     pub regressions: Vec<String>,
 }
 
-/// What strikes a batch.
+/// Faults of a batch.
 #[derive(Default)]
 pub struct Trouble<'a> {
     /// The chance in percent that an operation fails.
@@ -53,7 +53,7 @@ impl Tree {
         }
     }
 
-    /// How many files of others stand there untouched.
+    /// How many foreign files are unchanged.
     pub fn foreign_intact(&self) -> usize {
         let untouched = |path: &&&str| self.foreign.get(**path) == Some(&format!("{path} is not the agent's"));
         FOREIGN.iter().filter(untouched).count()

@@ -14,7 +14,7 @@ use crate::tree::Tree;
 
 pub const PROJECT: &str = "11111111-1111-4111-8111-111111111111";
 
-/// Thirty names that get in each other's way or do not, and two that may never be written.
+/// Thirty paths, some of which exclude each other, and two that must never be written.
 pub const PATHS: [&str; 32] = [
     "package.json",
     "vite.config.ts",
@@ -50,14 +50,14 @@ pub const PATHS: [&str; 32] = [
     "../evil",
 ];
 
-/// What will happen.
+/// What is due.
 pub enum Due {
-    /// For the agent of this life: what is meant for one that is gone is lost with it.
+    /// For the agent of this life; it is dropped where that agent was killed.
     Input(u64, Input),
     /// For the agent, over this socket.
     Socket(u64, SocketEvent),
-    /// The database looks at a read, `ms` before its answer arrives. The token is good until `token_ends`.
-    Look {
+    /// The database evaluates a read, `ms` before its answer arrives. The token is valid until `token_ends`.
+    Evaluate {
         life: u64,
         id: ReadId,
         read: Read,
@@ -65,9 +65,9 @@ pub enum Due {
         ms: u64,
     },
     Commit,
-    /// What lasts for a while is over.
-    Hears,
-    Speaks,
+    /// A fault that lasts for a while ends.
+    StallEnds,
+    SilenceEnds,
     DigestRight,
     /// Commits are visible from now on.
     CommitsVisible,
@@ -76,11 +76,11 @@ pub enum Due {
     RenewalsWork,
     /// The shell uses a new token, if this renewal succeeded.
     Renewed(u64, bool),
-    /// The token of the channel joined with this ref over this socket is over.
+    /// The token of the channel joined with this ref over this socket expires.
     ChannelTokenEnds(u64, u64),
-    /// Rows are told from now on to this join over this socket.
+    /// Rows are sent to this join over this socket from now on.
     Subscribed(u64, u64),
-    /// An optimistic sender saves what it told.
+    /// An optimistic sender saves what its event announced.
     Save(&'static str, String),
 }
 
@@ -88,10 +88,10 @@ pub struct World {
     pub random: Random,
     pub setting: Setting,
     pub faults: Faults,
-    /// Monotonic time, which stands still while the machine sleeps.
+    /// Monotonic time, which stops while the machine is suspended.
     pub now: Time,
-    /// How long it slept: wall time is ahead of `now` by so much.
-    pub slept: Duration,
+    /// How long it was suspended: wall time is ahead of `now` by so much.
+    pub suspended_for: Duration,
     queue: BTreeMap<(Time, u64), Due>,
     next: u64,
     pub agent: Agent,
@@ -100,21 +100,23 @@ pub struct World {
     pub backup: Database,
     /// What reads show while the newest commits are not visible yet.
     pub visible: Option<Database>,
+    /// A full listing has begun and its last page was not read.
+    pub is_paging: bool,
     pub tree: Tree,
     pub full: bool,
     pub stuck: BTreeSet<&'static str>,
     /// The state file, as it was last written.
     pub saved: Option<String>,
     pub line: Line,
-    /// When the shell's token is over, in wall time.
+    /// When the agent's token expires, in wall time.
     pub token_ends: Duration,
     pub no_renewals: bool,
     pub migrated: bool,
-    /// No fault strikes; what lasts may still last.
+    /// No fault is injected; one that lasts may still last.
     pub calm: bool,
     /// Transactions to come.
     pub left: u64,
-    /// How often each kind of fault injected.
+    /// How often each kind of fault was injected.
     pub injected: BTreeMap<&'static str, u64>,
     /// What else happened.
     pub counts: BTreeMap<&'static str, u64>,
@@ -132,13 +134,14 @@ impl World {
             random,
             faults,
             now: Time::default(),
-            slept: Duration::ZERO,
+            suspended_for: Duration::ZERO,
             queue: BTreeMap::new(),
             next: 0,
             agent,
             life: 0,
             backup: database.clone(),
             visible: None,
+            is_paging: false,
             database,
             tree: Tree::new(),
             full: false,
@@ -172,7 +175,7 @@ impl World {
     }
 
     pub fn wall(&self) -> Duration {
-        self.now.0 + self.slept
+        self.now.0 + self.suspended_for
     }
 
     pub fn count(&mut self, what: &'static str) {
@@ -183,7 +186,7 @@ impl World {
         *self.injected.entry(kind).or_default() += 1;
     }
 
-    /// Whether a fault strikes now.
+    /// Whether a fault is injected now.
     pub fn inject(&mut self, chance: u64, kind: &'static str) -> bool {
         let occurs = !self.calm && self.random.percent(chance);
         if occurs {
@@ -208,26 +211,26 @@ impl World {
             }
             while self.queue.first_key_value().is_some_and(|((at, _), _)| *at <= self.now) {
                 let Some((_, due)) = self.queue.pop_first() else { break };
-                self.happen(due);
+                self.process(due);
                 self.carry_out();
             }
         }
         self.now = end;
     }
 
-    fn happen(&mut self, due: Due) {
+    fn process(&mut self, due: Due) {
         match due {
-            Due::Input(life, _) | Due::Look { life, .. } | Due::Renewed(life, _) if life != self.life => {}
+            Due::Input(life, _) | Due::Evaluate { life, .. } | Due::Renewed(life, _) if life != self.life => {}
             Due::Input(_, input) => self.agent.handle(self.now, input),
             Due::Socket(number, event) => self.arrive(number, event),
-            Due::Look { life, id, read, token_ends, ms } => {
+            Due::Evaluate { life, id, read, token_ends, ms } => {
                 let result = self.read(read, token_ends);
                 self.later(ms, Due::Input(life, Input::Read(id, result)));
             }
             Due::Commit => self.commit(),
-            Due::Hears => self.line.stalled = false,
-            Due::Speaks => self.line.silent = false,
-            Due::DigestRight => self.database.digest_lies = false,
+            Due::StallEnds => self.line.stalled = false,
+            Due::SilenceEnds => self.line.silent = false,
+            Due::DigestRight => self.database.digest_is_wrong = false,
             Due::CommitsVisible => self.visible = None,
             Due::DiskFree => self.full = false,
             Due::Unstuck(path) => {
@@ -239,13 +242,13 @@ impl World {
             Due::Subscribed(socket, join) => self.subscribed(socket, join),
             Due::Save(path, content) => {
                 if let Some(commit) = self.database.save(path, &content) {
-                    self.tell_commit(commit);
+                    self.send_commit(commit);
                 }
             }
         }
     }
 
-    /// The tree and the table differ: how. Compared by content, not by what the agent says.
+    /// The tree and the table differ: how. Compared by content, not by the agent's status.
     pub fn difference(&self) -> Option<String> {
         let writable = |path: &String| ProjectPath::parse(path).is_ok();
         let wanted: BTreeMap<&String, &String> =
@@ -260,11 +263,11 @@ impl World {
         Some(differ.map(line).collect::<Vec<_>>().join("\n"))
     }
 
-    /// Whether no path may ever go back to an older version: nobody restores a backup, and every event has a revision.
+    /// Whether no path may ever go back to an older version: no backup is restored, and every event has a revision.
     pub fn goes_only_forward(&self) -> bool {
-        let Faults { restore, lies, provisional, .. } = self.faults;
+        let Faults { restore, malformed, provisional, .. } = self.faults;
         let setting = &self.setting;
-        restore + lies + provisional + setting.no_revision == 0 && !setting.age.is_legacy()
+        restore + malformed + provisional + setting.no_revision == 0 && !setting.age.is_legacy()
     }
 
     pub fn status(&self) -> sync_core::Status {
