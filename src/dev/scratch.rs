@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
-use std::fs::{self, File, Permissions, TryLockError};
+use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use sync_core::ContentHash;
@@ -18,6 +18,9 @@ pub struct Scratch {
     kept: Option<(PathBuf, File)>,
 }
 
+/// The mode of directories with the developer's files: `.env` is one of them.
+const PRIVATE: u32 = 0o700;
+
 impl Scratch {
     /// Makes the directories for a run on `folder` (absolute), with the packages of an earlier one.
     pub fn create(folder: &Path, environment: &BTreeMap<String, String>) -> io::Result<Scratch> {
@@ -33,7 +36,8 @@ impl Scratch {
             Err(TryLockError::Error(error)) => return Err(error),
         };
         scratch.clear()?; // of a run that was killed
-        fs::create_dir_all(scratch.project())?;
+        DirBuilder::new().mode(PRIVATE).create(&scratch.run)?;
+        fs::create_dir(scratch.project())?;
         if let Some((kept, _)) = &scratch.kept {
             move_packages(kept, &scratch.project());
         }
@@ -121,7 +125,7 @@ pub(super) fn private_cache(environment: &BTreeMap<String, String>) -> io::Resul
     if !metadata.is_dir() || metadata.uid() != rustix::process::geteuid().as_raw() {
         return Err(io::Error::other(format!("{} is not a directory of this user", root.display())));
     }
-    fs::set_permissions(&root, Permissions::from_mode(0o700))?;
+    fs::set_permissions(&root, Permissions::from_mode(PRIVATE))?;
     Ok(root)
 }
 

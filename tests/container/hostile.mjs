@@ -97,15 +97,11 @@ const BURY = `process.chdir('deep'); for (;;) { try { fs.renameSync('a/a', 'b') 
   fs.rmdirSync('a'); process.chdir('..'); fs.rmdirSync('deep')`
 const inNode = (script) => ['--eval', `const fs = require('fs'); ${script}`]
 
-// A process in another session, whose parents have ended, that ignores SIGTERM.
-const ESCAPE = `trap '' TERM; (setsid sh -c 'trap "" TERM; echo $$ > /tmp/escaped; while :; do sleep 1; done' &) &`
-
 const flood = () => {
   for (let line = 0; line < 500; line++) console.log(`flood ${'x'.repeat(200)}`)
 }
 
 spy()
-spawn('sh', ['-c', ESCAPE], { detached: true, stdio: 'ignore' })
 spawn('node', inNode(DIG), { stdio: 'ignore' })
 const bomb = spawn('sh', ['-c', 'bomb() { bomb | bomb & }; bomb; sleep 60'], { detached: true, stdio: 'ignore' })
 bomb.on('error', () => {})

@@ -15,6 +15,9 @@ const eat = () => {
   for (;;) eaten.push(Buffer.alloc(16 << 20, 1))
 }
 
+// A process in another session, whose parents have ended, that ignores SIGTERM.
+const ESCAPE = `trap '' TERM; (setsid sh -c 'trap "" TERM; echo $$ > /tmp/escaped; exec sleep 3600' &) &`
+
 createServer((request, response) => {
   if (request.url === '/tree') return response.end(JSON.stringify(files()))
   if (request.url === '/eat') {
@@ -24,6 +27,10 @@ createServer((request, response) => {
   if (request.url === '/hostile') {
     spawn('node', ['hostile.mjs'], { stdio: 'inherit' })
     return response.end('hostile')
+  }
+  if (request.url === '/escape') {
+    spawn('sh', ['-c', ESCAPE], { detached: true, stdio: 'ignore' })
+    return response.end('escape')
   }
   if (request.url === '/orphans') {
     // Every one outlives its parent, the subshell, and then ends.

@@ -1,7 +1,8 @@
+use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::Limits;
 
@@ -14,8 +15,55 @@ pub(crate) struct Places {
     shared: Arc<Semaphore>,
     loopback: Arc<Semaphore>,
     scarce: usize,
-    /// Wakes the connection that has been idle for the longest time.
-    evict: Arc<Notify>,
+    idle: Arc<Idle>,
+}
+
+/// The connections that are idle, the one that has been so for the longest time first.
+#[derive(Debug, Default)]
+struct Idle(Mutex<Queue>);
+
+#[derive(Debug, Default)]
+struct Queue {
+    next: u64,
+    waiting: BTreeMap<u64, oneshot::Sender<()>>,
+}
+
+impl Idle {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.0.lock().expect("no panic while held")
+    }
+
+    /// Has the first of them closed. Where none is idle nothing is remembered: a connection that comes later must not
+    /// pay for it.
+    fn close_first(&self) {
+        if let Some((_, sender)) = self.lock().waiting.pop_first() {
+            // It was dropped in this moment, which makes room as well.
+            let _ = sender.send(());
+        }
+    }
+}
+
+/// One idle connection in the queue; leaves it when dropped.
+struct Waiting<'a> {
+    idle: &'a Idle,
+    number: u64,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(idle: &'a Idle) -> (Waiting<'a>, oneshot::Receiver<()>) {
+        let (sender, receiver) = oneshot::channel();
+        let mut queue = idle.lock();
+        let number = queue.next;
+        queue.next = queue.next.wrapping_add(1);
+        queue.waiting.insert(number, sender);
+        (Waiting { idle, number }, receiver)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.idle.lock().waiting.remove(&self.number);
+    }
 }
 
 /// One connection's place; free again when it is dropped.
@@ -28,7 +76,7 @@ impl Places {
             shared: Arc::new(Semaphore::new(shared)),
             loopback: Arc::new(Semaphore::new(limits.loopback_connections)),
             scarce: shared / SCARCE,
-            evict: Arc::default(),
+            idle: Arc::default(),
         }
     }
 
@@ -37,7 +85,7 @@ impl Places {
         let is_loopback = peer.to_canonical().is_loopback();
         let place = self.shared.clone().try_acquire_owned();
         if self.shared.available_permits() <= self.scarce {
-            self.evict.notify_one();
+            self.idle.close_first();
         }
         match place {
             Ok(place) => Some(place),
@@ -46,9 +94,12 @@ impl Places {
         }
     }
 
-    /// Resolves for one waiting connection at a time, the first that waits, when room is needed.
+    /// Resolves for one idle connection at a time, the one that waits for the longest time, when room is needed.
     pub(crate) async fn evicted(&self) {
-        self.evict.notified().await;
+        let (_waiting, closed) = Waiting::new(&self.idle);
+        if closed.await.is_err() {
+            std::future::pending().await
+        }
     }
 }
 

@@ -158,7 +158,9 @@ async fn large_heads_are_refused() {
 async fn where_all_places_are_taken_a_connection_gets_503() {
     let limits = Limits { connections: 2, loopback_connections: 1, ..Limits::default() };
     let address = start(limits, pending()).await;
-    let _busy = [connect(address, "GET / HT").await, connect(address, "GET / HT").await];
+    // An answer that is not read keeps its connection busy: only connections without a request make room.
+    let large = "GET /large HTTP/1.1\r\nHost: x\r\n\r\n";
+    let _busy = [connect(address, large).await, connect(address, large).await];
     tokio::time::sleep(SHORT).await;
     assert!(ask(address).await.starts_with("HTTP/1.1 503 "));
 }

@@ -71,7 +71,7 @@ struct PendingRequests {
     stop: bool,
 }
 
-/// What [`change_effect`] needs to know about the running app.
+/// What [`change_effect()`] needs to know about the running app.
 #[derive(Debug, Default)]
 struct Scope {
     /// Relative to the project; none where it is not known yet.

@@ -57,7 +57,7 @@ impl Command {
         (command, self.dir)
     }
 
-    /// Has the child begin a session and enter its directory. On Linux [`super::confine`] does both.
+    /// Has the child begin a session and enter its directory. On Linux [`super::confine()`] does both.
     #[cfg_attr(target_os = "linux", expect(dead_code, reason = "see `confine`"))]
     pub(crate) fn enter_session(command: &mut std::process::Command, dir: Arc<Directory>) {
         let enter = move || -> io::Result<()> {
