@@ -3,6 +3,9 @@ use std::time::Duration;
 use crate::Backoff;
 use crate::rng::Rng;
 
+/// No wait is shorter. A wait of zero would be due in the same call that started it, and the loop would be called again
+/// at once.
+const LEAST: Duration = Duration::from_millis(1);
 /// Waits after a refusal: within half a second at first, then longer and longer.
 const REJECTED_BASE: Duration = Duration::from_millis(500);
 const REJECTED_CAP: Duration = Duration::from_secs(30);
@@ -26,8 +29,8 @@ pub(super) enum RetryClass {
     RateLimited,
 }
 
-/// When the channel is tried again. Each class is counted separately, and each wait is drawn evenly between zero and its
-/// bound. `tests/core/fleet.rs` shows the effect on a server.
+/// When the channel is tried again. Each class is counted separately, and each wait is drawn evenly between [`LEAST`] and
+/// its bound. `tests/core/fleet.rs` shows the effect on a server.
 #[derive(Debug)]
 pub(super) struct Retries {
     rejected: Backoff,
@@ -37,7 +40,7 @@ pub(super) struct Retries {
 
 impl Retries {
     pub fn new() -> Retries {
-        let rejected = Backoff::new(Duration::ZERO, REJECTED_BASE, REJECTED_CAP);
+        let rejected = Backoff::new(LEAST, REJECTED_BASE, REJECTED_CAP);
         Retries { rejected, unreachable: 0, rate_limited: 0 }
     }
 
@@ -65,5 +68,22 @@ fn next_of(bounds: &[Duration; 3], attempts: &mut u32, rng: &mut Rng) -> Duratio
     let [.., last] = *bounds;
     let most = bounds.get(*attempts as usize).copied().unwrap_or(last);
     *attempts = attempts.saturating_add(1);
-    rng.between(Duration::ZERO, most)
+    rng.between(LEAST, most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The generator with this seed draws zero first. Simulator seed 7521 had such a draw: the retry was due at once.
+    const DRAWS_ZERO: u64 = 0x61c8_8646_80b5_83eb;
+
+    #[test]
+    fn no_wait_is_zero() {
+        assert_eq!(Rng::new(DRAWS_ZERO).next_u64(), 0);
+        for class in [RetryClass::Rejected, RetryClass::Unreachable, RetryClass::RateLimited] {
+            let wait = Retries::new().next(class, &mut Rng::new(DRAWS_ZERO));
+            assert!(wait > Duration::ZERO, "{class:?}: {wait:?}");
+        }
+    }
 }
