@@ -29,8 +29,8 @@ pub(super) enum RetryClass {
     RateLimited,
 }
 
-/// When the channel is tried again. Each class is counted separately, and each wait is drawn evenly between [`LEAST`] and
-/// its bound. `tests/core/fleet.rs` shows the effect on a server.
+/// When the channel is tried again. Each class is counted separately, and each wait is drawn evenly between zero and its
+/// bound, and is at least [`LEAST`]. `tests/core/fleet.rs` shows the effect on a server.
 #[derive(Debug)]
 pub(super) struct Retries {
     rejected: Backoff,
@@ -40,17 +40,18 @@ pub(super) struct Retries {
 
 impl Retries {
     pub fn new() -> Retries {
-        let rejected = Backoff::new(LEAST, REJECTED_BASE, REJECTED_CAP);
+        let rejected = Backoff::new(Duration::ZERO, REJECTED_BASE, REJECTED_CAP);
         Retries { rejected, unreachable: 0, rate_limited: 0 }
     }
 
     /// How long to wait before the next attempt.
     pub fn next(&mut self, class: RetryClass, rng: &mut Rng) -> Duration {
-        match class {
+        let wait = match class {
             RetryClass::Rejected => self.rejected.next(rng),
             RetryClass::Unreachable => next_of(&UNREACHABLE, &mut self.unreachable, rng),
             RetryClass::RateLimited => next_of(&RATE_LIMITED, &mut self.rate_limited, rng),
-        }
+        };
+        wait.max(LEAST)
     }
 
     /// Attempts since the last reset.
@@ -68,7 +69,7 @@ fn next_of(bounds: &[Duration; 3], attempts: &mut u32, rng: &mut Rng) -> Duratio
     let [.., last] = *bounds;
     let most = bounds.get(*attempts as usize).copied().unwrap_or(last);
     *attempts = attempts.saturating_add(1);
-    rng.between(LEAST, most)
+    rng.between(Duration::ZERO, most)
 }
 
 #[cfg(test)]
