@@ -157,6 +157,35 @@ fn a_dev_server_that_fails_at_its_root_is_shown_and_not_ready() {
     eventually("ready", || agent.get("/readyz").0 == 200);
 }
 
+/// An API at once, and a page 5 s later on another port.
+const LATE_PAGE: &str = r#"
+const serve = (type, text) => require("http").createServer((request, response) => {
+  response.setHeader("content-type", type)
+  response.end(text)
+}).listen(0, "127.0.0.1")
+serve("application/json", '{"api":true}')
+setTimeout(() => {
+  serve("text/html", "the late page")
+  require("fs").writeFileSync("page-is-there", "")
+}, 5000)
+"#;
+
+#[test]
+fn a_page_that_appears_long_after_an_api_becomes_the_preview_soon() {
+    let world = world();
+    world.save("server.js", LATE_PAGE);
+    let (start, preview) = start(&world);
+    let mut agent = start.run();
+    agent.wait_for("preview_listening");
+    eventually("the API", || get(&preview, "/").contains(r#"{"api":true}"#));
+    eventually("the page listens", || agent.project().join("page-is-there").exists());
+    let listens = std::time::Instant::now();
+    eventually("the page", || get(&preview, "/").contains("the late page"));
+    let took = listens.elapsed();
+    println!("the page became the preview {took:?} after it listened");
+    assert!(took < std::time::Duration::from_secs(3), "{took:?}");
+}
+
 #[test]
 fn a_failure_is_shown_with_its_reason() {
     let world = world();

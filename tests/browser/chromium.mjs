@@ -12,7 +12,7 @@ function installedBrowser() {
 }
 
 /** Starts the system's browser: without a sandbox, which root cannot use, and without the browser's background requests. */
-export function launch() {
+export function launch(extra = []) {
   return chromium.launch({
     executablePath: process.env.CHROMIUM ?? installedBrowser(),
     headless: true,
@@ -24,6 +24,7 @@ export function launch() {
       '--disable-background-networking',
       '--disable-component-update',
       '--disable-sync',
+      ...extra,
     ],
   })
 }

@@ -1,6 +1,6 @@
 // Runs `preview-agent dev` on a copy of a fixture, as a developer would.
 import { spawn } from 'node:child_process'
-import { cp, mkdtemp, readdir, readFile, readlink, rm } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, readdir, readFile, readlink, rm, writeFile } from 'node:fs/promises'
 import { createConnection, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -69,20 +69,35 @@ export async function run(args) {
 export class Dev {
   /** Makes a copy of the fixture, a free port and a separate cache, so that tests do not share anything. */
   static async prepare(fixture) {
-    const dev = new Dev()
-    dev.home = await mkdtemp(path.join(tmpdir(), 'preview-agent-test-'))
-    dev.folder = path.join(dev.home, fixture)
-    dev.envFile = path.join(dev.home, 'editor.env')
+    const dev = await Dev.empty(fixture)
     const source = path.join(top, 'fixtures', fixture)
     await cp(source, dev.folder, { recursive: true, filter: (from) => path.basename(from) !== 'node_modules' })
+    return dev
+  }
+
+  /** The same for a project with these files: texts by their paths. */
+  static async write(name, files) {
+    const dev = await Dev.empty(name)
+    for (const [file, text] of Object.entries(files)) {
+      await mkdir(path.dirname(path.join(dev.folder, file)), { recursive: true })
+      await writeFile(path.join(dev.folder, file), text)
+    }
+    return dev
+  }
+
+  static async empty(name) {
+    const dev = new Dev()
+    dev.home = await mkdtemp(path.join(tmpdir(), 'preview-agent-test-'))
+    dev.folder = path.join(dev.home, name)
+    dev.envFile = path.join(dev.home, 'editor.env')
     dev.port = await freePort()
     return dev
   }
 
   /** Starts the binary and waits until the dev server answers. */
-  async start() {
+  async start(deadline = READY_MS) {
     this.launch()
-    await this.event('dev_server_ready')
+    await this.event('dev_server_ready', deadline)
     this.started = await this.event('dev_start')
     const lines = (await readFile(this.envFile, 'utf8')).trim().split('\n')
     this.editor = Object.fromEntries(lines.map((line) => line.split(/=(.*)/s).slice(0, 2)))
@@ -124,7 +139,7 @@ export class Dev {
   }
 
   /** Resolves with the first event of this type, also where it was logged before. */
-  async event(type) {
+  async event(type, deadline = READY_MS) {
     let look
     const found = new Promise((resolve) => {
       look = () => {
@@ -139,7 +154,7 @@ export class Dev {
     })
     let timer
     const late = new Promise((_, reject) => {
-      timer = setTimeout(() => reject(new Error(`no ${type} within ${READY_MS} ms: ${this.lastEvents()}`)), READY_MS)
+      timer = setTimeout(() => reject(new Error(`no ${type} within ${deadline} ms: ${this.lastEvents()}`)), deadline)
     })
     try {
       return await Promise.race([found, ended, late])
@@ -180,6 +195,7 @@ export class Dev {
   async remove() {
     this.child?.kill('SIGKILL')
     await this.exited
-    await rm(this.home, { recursive: true, force: true })
+    // A process of the project that is just being killed may still write.
+    await rm(this.home, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 })
   }
 }

@@ -27,7 +27,9 @@ const SLOW_START_PROBES: Duration = Duration::from_millis(250);
 const SLOW_START: Duration = Duration::from_secs(5);
 
 /// How long a page is waited for while a server answers `/` with something else.
-const PAGE_WAIT: Duration = Duration::from_secs(1);
+const PAGE_WAIT: Duration = Duration::from_secs(2);
+/// After the start, a page that appears later than that is still noticed soon.
+const PAGE_SEARCH: Duration = Duration::from_secs(60);
 
 /// Sends `GET /`, and returns where the best answer came from.
 type Probe = Pin<Box<dyn Future<Output = Option<Upstream>> + Send>>;
@@ -173,8 +175,10 @@ impl Running {
         let first = answered && !self.ready;
         self.ready |= answered;
         self.missed = if answered { 0 } else { self.missed.saturating_add(1) };
+        let has_page = self.upstream.is_some_and(|known| known.answer == RootAnswer::Page);
         let (delay, patience) = if self.ready {
-            (probe_interval, probe_timeout)
+            let searches = !has_page && ran < PAGE_SEARCH && matches!(self.placement, Placement::BehindProxy { .. });
+            (if searches { SLOW_START_PROBES.min(probe_interval) } else { probe_interval }, probe_timeout)
         } else {
             let first = match self.placement {
                 Placement::PreviewPort(_) => FIRST_PROBES,
