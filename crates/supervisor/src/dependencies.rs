@@ -5,6 +5,6 @@ mod install;
 mod manager;
 mod prepared;
 
-pub use check::{CheckError, Dependencies, KEY_FILE, MAX_LOCK, MAX_PACKAGE_JSON, check_dependencies};
+pub use check::{CheckError, Dependencies, KEY_FILE, MAX_LOCK, check_dependencies};
 pub use install::{InstallContext, InstallError, InstallFailure, InstallJob, InstalledTree, TreeOrigin};
 pub use manager::Manager;

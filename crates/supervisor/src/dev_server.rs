@@ -5,6 +5,7 @@
 mod app_dir;
 mod change_effect;
 mod config;
+mod delegation;
 mod diagnosis;
 mod event;
 mod fault;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::dependencies::{CheckError, InstallError, InstallFailure};
 use crate::dev_server::PlanError;
 use crate::directory::ReadError;
+use crate::package_json::PackageJsonError;
 use crate::process::{ProjectUser, UserError};
 
 /// Panics where a text of the chain contains the text of a cause below it.
@@ -52,12 +53,14 @@ fn plan_errors_name_each_cause_once() {
         PlanError::AppDirOutside { app_dir: path() },
         PlanError::NoPackageJson { dir: path() },
         PlanError::SeveralPackages { dirs: "a, b".into() },
-        PlanError::BrokenPackageJson { path: path(), source: broken },
+        PlanError::Package(PackageJsonError::Broken { path: path(), source: broken }),
         PlanError::NoDevScript { path: path() },
         PlanError::ViteMissing { app_dir: path() },
         PlanError::ProgramMissing { program: "node".into() },
     ];
-    own.into_iter().chain(read_errors().into_iter().map(PlanError::Read)).for_each(|error| assert_no_repeats(&error));
+    own.into_iter()
+        .chain(read_errors().into_iter().map(|error| PlanError::Package(error.into())))
+        .for_each(|error| assert_no_repeats(&error));
 }
 
 #[test]

@@ -10,5 +10,6 @@ pub mod directory;
 #[cfg(test)]
 mod error_chains;
 pub mod init;
+pub mod package_json;
 pub mod process;
 pub mod tree_walk;

@@ -1,16 +1,16 @@
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::install::{InstallJob, Staging, TREE};
 use super::manager::Manager;
 use crate::directory::{Directory, ReadError};
+use crate::package_json::{DEPENDENCY_LISTS, MAX_PACKAGE_JSON, PACKAGE_JSON, PackageJson};
 
 /// Inside `node_modules`: the key of what is installed there.
 pub const KEY_FILE: &str = ".preview-key";
-/// The largest package.json that is read, in bytes. Real ones have a few thousand.
-pub const MAX_PACKAGE_JSON: u64 = 1 << 20;
+/// The largest configuration of Yarn that is read, in bytes.
+const MAX_YARNRC: u64 = 1 << 20;
 /// The largest lock file that is read, in bytes. Those of big monorepos have some millions.
 pub const MAX_LOCK: u64 = 64 << 20;
 /// The largest key file that is read, in bytes. A key has 64 hexadecimal digits.
@@ -45,25 +45,26 @@ pub enum CheckError {
 pub fn check_dependencies(root: &Directory, app_dir: &Path) -> Result<Dependencies, CheckError> {
     let place = find_place(root, app_dir)?;
     let dir = place.dir;
-    let package = dir.read("package.json", MAX_PACKAGE_JSON)?;
+    let package = dir.read(PACKAGE_JSON, MAX_PACKAGE_JSON)?;
     let app_package = match place.relative == app_dir {
         true => None,
-        false => open(root, app_dir)?.read("package.json", MAX_PACKAGE_JSON)?,
+        false => open(root, app_dir)?.read(PACKAGE_JSON, MAX_PACKAGE_JSON)?,
     };
     let lock_bytes = match place.lock {
         Some(lock) => dir.read(lock, MAX_LOCK)?,
         None => None,
     };
     let manager = place.manager.refined(lock_bytes.as_deref().unwrap_or_default());
-    let value: Value = package.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok()).unwrap_or_default();
-    if package.is_none() || (lock_bytes.is_none() && !has_dependencies(&value)) {
+    // The package manager says what is wrong with one that is broken.
+    let content = package.as_deref().and_then(|bytes| PackageJson::parse(bytes).ok()).unwrap_or_default();
+    if package.is_none() || (lock_bytes.is_none() && !has_dependencies(&content)) {
         return Ok(Dependencies::Installed);
     }
     let key = key(manager, [package.as_deref(), app_package.as_deref(), lock_bytes.as_deref()]);
     if installed_key(&dir).as_deref() == Some(&*key) {
         return Ok(Dependencies::Installed);
     }
-    let staging = staging(&value, &dir);
+    let staging = staging(&content, &dir);
     Ok(Dependencies::Missing(InstallJob { root: dir, manager, lock: place.lock, key, staging }))
 }
 
@@ -108,23 +109,23 @@ fn installed_key(dir: &Directory) -> Option<String> {
     String::from_utf8(bytes).ok().map(|text| text.trim().to_owned())
 }
 
-fn has_dependencies(package: &Value) -> bool {
-    let lists = ["dependencies", "devDependencies", "optionalDependencies"];
-    package.get("workspaces").is_some() || lists.iter().any(|list| !entries(package, list).is_empty())
+fn has_dependencies(package: &PackageJson) -> bool {
+    let has_entries = |list: &&str| package.map(list).is_some_and(|list| !list.is_empty());
+    package.has("workspaces") || DEPENDENCY_LISTS.iter().any(has_entries)
 }
 
 /// A tree can be made in a stage where nothing but package.json, lock file and the manager's configuration decides what
 /// it holds: no workspaces, no dependency on a directory of the project, and no scripts of the project.
-fn staging(package: &Value, dir: &Directory) -> Staging {
+fn staging(package: &PackageJson, dir: &Directory) -> Staging {
     let scripts = ["preinstall", "install", "postinstall", "prepublish", "preprepare", "prepare", "postprepare"];
-    let lists = ["dependencies", "devDependencies", "optionalDependencies"];
     let local = ["file:", "link:", "portal:", "workspace:", "patch:", ".", "/", "~"];
     let other_files = ["pnpm-workspace.yaml", ".pnpmfile.cjs", "bunfig.toml"];
-    let specs = lists.iter().flat_map(|list| entries(package, list)).filter_map(|(_, spec)| spec.as_str());
+    let specs = DEPENDENCY_LISTS.iter().filter_map(|list| package.map(list)).flat_map(|list| list.values());
+    let specs = specs.filter_map(|spec| spec.as_str());
     let possible = !yarn_uses_project(dir)
-        && package.get("workspaces").is_none()
-        && package.get("pnpm").is_none()
-        && !entries(package, "scripts").iter().any(|(name, _)| scripts.contains(&name.as_str()))
+        && !package.has("workspaces")
+        && !package.has("pnpm")
+        && !scripts.iter().any(|name| package.script(name).is_some())
         && !specs.into_iter().any(|spec| local.iter().any(|start| spec.starts_with(start)))
         && !other_files.iter().any(|name| dir.kind(name).is_some());
     if possible { Staging::Possible } else { Staging::InPlaceOnly }
@@ -132,14 +133,10 @@ fn staging(package: &Value, dir: &Directory) -> Staging {
 
 /// Yarn's configuration may name programs of the project. One that cannot be read counts as such.
 fn yarn_uses_project(dir: &Directory) -> bool {
-    let Ok(yarnrc) = dir.read(".yarnrc.yml", MAX_PACKAGE_JSON) else { return true };
+    let Ok(yarnrc) = dir.read(".yarnrc.yml", MAX_YARNRC) else { return true };
     let yarnrc = yarnrc.unwrap_or_default();
     let yarnrc = String::from_utf8_lossy(&yarnrc);
     ["yarnPath", "plugins", "./"].iter().any(|word| yarnrc.contains(word))
-}
-
-fn entries<'a>(package: &'a Value, list: &str) -> Vec<(&'a String, &'a Value)> {
-    package.get(list).and_then(Value::as_object).map(|entries| entries.iter().collect()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -225,7 +222,8 @@ mod tests {
     fn only_a_tree_that_needs_no_project_file_is_staged() {
         let dir = tempfile::tempdir().expect("a directory");
         let dir = Directory::open(dir.path()).expect("opened");
-        let staged = |json: &str| staging(&serde_json::from_str(json).expect("JSON"), &dir) == Staging::Possible;
+        let staged =
+            |json: &str| staging(&PackageJson::parse(json.as_bytes()).expect("JSON"), &dir) == Staging::Possible;
         assert!(staged(r#"{"dependencies": {"a": "^1"}, "scripts": {"dev": "vite", "build": "vite build"}}"#));
         assert!(!staged(r#"{"dependencies": {"a": "file:../a"}}"#));
         assert!(!staged(r#"{"devDependencies": {"a": "workspace:*"}}"#));

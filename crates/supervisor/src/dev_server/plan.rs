@@ -3,12 +3,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::FileType;
-use serde_json::Value;
 
 use super::app_dir::AppDir;
 use super::{Bind, Config, FaultReason, Placement};
-use crate::dependencies::{MAX_PACKAGE_JSON, Manager};
-use crate::directory::{Directory, ReadError};
+use crate::dependencies::Manager;
+use crate::directory::Directory;
+use crate::package_json::{PACKAGE_JSON, PackageJson, PackageJsonError};
 use crate::process::{Command, Environment};
 
 /// How the dev server is started.
@@ -40,13 +40,11 @@ pub enum PlanError {
     AppDirOutside { app_dir: PathBuf },
     #[error("package.json not found in {}", .dir.display())]
     NoPackageJson { dir: PathBuf },
-    #[error("found several package.json ({dirs}); choose one with APP_DIR")]
+    #[error("found several package.json ({dirs}); choose one with --app-dir (APP_DIR)")]
     SeveralPackages { dirs: String },
     #[error(transparent)]
-    Read(#[from] ReadError),
-    #[error("{} is broken", .path.display())]
-    BrokenPackageJson { path: PathBuf, source: serde_json::Error },
-    #[error("{} has neither Vite nor a `dev` script; add one of them", .path.display())]
+    Package(#[from] PackageJsonError),
+    #[error("{} has neither Vite nor a `dev` or `start` script; add one of them", .path.display())]
     NoDevScript { path: PathBuf },
     #[error("Vite is not installed: node_modules/vite not found for {}", .app_dir.display())]
     ViteMissing { app_dir: PathBuf },
@@ -82,35 +80,43 @@ pub(super) fn plan(config: &Config, port: u16, root: &Directory, app: &AppDir) -
         let command = Command::new(program, dir, environment).args(args);
         return Ok(Plan { identity: command.display(), command, kind: ServerKind::Other });
     }
-    let path = app.dir.path().join("package.json");
-    let bytes = app.dir.read("package.json", MAX_PACKAGE_JSON)?;
-    let bytes = bytes.ok_or_else(|| PlanError::NoPackageJson { dir: app.dir.path().to_owned() })?;
-    let package: Value =
-        serde_json::from_slice(&bytes).map_err(|source| PlanError::BrokenPackageJson { path: path.clone(), source })?;
-    let script = package.pointer("/scripts/dev").and_then(Value::as_str);
-    let depends = |list| package.get(list).is_some_and(|list| list.get("vite").is_some());
-    let uses_vite = depends("dependencies") || depends("devDependencies");
-    let own_args = match script {
-        Some(script) => plain_vite(script),
-        None => Some(Vec::new()),
-    };
-    if let Some(own_args) = own_args.filter(|_| uses_vite) {
+    let package = PackageJson::read(&app.dir)?;
+    let package = package.ok_or_else(|| PlanError::NoPackageJson { dir: app.dir.path().to_owned() })?;
+    if let Some(own_args) = direct_vite(&package) {
         let program = find(&environment, "node")?;
         let vite = find_vite(root, app)?;
         let args = ["--host", host, "--port", &port, "--strictPort", "--clearScreen", "false"];
         let command = Command::new(program, dir, environment).arg(vite).args(own_args).args(args);
         return Ok(Plan { identity: command.display(), command, kind: ServerKind::Vite });
     }
-    let script = script.ok_or(PlanError::NoDevScript { path })?;
+    let name = script_name(&package);
+    let script = name.and_then(|name| Some((name, package.script(name)?)));
+    let (name, script) = script.ok_or_else(|| PlanError::NoDevScript { path: app.dir.path().join(PACKAGE_JSON) })?;
     if matches!(config.placement, Placement::BehindProxy { .. }) && starts_several(script) {
         // One port for several servers would go to any of them. Each takes its own, and the page is found.
         environment.unset("PORT");
         environment.unset("HOST");
     }
-    let manager = manager(root, app).name();
-    let program = find(&environment, manager)?;
-    let command = Command::new(program, dir, environment).args(["run", "dev"]).args(script_args(script, host, &port));
+    let manager = manager(root, app);
+    let program = find(&environment, manager.name())?;
+    let args = script_args(manager, script, host, &port);
+    let command = Command::new(program, dir, environment).args(["run", name]).args(args);
     Ok(Plan { identity: format!("{}: {script}", command.display()), command, kind: ServerKind::Other })
+}
+
+/// The script that starts the dev server: `dev`, and `start` where there is no `dev`.
+pub(super) fn script_name(package: &PackageJson) -> Option<&'static str> {
+    ["dev", "start"].into_iter().find(|name| package.script(name).is_some())
+}
+
+/// The arguments of Vite's dev server, where starting it directly is all that the project's script does. Scripts that run
+/// before or after it are left to the package manager.
+fn direct_vite(package: &PackageJson) -> Option<Vec<String>> {
+    let has_hooks = ["predev", "postdev"].iter().any(|name| package.script(name).is_some());
+    if has_hooks || !package.depends_on("vite") {
+        return None;
+    }
+    package.script("dev").map_or(Some(Vec::new()), plain_vite)
 }
 
 /// The whole environment of the dev server.
@@ -190,18 +196,23 @@ fn plain_vite(script: &str) -> Option<Vec<String>> {
     Some(kept)
 }
 
-/// Arguments that set host and port, for dev servers that do not read `PORT`.
-fn script_args(script: &str, host: &str, port: &str) -> Vec<String> {
+/// Arguments that set host and port, for dev servers that do not read `PORT`. Only npm and the first Yarn take them after
+/// `--`; the others would pass that on to the script.
+fn script_args(manager: Manager, script: &str, host: &str, port: &str) -> Vec<String> {
     let has = |name: &str| script.split_whitespace().any(|word| word == name);
     let args: &[&str] = if has("vite") {
-        &["--", "--host", host, "--port", port, "--strictPort"]
+        &["--host", host, "--port", port, "--strictPort"]
     } else if has("astro") || has("nuxt") || has("nuxi") {
-        &["--", "--host", host, "--port", port]
+        &["--host", host, "--port", port]
     } else {
         &[]
     };
     // With several commands a shell passes the arguments to the last one.
-    if starts_several(script) { Vec::new() } else { args.iter().map(|arg| (*arg).to_owned()).collect() }
+    if args.is_empty() || starts_several(script) {
+        return Vec::new();
+    }
+    let separator = matches!(manager, Manager::Npm | Manager::Yarn).then_some("--");
+    separator.into_iter().chain(args.iter().copied()).map(str::to_owned).collect()
 }
 
 /// Whether a script runs more than one command.
@@ -230,9 +241,12 @@ mod tests {
 
     #[test]
     fn port_is_passed_to_scripts_that_accept_it() {
-        assert_eq!(script_args("next dev", "::", "3001"), [""; 0]);
-        assert_eq!(script_args("astro dev", "::", "3001"), ["--", "--host", "::", "--port", "3001"]);
-        assert_eq!(script_args("tsc -w & vite", "::", "3001"), [""; 0]);
+        let args = |manager, script| script_args(manager, script, "::", "3001");
+        assert_eq!(args(Manager::Npm, "next dev"), [""; 0]);
+        assert_eq!(args(Manager::Npm, "astro dev"), ["--", "--host", "::", "--port", "3001"]);
+        assert_eq!(args(Manager::Pnpm, "astro dev"), ["--host", "::", "--port", "3001"]);
+        assert_eq!(args(Manager::YarnBerry, "astro dev"), ["--host", "::", "--port", "3001"]);
+        assert_eq!(args(Manager::Npm, "tsc -w & vite"), [""; 0]);
     }
 
     fn planned(package: &str, change: impl FnOnce(&mut Config)) -> Result<Plan, PlanError> {
@@ -252,13 +266,24 @@ mod tests {
     fn each_missing_part_has_its_own_error() {
         let plain = |_: &mut Config| {};
         let vite = r#"{"devDependencies": {"vite": "8"}}"#;
-        assert!(matches!(planned("{", plain), Err(PlanError::BrokenPackageJson { .. })));
+        let broken = planned("{", plain);
+        assert!(matches!(broken, Err(PlanError::Package(PackageJsonError::Broken { .. }))), "{broken:?}");
         assert!(matches!(planned("{}", plain), Err(PlanError::NoDevScript { .. })));
         assert!(matches!(planned(vite, plain), Err(PlanError::ViteMissing { .. })));
         let no_path = |config: &mut Config| config.environment = Environment::default();
         assert!(matches!(planned(vite, no_path), Err(PlanError::ProgramMissing { program }) if program == "node"));
         let unknown = |config: &mut Config| config.command = Some(vec!["no-such-program".into()]);
         assert!(matches!(planned("{}", unknown), Err(PlanError::ProgramMissing { .. })));
+    }
+
+    #[test]
+    fn start_is_run_where_there_is_no_dev_and_hooks_are_left_to_the_manager() {
+        let plain = |_: &mut Config| {};
+        let command = |package| planned(package, plain).expect("a plan").command.display();
+        assert!(command(r#"{"scripts": {"start": "node server.js"}}"#).ends_with("npm run start"));
+        assert!(command(r#"{"scripts": {"start": "x", "dev": "node y.js"}}"#).ends_with("npm run dev"));
+        let hooked = r#"{"scripts": {"predev": "node x.js", "dev": "vite"}, "devDependencies": {"vite": "8"}}"#;
+        assert!(command(hooked).contains("npm run dev -- --host"));
     }
 
     #[test]
