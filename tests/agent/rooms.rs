@@ -37,7 +37,7 @@ const ALLOWED_IN_SYNC: &[(&str, &[&str])] = &[
 
 /// The crates of this repository that a room may use. `sync_core` is open to all.
 const ALLOWED_CRATES: &[(&str, &[&str])] = &[
-    ("main", &["listener", "supervisor"]),
+    ("main", &["supervisor"]),
     ("command_line", &[]),
     ("cli", &["listener", "preview_proxy", "supervisor", "zip_stream"]),
     ("run", &["preview_proxy", "supervisor"]),

@@ -29,5 +29,5 @@ mod server;
 
 pub use body::{RequestBody, StalledBody};
 pub use hosts::{HostError, Hosts};
-pub use limits::{Limits, open_files_limit, raise_open_files_limit};
+pub use limits::{Limits, open_files_limit};
 pub use server::serve;

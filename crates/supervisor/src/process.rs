@@ -10,6 +10,7 @@ mod descendants;
 mod environment;
 #[cfg(target_os = "linux")]
 mod oom_score;
+mod open_files;
 mod output;
 mod secrecy;
 mod user;
@@ -34,6 +35,8 @@ pub use environment::Environment;
 pub use oom_score::{CHILD_SCORE, protect_agent};
 #[cfg(target_os = "linux")]
 pub(crate) use oom_score::{raise_again, raise_own};
+pub use open_files::raise_open_files_limit;
+pub(crate) use open_files::{limit_at_start, lower_open_files_limit};
 pub(crate) use output::Pipes;
 pub use output::{MAX_LINE, MAX_LINES, OutputLine, Stream};
 pub use secrecy::{become_unreadable, wipe_environment};
