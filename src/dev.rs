@@ -152,6 +152,7 @@ async fn with_agent(
         Err(error) => Exit::usage(error),
         Ok(mut config) => {
             config.bind = Bind::Loopback;
+            config.modes_of = Some(folder.to_owned());
             config.preview.script = Some(FRAME_SCRIPT);
             let (files, port, project_dir) = (local.files(), args.port, scratch.project());
             info!(

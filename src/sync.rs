@@ -7,6 +7,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects))]
 
 pub mod database;
+pub mod file_modes;
 pub mod files;
 pub mod folder;
 pub mod http;

@@ -3,11 +3,14 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::OnceLock;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::archive::PROJECT;
+
+static PARENT: OnceLock<PathBuf> = OnceLock::new();
 
 pub struct Agent {
     running: Running,
@@ -22,6 +25,16 @@ pub fn project(dir: &Path) -> PathBuf {
 /// The binary that cargo built along with this one.
 pub fn built() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_preview-agent"))
+}
+
+/// Names the older binary, once.
+pub fn set_parent(binary: PathBuf) {
+    PARENT.set(binary).expect("it is set once");
+}
+
+/// The older binary that `--parent` named.
+pub fn parent() -> &'static Path {
+    PARENT.get().expect("its contenders run only where it was named")
 }
 
 /// As [`command_of`], of the binary that was built along.
@@ -75,7 +88,12 @@ pub fn session(url: String) -> Vec<(&'static str, String)> {
 impl Agent {
     /// Starts it with a dev server that does nothing.
     pub fn start(dir: &Path, env: &[(&'static str, String)]) -> Agent {
-        Agent::spawn(command(dir, env).args(["--", "sleep", "3600"]))
+        Agent::start_of(built(), dir, env)
+    }
+
+    /// The same of this binary.
+    pub fn start_of(binary: &Path, dir: &Path, env: &[(&'static str, String)]) -> Agent {
+        Agent::spawn(command_of(binary, dir, env).args(["--", "sleep", "3600"]))
     }
 
     pub fn spawn(command: &mut Command) -> Agent {

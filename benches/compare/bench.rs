@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::agent;
 use crate::options::Options;
 use crate::tools::Tools;
 
@@ -13,12 +14,15 @@ pub struct Bench {
 
 impl Bench {
     pub fn new(options: Options) -> Bench {
-        let tools = Tools::look();
+        let tools = Tools::look(&options);
         for name in tools.missing() {
             eprintln!("{name} is not on this machine: what needs it is left out");
         }
         if tools.has("npm") {
             install(&clients());
+        }
+        if let Some(parent) = &options.parent {
+            agent::set_parent(parent.clone());
         }
         Bench { options, tools }
     }

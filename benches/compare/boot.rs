@@ -2,12 +2,14 @@
 
 mod managers;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::agent::{self, Agent};
 use crate::archive::{self, Method};
 use crate::bench::Bench;
+use crate::flow::PARENT;
 use crate::goals::Goal;
 use crate::report::{Report, Table, time};
 use crate::scratch::Place;
@@ -38,15 +40,23 @@ pub fn measure(bench: &Bench, report: &mut Report) {
     }
     let managers = Managers::prepare(bench);
     let ways: Vec<_> = managers.all().collect();
+    let prepared = ways.iter().find(|manager| manager.name == managers::PREPARED).expect("it is always there");
     let mut runs: Vec<Vec<Boot>> = ways.iter().map(|_| Vec::new()).collect();
+    let mut parents = Vec::new();
     // The first round fills the package managers' caches.
     let warm_ups = usize::from(!bench.options.quick);
     for round in 0..bench.options.rounds + warm_ups {
         for (manager, runs) in ways.iter().zip(&mut runs) {
             bench.say(&format!("round {round}: {}", manager.name));
-            let measured = boot(&managers, manager);
+            let measured = boot(agent::built(), &managers, manager);
             if round >= warm_ups {
                 runs.push(measured);
+            }
+        }
+        if bench.options.parent.is_some() {
+            let measured = boot(agent::parent(), &managers, prepared);
+            if round >= warm_ups {
+                parents.push(measured);
             }
         }
     }
@@ -58,10 +68,12 @@ pub fn measure(bench: &Bench, report: &mut Report) {
     );
     let mut table =
         Table::new(&["dependencies", "the agent's own share", "install", "dev server started", "first answer"]);
-    for (manager, runs) in ways.iter().zip(&runs) {
+    let names = ways.iter().map(|manager| manager.name.to_owned());
+    let parent = (!parents.is_empty()).then(|| (format!("{}, {PARENT}", managers::PREPARED), &parents));
+    for (name, runs) in names.zip(&runs).chain(parent) {
         let cells = [of(runs, Boot::own), of(runs, |boot| boot.install), of(runs, |boot| boot.spawned)];
         let cells = cells.into_iter().chain([of(runs, |boot| boot.answer)]).map(time);
-        table.row(std::iter::once(manager.name.to_owned()).chain(cells).collect());
+        table.row(std::iter::once(name).chain(cells).collect());
     }
     for (name, why) in managers.missing() {
         table.row(vec![(*name).to_owned(), (*why).to_owned(), String::new(), String::new(), String::new()]);
@@ -77,7 +89,7 @@ pub fn measure(bench: &Bench, report: &mut Report) {
     ));
 }
 
-fn boot(managers: &Managers, manager: &Manager) -> Boot {
+fn boot(binary: &Path, managers: &Managers, manager: &Manager) -> Boot {
     let temp = Place::Tmpfs.dir();
     let server = Server::start(Arc::new(archive::zip(&manager.files, Method::Deflated)), Speed::Unthrottled);
     let mut env = agent::session(server.url());
@@ -86,7 +98,7 @@ fn boot(managers: &Managers, manager: &Manager) -> Boot {
         env.push(("PREPARED_DIR", managers.prepared_in(temp.path())));
     }
     let started = Instant::now();
-    let mut agent = Agent::spawn(&mut agent::command(temp.path(), &env));
+    let mut agent = Agent::spawn(&mut agent::command_of(binary, temp.path(), &env));
     let mut install = 0.0;
     let spawned = loop {
         let event = agent.next();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::bench::Bench;
-use crate::flow::{self, AGENT, ALL, Flow, Follower, NODE};
+use crate::flow::{self, AGENT, ALL, Flow, Follower, NODE, PARENT};
 use crate::goals::Goal;
 use crate::report::{Report, Table, time};
 use crate::stats::{median, percentile, sorted};
@@ -136,7 +136,7 @@ fn tell(bench: &Bench, report: &mut Report, results: &Results) {
     ));
     let mut table = Table::new(&["", "contender", "p50", "p99", "max"]);
     for mode in modes(bench) {
-        for follower in &ALL {
+        for follower in ALL.iter().filter(|follower| bench.tools.concerns(follower.needs)) {
             let missing = bench.tools.lacks(follower.needs).map(|tool| format!("{tool} is not on this machine"));
             let ours = lag(results, mode, AGENT, 0.5);
             let measured = |share| lag(results, mode, follower.name, share).map(time);
@@ -151,7 +151,7 @@ fn tell(bench: &Bench, report: &mut Report, results: &Results) {
     }
     report.table(&table);
     let mut queue = Table::new(&["1,000 a second", "first tenth, p50", "last tenth, p50"]);
-    for name in [AGENT, NODE] {
+    for name in [AGENT, PARENT, NODE] {
         if let Some((first, last)) = tenth(results, FAST, name, 0).zip(tenth(results, FAST, name, 9)) {
             queue.row(vec![name.into(), time(first), time(last)]);
         }

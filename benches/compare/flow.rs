@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use local_backend::{BulkEntry, Faults, FileContent, Store};
 
-pub use follower::{AGENT, ALL, Follower, NODE, TRACED, traced_to};
+pub use follower::{AGENT, ALL, Follower, NODE, PARENT, TRACED, named, traced_to};
 
 use crate::agent;
 use crate::content;

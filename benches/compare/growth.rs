@@ -8,7 +8,7 @@ use crate::agent::{self, Agent};
 use crate::archive::{self, Method};
 use crate::bench::Bench;
 use crate::content;
-use crate::flow::{ALL, Flow};
+use crate::flow::{AGENT, ALL, Flow};
 use crate::recovery::recover;
 use crate::report::{Report, Table, time};
 use crate::scratch::Place;
@@ -30,7 +30,7 @@ struct Work {
 const WORKS: [Work; 5] = [
     Work { name: "hydration", run: hydration },
     Work { name: "one transaction", run: transaction },
-    Work { name: "catching up, since the join", run: |files| recover(files).joined },
+    Work { name: "catching up, since the join", run: |files| recover(AGENT, files).joined },
     Work { name: "full listing, without a snapshot", run: listing },
     Work { name: "start with kept state", run: kept },
 ];

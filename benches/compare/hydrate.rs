@@ -43,7 +43,7 @@ pub fn measure(bench: &Bench, report: &mut Report) {
 
 /// Every contender in turn, beginning with another one in each round; on a fast line after a round that warms up.
 fn rounds(bench: &Bench, case: Case, run: &Run, results: &mut Results) {
-    let contenders: Vec<_> = ALL.iter().filter(|contender| contender.is_of(case, &bench.tools)).collect();
+    let contenders: Vec<_> = ALL.iter().filter(|contender| contender.is_of(case, run, &bench.tools)).collect();
     let warm_ups = usize::from(case.speed == Speed::Unthrottled && !bench.options.quick);
     for round in 0..bench.options.rounds + warm_ups {
         for at in 0..contenders.len() {
@@ -104,7 +104,7 @@ fn columns(results: &Results, wanted: impl Fn(&Case) -> bool) -> Vec<Case> {
 fn table(bench: &Bench, report: &mut Report, columns: &[Case], cell: impl Fn(Case, &'static str) -> Option<String>) {
     let names = columns.iter().map(|case| case.column());
     let mut table = Table::new(&std::iter::once(String::new()).chain(names).collect::<Vec<_>>());
-    for contender in &ALL {
+    for contender in ALL.iter().filter(|contender| bench.tools.concerns(contender.needs)) {
         let missing = bench.tools.lacks(contender.needs).map(|tool| format!("{tool} is not on this machine"));
         let cells: Vec<_> = columns.iter().map(|case| cell(*case, contender.name)).collect();
         if missing.is_some() || cells.iter().any(Option::is_some) {

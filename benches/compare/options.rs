@@ -11,6 +11,7 @@ families: hydrate events visible boot recovery cost growth (all of them, where n
   --rounds N    as often, 5 where not said; each figure is the median of its rounds
   --quick       small sizes and one round: shows that everything runs, measures nothing
   --complete    also the slow cases: 20,000 files on disk, large stored archives at 100 Mbit/s on disk
+  --parent FILE an older preview-agent, for example the parent commit's: one more contender in the same rounds
   --out FILE    also write the Markdown there; what stands in FILE between its markers of notes is kept
 
 The Markdown goes to standard output, progress to standard error.";
@@ -61,6 +62,8 @@ pub struct Options {
     pub quick: bool,
     pub complete: bool,
     pub out: Option<PathBuf>,
+    /// An older binary to compare with.
+    pub parent: Option<PathBuf>,
     /// As it was typed, to be typed again.
     pub command: String,
 }
@@ -98,6 +101,7 @@ impl Options {
             quick: false,
             complete: false,
             out: None,
+            parent: None,
             command: format!("cargo bench --bench compare -- {}", args.join(" ")),
         };
         let mut rounds = None;
@@ -108,6 +112,7 @@ impl Options {
                 "--help" | "-h" => return Ok(Wanted::Help),
                 "--quick" => options.quick = true,
                 "--complete" => options.complete = true,
+                "--parent" => options.parent = Some(binary(value()?)?),
                 "--out" => options.out = Some(value()?.into()),
                 "--rounds" => {
                     let text = value()?;
@@ -130,4 +135,9 @@ impl Options {
         options.rounds = rounds.unwrap_or(if options.quick { 1 } else { ROUNDS });
         Ok(Wanted::Measure(options))
     }
+}
+
+/// The path of a binary, absolute: contenders are started in other directories.
+fn binary(named: String) -> Result<PathBuf, String> {
+    std::fs::canonicalize(&named).map_err(|error| format!("--parent: {named}: {error}"))
 }

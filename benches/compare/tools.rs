@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
+use crate::options::Options;
+
 /// Each with the argument that makes it say its version.
 const KNOWN: [(&str, &str); 7] = [
     ("node", "--version"),
@@ -14,16 +16,28 @@ const KNOWN: [(&str, &str); 7] = [
     ("strace", "-V"),
 ];
 
+/// What the parent commit's contender needs: a binary that the option of this name names.
+pub const PARENT: &str = "--parent";
+
 /// The tools of this machine with their versions.
 pub struct Tools(BTreeMap<&'static str, Option<String>>);
 
 impl Tools {
-    pub fn look() -> Tools {
-        Tools(KNOWN.into_iter().map(|(name, argument)| (name, version(name, argument))).collect())
+    pub fn look(options: &Options) -> Tools {
+        let mut tools: BTreeMap<_, _> = KNOWN.map(|(name, argument)| (name, version(name, argument))).into();
+        if options.parent.is_some() {
+            tools.insert(PARENT, Some(String::new()));
+        }
+        Tools(tools)
     }
 
     pub fn has(&self, name: &str) -> bool {
         self.0.get(name).is_some_and(Option::is_some)
+    }
+
+    /// Whether a contender with these needs has a row: one that nothing was named for has none.
+    pub fn concerns(&self, needs: &[&str]) -> bool {
+        !needs.contains(&PARENT) || self.has(PARENT)
     }
 
     /// The first of these that is not there.

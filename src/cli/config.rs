@@ -61,6 +61,8 @@ pub struct Config {
     pub prepared_dir: Option<PathBuf>,
     /// Between TERM and KILL when the dev server is stopped.
     pub stop_grace: Duration,
+    /// The folder whose file modes the project's files get; the database has none.
+    pub modes_of: Option<PathBuf>,
     /// Who the project's code runs as, where the agent may choose; none: as the agent.
     pub preview_user: Option<ProjectUser>,
     /// Health, status and metrics.
@@ -186,6 +188,7 @@ impl Config {
             preview_port: args.preview_port,
             dev_server: (!args.dev_server.is_empty()).then_some(args.dev_server),
             bind: Bind::All,
+            modes_of: None,
             prepared_dir: args.prepared_dir.map(|dir| absolute("PREPARED_DIR", dir)).transpose()?,
             stop_grace: args.stop_grace,
             preview_user: project_user(&args.preview_user)?,

@@ -15,8 +15,9 @@ use crate::sync::snapshot::{self, Extracted, Limits, SnapshotError, SnapshotSour
 use crate::sync::state::StateFile;
 use crate::sync::workspace::{Cancel, Workspace};
 use crate::telemetry::progress::HydrationBar;
-use crate::telemetry::status::HydrationPart;
+use crate::telemetry::status::{HydrationPart, HydrationProgress, SharedStatus};
 use crate::telemetry::text::millis;
+use supervisor::clock::unix_ms;
 
 /// How often a new URL or a new snapshot is asked for.
 const RENEWALS: u32 = 3;
@@ -32,6 +33,7 @@ pub(super) struct HydrationJob {
     pub(super) renewer: Option<Arc<Renewer>>,
     pub(super) state: Option<StateFile>,
     pub(super) on_failure: SnapshotFailure,
+    pub(super) status: SharedStatus,
 }
 
 /// What happens where the snapshot cannot be had.
@@ -165,7 +167,11 @@ impl HydrationJob {
         loop {
             let stage = self.workspace.extract_dir().map_err(SnapshotError::stage)?;
             let bar = HydrationBar::start();
-            let progress = move |now: snapshot::Progress| bar.update(now.bytes, now.total, now.files);
+            let (status, since_unix_ms) = (self.status.clone(), unix_ms());
+            let progress = move |snapshot::Progress { bytes, total, files }| {
+                bar.update(bytes, total, files);
+                status.set_hydration_progress(HydrationProgress { since_unix_ms, bytes, total, files });
+            };
             let limits = Limits::default();
             let result = snapshot::hydrate(&source, &self.project_id, &self.http, stage, &limits, progress).await;
             let error = match result {

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use crate::cli::config::Config;
 use crate::cli::exit::Exit;
+use crate::sync::file_modes::FolderModes;
 use crate::sync::private_dir::{self, PrivateDir};
 use crate::sync::trusted_path::{self, Owner, UntrustedPath, UsedPath};
 use crate::sync::workspace::Workspace;
@@ -24,7 +25,12 @@ pub(super) fn open_workspace(config: &mut Config, init: &mut Init, status: &Shar
     let user = config.preview_user.clone().filter(|user| init.isolate(user));
     check_paths(config, user.as_ref()).map_err(disk)?;
     let workspace = Workspace::open(&config.project_dir, &config.state_dir, &config.project_id, user.as_ref());
-    let workspace = workspace.map_err(disk)?;
+    let mut workspace = workspace.map_err(disk)?;
+    if let Some(folder) = &config.modes_of {
+        let opened = FolderModes::open(folder);
+        workspace
+            .use_modes_of(opened.map_err(|error| Exit::disk(format!("cannot open {}: {error}", folder.display())))?);
+    }
     // The first check could not see the directories that were created since.
     check_paths(config, user.as_ref()).map_err(disk)?;
     if workspace.state_dir().is_none() {

@@ -103,21 +103,36 @@ fn bind(bind: Bind, port: u16) -> std::io::Result<TcpListener> {
 fn view(agent: &SharedStatus, dev_server: &DevServerStatus) -> View {
     let phase = agent.phase();
     let own = dev_server.reason.map(|reason| Reason { code: reason.as_str().to_owned(), advice: reason.advice() });
-    let degraded = agent.degraded().into_iter().map(|code| Reason { code, advice: "" });
+    let degraded = agent.degraded().into_iter();
+    let degraded = degraded.map(|reason| Reason { code: reason.as_str().to_owned(), advice: reason.advice() });
     let stage = stage(phase, dev_server);
-    let since_unix_ms = dev_server.since_unix_ms;
-    let installs = stage == Stage::Installing && since_unix_ms != 0;
     let upstream = dev_server.upstream.filter(|_| dev_server.state == DevServerState::Serving);
     View {
         phase: phase.as_str(),
         stage,
         reasons: own.into_iter().chain(degraded).collect(),
         detail: dev_server.detail.clone(),
-        progress: installs.then_some(Progress { since_unix_ms, done: None, total: None }),
+        progress: progress(stage, agent, dev_server),
         upstream: upstream.map(|upstream| Upstream {
             address: upstream.address,
             tls: (upstream.scheme == Scheme::Https).then(tls::connector),
         }),
+    }
+}
+
+fn progress(stage: Stage, agent: &SharedStatus, dev_server: &DevServerStatus) -> Option<Progress> {
+    let since_unix_ms = dev_server.since_unix_ms;
+    match stage {
+        Stage::LoadingFiles => agent.hydration_progress().map(|now| Progress {
+            since_unix_ms: now.since_unix_ms,
+            done: Some(now.bytes),
+            total: now.total,
+            files: Some(now.files),
+        }),
+        Stage::Installing if since_unix_ms != 0 => {
+            Some(Progress { since_unix_ms, done: None, total: None, files: None })
+        }
+        _ => None,
     }
 }
 

@@ -90,6 +90,7 @@ impl RunLoop {
             renewer,
             state: state.clone(),
             on_failure: if live.is_some() { SnapshotFailure::ReadDatabase } else { SnapshotFailure::EndRun },
+            status: status.clone(),
         };
         Ok(RunLoop {
             started,

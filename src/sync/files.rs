@@ -6,6 +6,8 @@ use rustix::fs::Stat;
 use supervisor::process::ProjectUser;
 use sync_core::{ContentHash, ProjectPath, Version};
 
+use super::file_modes::FolderModes;
+
 /// The largest file of a project, in bytes. Supabase storage accepts 50 MB unless a project is configured for more.
 pub const MAX_FILE: u64 = 256 << 20;
 
@@ -57,7 +59,7 @@ pub struct ExtractedFile {
     pub hash: ContentHash,
     /// In bytes.
     pub size: u64,
-    /// Whether the archive marks it as executable. Its mode is set already.
+    /// Whether the archive marks it as executable, or it is a script. Its mode is set already.
     pub executable: bool,
     /// Its stamp in the stage; `None` where `fstat` failed or the mode was changed afterwards.
     pub stamp: Option<FileStamp>,
@@ -70,10 +72,12 @@ pub struct ExtractDir {
     pub dir: Dir,
     /// The user that gets every file and directory in it; `None`: the agent keeps them.
     pub owner: Option<ProjectUser>,
+    /// The folder whose modes the files get.
+    pub modes: Option<FolderModes>,
 }
 
 impl From<Dir> for ExtractDir {
     fn from(dir: Dir) -> ExtractDir {
-        ExtractDir { dir, owner: None }
+        ExtractDir { dir, owner: None, modes: None }
     }
 }

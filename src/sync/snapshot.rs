@@ -28,6 +28,7 @@ pub use error::{ManifestFault, SnapshotError};
 pub use limits::Limits;
 pub use progress::Progress;
 
+use crate::sync::file_modes::FolderModes;
 use crate::sync::files::{ExtractDir, ExtractedFile};
 use download::{Download, Fetched, Length};
 use progress::ProgressCounter;
@@ -83,8 +84,8 @@ pub async fn hydrate(
     let started = Instant::now();
     let progress = Arc::new(ProgressCounter::default());
     let _stop = progress.stop_on_drop();
-    let ExtractDir { dir: stage, owner } = stage.into();
-    let job = Job { project_id, stage, owner, limits, progress: progress.clone() };
+    let ExtractDir { dir: stage, owner, modes } = stage.into();
+    let job = Job { project_id, stage, owner, modes, limits, progress: progress.clone() };
     let mut work = pin!(async {
         match source {
             SnapshotSource::File(path) => job.file(path.clone()).await,
@@ -109,6 +110,7 @@ struct Job<'a> {
     project_id: &'a str,
     stage: Dir,
     owner: Option<ProjectUser>,
+    modes: Option<FolderModes>,
     limits: &'a Limits,
     progress: Arc<ProgressCounter>,
 }
@@ -148,6 +150,7 @@ impl Job<'_> {
         let extraction = extract::Extraction {
             stage,
             owner: self.owner.clone(),
+            modes: self.modes.clone(),
             project_id: self.project_id.to_owned(),
             limits: self.limits.archive,
             progress: self.progress.clone(),

@@ -32,6 +32,7 @@ pub use stage::Stage;
 pub use stamps::ReadChanges;
 pub use takeover::Takeover;
 
+use crate::sync::file_modes::FolderModes;
 use crate::sync::files::ExtractDir;
 use crate::sync::private_dir::PrivateDir;
 use owned_paths::OwnedPaths;
@@ -57,6 +58,8 @@ pub struct Workspace {
     folds_case: bool,
     /// The user that the project belongs to; `None`: the agent's own user.
     user: Option<ProjectUser>,
+    /// The folder whose modes new files get.
+    modes: Option<FolderModes>,
 }
 
 /// What to do with a file that the agent did not write, when another one takes its place.
@@ -130,7 +133,13 @@ impl Workspace {
             quarantine_dir: None,
             replaced: Replaced::Overwrite,
             user: user.cloned(),
+            modes: None,
         })
+    }
+
+    /// From now on files get the modes that they have in this folder.
+    pub fn use_modes_of(&mut self, folder: FolderModes) {
+        self.modes = Some(folder);
     }
 
     /// Where verified files wait for their rename.
@@ -150,7 +159,7 @@ impl Workspace {
     pub fn extract_dir(&self) -> Result<ExtractDir, WorkspaceError> {
         let dir = self.stage.recreate_dir(takeover::EXTRACTED).and_then(|dir| dir.try_clone());
         let dir = dir.map_err(WorkspaceError::new("create a directory for the snapshot of", &self.dir))?;
-        Ok(ExtractDir { dir: cap_std::fs::Dir::from(dir), owner: self.user.clone() })
+        Ok(ExtractDir { dir: cap_std::fs::Dir::from(dir), owner: self.user.clone(), modes: self.modes.clone() })
     }
 
     /// Sets the modification time of a file to now, so that a watcher looks at it again. Does nothing without a file.

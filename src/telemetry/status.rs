@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 
 pub use codes::{BootStep, HydrationPart, Limit};
 pub use metrics::count;
-pub use shared::SharedStatus;
+pub use shared::{HydrationProgress, SharedStatus};
 pub use sync_core::Phase;
 
 /// The lines of `/logs` where the request gives no number.

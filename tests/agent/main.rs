@@ -8,6 +8,7 @@ mod command_line;
 #[cfg(target_os = "linux")]
 mod confinement;
 mod database_loop;
+mod dev_copy;
 mod dev_watch;
 #[cfg(all(unix, feature = "local"))]
 mod documentation;

@@ -114,11 +114,13 @@ fn every_reason_code_is_explained() {
         ("Skipped", &SkipReason::ALL.map(SkipReason::as_str)),
         ("Limits", &Limit::ALL.map(Limit::as_str)),
     ];
-    for reason in dev_server::FaultReason::ALL {
-        // The waiting page shows the same.
-        let advice = format!("| {} |", reason.advice());
-        let row = text.lines().find(|line| line.starts_with(&format!("| `{reason}` |")) && line.ends_with(&advice));
-        assert!(row.is_some(), "docs/operations.md has another advice for {reason} than {advice}");
+    // The waiting page shows the same.
+    let faults = dev_server::FaultReason::ALL.map(|reason| (reason.as_str(), reason.advice()));
+    let degraded = DegradedReason::ALL.map(|reason| (reason.as_str(), reason.advice()));
+    for (reason, advice) in faults.into_iter().chain(degraded) {
+        let (start, end) = (format!("| `{reason}` |"), format!("| {advice} |"));
+        let row = text.lines().find(|line| line.starts_with(&start) && line.ends_with(&end));
+        assert!(row.is_some(), "docs/operations.md has another advice for {reason} than: {advice}");
     }
     for (heading, known) in groups {
         let section = text.split("\n### ").find(|section| section.starts_with(heading)).expect(heading);

@@ -1,6 +1,6 @@
 //! The preview port of a running agent: it answers before the dev server does, while that is away, and after it.
 
-use local_backend::{FaultRate, SnapshotFaults};
+use local_backend::{FaultRate, SeedFile, SnapshotFaults};
 
 use crate::support::preview::{get, head_and_body, send};
 use crate::support::world::World;
@@ -52,6 +52,33 @@ fn it_answers_before_there_are_files() {
     world.backend().faults().clear();
     agent.wait_for("dev_server_ready");
     eventually("the preview", || get(&preview, "/x").starts_with("HTTP/1.1 200 "));
+    assert_eq!(agent.stop().code(), Some(143));
+}
+
+#[test]
+fn the_page_shows_how_far_the_download_is() {
+    let mut noise = sync_core::Rng::new(7);
+    let bytes = (0..400_000).map(|_| noise.next_u64() as u8).collect();
+    let world = World::with(|options| {
+        options.files.push(SeedFile { path: "noise.bin".into(), bytes });
+        options.files.push(SeedFile { path: "server.js".into(), bytes: SERVER.into() });
+    });
+    let fault = SnapshotFaults { stall_at: Some(200_000), chance: FaultRate::ALWAYS, ..SnapshotFaults::default() };
+    world.backend().faults().snapshot(fault);
+    let (start, preview) = start(&world);
+    let mut agent = start.run();
+    agent.wait_for("hydrate_start");
+    let mut shown = serde_json::Value::Null;
+    eventually("the download's progress", || {
+        let page = get(&preview, "/");
+        let state = page.split_once(r#"id="state">"#).and_then(|(_, rest)| rest.split_once("</script>"));
+        let Some((state, _)) = state else { panic!("no waiting page: {page}") };
+        shown = serde_json::from_str::<serde_json::Value>(state).unwrap()["progress"].take();
+        shown["done"].as_u64() == Some(200_000)
+    });
+    assert!(shown["total"].as_u64() > Some(400_000) && shown["files"].as_u64().is_some(), "{shown}");
+    world.backend().faults().clear();
+    agent.wait_for("dev_server_ready");
     assert_eq!(agent.stop().code(), Some(143));
 }
 
@@ -168,21 +195,27 @@ fn other_ports_of_the_agent_cannot_be_reached_through_it() {
 }
 
 #[test]
-fn files_are_applied_under_thousands_of_connections() {
+fn files_are_applied_under_ten_thousand_connections() {
+    // This side of the connections needs as many descriptors.
+    let limits = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: limits.maximum, ..limits };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).unwrap();
     let world = world();
     let (start, preview) = start(&world);
     let mut agent = serving(start);
     let mut silent = Vec::new();
-    for number in 0..5000 {
+    for number in 0..10_000 {
         if let Ok(stream) =
             std::net::TcpStream::connect_timeout(&preview.parse().unwrap(), std::time::Duration::from_secs(1))
         {
             silent.push(stream);
         }
-        if number % 500 == 0 {
+        if number % 1_000 == 0 {
             world.save("src/App.tsx", &format!("export default {number}"));
         }
     }
+    println!("{} connections were accepted", silent.len());
+    assert!(silent.len() > 9_000, "{} connections", silent.len());
     world.in_sync_but(&agent, &[]);
     assert_eq!(agent.get("/healthz").0, 200);
     drop(silent);

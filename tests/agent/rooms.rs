@@ -22,17 +22,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
 /// As [`ALLOWED`], between the modules of `sync`.
 const ALLOWED_IN_SYNC: &[(&str, &[&str])] = &[
     ("sync::database", &["sync::files", "sync::http", "sync::net", "sync::scrub", "sync::token", "sync::workspace"]),
-    ("sync::files", &[]),
+    ("sync::file_modes", &[]),
+    ("sync::files", &["sync::file_modes"]),
     ("sync::folder", &[]),
     ("sync::http", &["sync::net"]),
     ("sync::net", &[]),
     ("sync::realtime", &["sync::http", "sync::net", "sync::scrub"]),
     ("sync::scrub", &[]),
-    ("sync::snapshot", &["sync::files", "sync::http", "sync::net", "sync::scrub"]),
+    ("sync::snapshot", &["sync::file_modes", "sync::files", "sync::http", "sync::net", "sync::scrub"]),
     ("sync::private_dir", &[]),
     ("sync::state", &["sync::private_dir"]),
     ("sync::token", &[]),
-    ("sync::workspace", &["sync::files", "sync::folder", "sync::private_dir", "sync::state"]),
+    ("sync::workspace", &["sync::file_modes", "sync::files", "sync::folder", "sync::private_dir", "sync::state"]),
 ];
 
 /// The crates of this repository that a room may use. `sync_core` is open to all.

@@ -1,7 +1,7 @@
 //! Memory and processor time while events come at 1,000 a second.
 
 use crate::bench::Bench;
-use crate::flow::{ALL, Flow};
+use crate::flow::{self, Flow};
 use crate::measured;
 
 pub struct Load {
@@ -18,8 +18,7 @@ const RATE: usize = 1000;
 
 /// Of the follower of this name.
 pub fn of(bench: &Bench, name: &str) -> Load {
-    let follower = ALL.iter().find(|follower| follower.name == name).expect("a follower");
-    let mut flow = Flow::start(follower);
+    let mut flow = Flow::start(flow::named(name));
     let pid = flow.pid().expect("a process");
     let events = bench.size(3000, 100);
     let (idle, before) = (measured::resident_of(pid), measured::cpu_of(pid));

@@ -10,8 +10,11 @@ use local_backend::Backend;
 
 use crate::agent::{self, Agent, Running};
 use crate::bench::clients;
+use crate::tools;
 
 pub const AGENT: &str = "preview-agent";
+/// The agent of another commit.
+pub const PARENT: &str = "parent commit";
 pub const NODE: &str = "Node, supabase-js";
 const FLOOR: &str = "floor";
 
@@ -23,11 +26,21 @@ pub struct Follower {
 }
 
 /// In the order of the tables.
-pub const ALL: [Follower; 3] = [
-    Follower { name: AGENT, needs: &[], start: |dir, backend| Some(by_agent(dir, backend)) },
+pub static ALL: [Follower; 4] = [
+    Follower { name: AGENT, needs: &[], start: |dir, backend| Some(by_agent(agent::built(), dir, backend)) },
+    Follower {
+        name: PARENT,
+        needs: &[tools::PARENT],
+        start: |dir, backend| Some(by_agent(agent::parent(), dir, backend)),
+    },
     Follower { name: NODE, needs: &["node", "npm"], start: |dir, backend| Some(by_node(dir, backend)) },
     Follower { name: FLOOR, needs: &[], start: |_, _| None },
 ];
+
+/// The follower of this name.
+pub fn named(name: &str) -> &'static Follower {
+    ALL.iter().find(|follower| follower.name == name).expect("a follower")
+}
 
 /// The agent with its system calls counted, in [`traced_to`].
 pub const TRACED: Follower = Follower {
@@ -62,8 +75,8 @@ impl Following {
     }
 }
 
-fn by_agent(dir: &Path, backend: &Backend) -> Following {
-    followed(Agent::start(dir, &backend.agent_settings().env()))
+fn by_agent(binary: &Path, dir: &Path, backend: &Backend) -> Following {
+    followed(Agent::start_of(binary, dir, &backend.agent_settings().env()))
 }
 
 fn followed(mut agent: Agent) -> Following {

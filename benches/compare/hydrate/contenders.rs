@@ -11,9 +11,9 @@ use crate::content::{self, File};
 use crate::measured::{self, Measured};
 use crate::scratch::Place;
 use crate::server::Speed;
-use crate::tools::{Tools, python};
+use crate::tools::{self, Tools, python};
 
-pub const AGENT: &str = "preview-agent";
+pub use crate::flow::{AGENT, PARENT};
 pub const NODE: &str = "Node, axios, JSZip";
 pub const BSDTAR: &str = "`curl \\| bsdtar`";
 pub const FLOOR: &str = "floor, one thread";
@@ -32,6 +32,8 @@ pub struct Contender {
 #[derive(PartialEq, Eq)]
 enum On {
     Any,
+    /// Archives that the container accepts: the limit of a binary cannot be raised.
+    WithinLimit,
     /// Without a download there is no line that could be slow.
     Unthrottled,
     /// Nothing is written.
@@ -47,8 +49,9 @@ pub struct Run<'a> {
 }
 
 /// In the order of the tables.
-pub const ALL: [Contender; 8] = [
+pub const ALL: [Contender; 9] = [
     Contender { name: AGENT, needs: &[], on: On::Any, how: by_agent },
+    Contender { name: PARENT, needs: &[tools::PARENT], on: On::WithinLimit, how: by_parent },
     Contender { name: NODE, needs: &["node", "npm"], on: On::Any, how: by_node },
     Contender { name: BSDTAR, needs: &["curl", "bsdtar"], on: On::Any, how: by_bsdtar },
     Contender { name: "curl, then unzip", needs: &["curl", "unzip"], on: On::Any, how: by_unzip },
@@ -63,10 +66,18 @@ pub const ALL: [Contender; 8] = [
     Contender { name: DOWNLOAD, needs: &["curl"], on: On::Line, how: by_nobody },
 ];
 
+impl Run<'_> {
+    /// Whether the container's agent takes an archive of this size.
+    fn is_within_limit(&self) -> bool {
+        self.archive <= zip_stream::Limits::default().compressed
+    }
+}
+
 impl Contender {
-    pub fn is_of(&self, case: Case, tools: &Tools) -> bool {
+    pub fn is_of(&self, case: Case, run: &Run, tools: &Tools) -> bool {
         let fits = match self.on {
             On::Any => true,
+            On::WithinLimit => run.is_within_limit(),
             On::Unthrottled => case.speed == Speed::Unthrottled,
             On::Line => case.speed == Speed::Line,
         };
@@ -87,12 +98,20 @@ impl Contender {
 
 /// The container's own limit on an archive decides whether it is the real binary.
 fn by_agent(run: &Run, dir: &Path) -> Measured {
-    if run.archive > zip_stream::Limits::default().compressed {
+    if !run.is_within_limit() {
         return raised::measure(&run.url, dir, run.archive);
     }
+    by_binary(agent::built(), run, dir)
+}
+
+fn by_parent(run: &Run, dir: &Path) -> Measured {
+    by_binary(agent::parent(), run, dir)
+}
+
+fn by_binary(binary: &Path, run: &Run, dir: &Path) -> Measured {
     let env = agent::session(run.url.clone());
     let started = Instant::now();
-    let mut agent = Agent::start(dir, &env);
+    let mut agent = Agent::start_of(binary, dir, &env);
     agent.wait_for("hydrate_done");
     let seconds = started.elapsed().as_secs_f64();
     let peak = Some(measured::peak_of(agent.pid()));

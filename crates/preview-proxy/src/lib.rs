@@ -8,6 +8,7 @@ mod access;
 mod body;
 mod events;
 mod forward;
+mod frames;
 mod headers;
 mod inject;
 mod page;

@@ -88,6 +88,8 @@ pub struct Progress {
     pub done: Option<u64>,
     /// What `done` comes to in the end.
     pub total: Option<u64>,
+    /// Files that are there already.
+    pub files: Option<u64>,
 }
 
 /// Where the dev server answers.

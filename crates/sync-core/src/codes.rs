@@ -117,6 +117,32 @@ code_enum! {
     }
 }
 
+impl DegradedReason {
+    /// What to do about it, in one sentence without a full stop; `docs/operations.md` has the same text.
+    pub const fn advice(self) -> &'static str {
+        match self {
+            DegradedReason::ChannelDown => {
+                "nothing for one machine; for many, look at Realtime's status and join limits"
+            }
+            DegradedReason::Behind => "nothing, unless it stays: then `reads_failing` shows why",
+            DegradedReason::CommitNotVisible => {
+                "nothing, unless it is frequent: then a read replica or a synchronous standby is slow"
+            }
+            DegradedReason::HeadUnknown => {
+                "look at the network between the machine and the database, and at `reads_failing`"
+            }
+            DegradedReason::PendingFiles => "`/status` names each file and its reason",
+            DegradedReason::DigestWrong => "recompute the digest in the database; the files are right meanwhile",
+            DegradedReason::ReadsFailing => "look at the database and at the token's rights",
+            DegradedReason::LegacyDatabase => "apply the migrations",
+            DegradedReason::RenewalRefused => "end the machine, or start a new session",
+            DegradedReason::TokenExpired => "look at `SESSION_URL`",
+            DegradedReason::StateNotKept => "give it a writable `STATE_DIR`, or accept a full start each time",
+            DegradedReason::NoLiveUpdates => "set `SUPABASE_URL` and `REALTIME_TOKEN`, if updates are wanted",
+        }
+    }
+}
+
 code_enum! {
     /// Why the changes that the agent may have missed were read from the database.
     pub enum CatchUpCause {

@@ -59,13 +59,13 @@ impl Renewals {
 
     /// The server or the database rejected the token.
     pub fn needed(&mut self, cx: &mut Context) {
-        match self.state {
+        let scheduled = match self.state {
             State::Impossible => {
                 return cx.degrade(DegradedReason::TokenExpired, "the token was rejected and cannot be renewed");
             }
             State::InFlight { .. } | State::Idle { requested: true, .. } => return,
-            State::Idle { requested: false, .. } => {}
-        }
+            State::Idle { requested: false, due } => due,
+        };
         let wait = match self.received {
             Some(received) if cx.now.since(received) < MIN_TOKEN_AGE => self.early_rejections.next(cx.rng),
             _ => {
@@ -73,7 +73,9 @@ impl Renewals {
                 Duration::ZERO
             }
         };
-        self.state = State::Idle { due: Some(cx.now.after(wait)), requested: true };
+        // Never later than without the rejection: the token's own end comes nearer meanwhile.
+        let at = cx.now.after(wait);
+        self.state = State::Idle { due: Some(scheduled.map_or(at, |due| due.min(at))), requested: true };
         self.tick(cx);
     }
 

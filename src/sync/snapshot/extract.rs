@@ -14,6 +14,7 @@ use super::progress::ProgressCounter;
 use super::staging::Staging;
 use super::tree::{self, Tree};
 use super::{Extracted, ManifestFault, SnapshotError};
+use crate::sync::file_modes::FolderModes;
 use supervisor::process::ProjectUser;
 
 /// The largest manifest, in bytes. 100,000 files with names of usual length are about 20 MB.
@@ -23,6 +24,7 @@ const MAX_MANIFEST: u64 = 32 * 1024 * 1024;
 pub(super) struct Extraction {
     pub stage: Dir,
     pub owner: Option<ProjectUser>,
+    pub modes: Option<FolderModes>,
     pub project_id: String,
     pub limits: zip_stream::Limits,
     pub progress: Arc<ProgressCounter>,
@@ -40,7 +42,7 @@ impl Extraction {
     pub fn run(self, input: impl BufRead) -> Result<Extracted, SnapshotError> {
         let spool_dir = self.stage.try_clone().map_err(SnapshotError::stage)?;
         let archive = Archive::new(input, self.limits).spool_with(move || tree::spool(&spool_dir));
-        let staging = Staging::new(Tree::new(self.stage, self.owner), self.progress);
+        let staging = Staging::new(Tree::new(self.stage, self.owner, self.modes), self.progress);
         let (mut filling, batches) = batch::channel();
         let (whole, staging) = thread::scope(|scope| {
             let stager = thread::Builder::new().name("stage".into()).spawn_scoped(scope, move || staging.run(&batches));
@@ -102,7 +104,7 @@ fn directory(name: &str) -> Result<(), SnapshotError> {
 /// The checks at the end: every file of the manifest was there. Sets the modes, which are known only now.
 fn finish(archive: ReadArchive, mut staging: Staging) -> Result<Extracted, SnapshotError> {
     for (file, index) in staging.files.iter_mut().zip(archive.staged) {
-        if archive.listed.get(index).is_some_and(|entry| entry.executable) {
+        if !file.executable && archive.listed.get(index).is_some_and(|entry| entry.executable) {
             staging.tree.make_executable(&file.path)?;
             file.executable = true;
             file.stamp = None;

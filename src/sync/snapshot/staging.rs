@@ -29,6 +29,19 @@ struct Current {
     target: Target,
     size: u64,
     hash: Sha256,
+    /// The first bytes.
+    beginning: Beginning,
+}
+
+/// As many bytes as tell that a file is a script: `#!`.
+#[derive(Default)]
+struct Beginning(Vec<u8>);
+
+impl Beginning {
+    fn take(&mut self, content: &[u8]) {
+        let missing = 2_usize.saturating_sub(self.0.len());
+        self.0.extend(content.iter().take(missing));
+    }
 }
 
 enum Target {
@@ -81,18 +94,22 @@ impl Staging {
     }
 
     fn begin(&mut self, target: Target) {
-        self.current = Some(Current { target, size: 0, hash: Sha256::new() });
+        self.current = Some(Current { target, size: 0, hash: Sha256::new(), beginning: Beginning::default() });
     }
 
     fn end(&mut self) -> Result<(), SnapshotError> {
-        let Some(Current { target, size, hash }) = self.current.take() else { return Ok(()) };
+        let Some(Current { target, size, hash, beginning }) = self.current.take() else { return Ok(()) };
         let hash = ContentHash::from_bytes(hash.finalize().into());
         match target {
             Target::Staged(path, file) => {
+                let executable = beginning.0 == b"#!";
+                if executable {
+                    self.tree.make_executable(&path)?;
+                }
                 let stamp = rustix::fs::fstat(&file).ok().map(|stat| FileStamp::of(&stat));
                 let expected = self.expected.as_mut();
                 let version = expected.map(|expected| expected.take(path.as_str(), size, hash)).transpose()?;
-                self.files.push(ExtractedFile { path, version, hash, size, executable: false, stamp });
+                self.files.push(ExtractedFile { path, version, hash, size, executable, stamp });
                 self.progress.add_file();
             }
             Target::Skipped(name) => {
@@ -109,6 +126,7 @@ impl Staging {
 impl Current {
     fn write(&mut self, content: &[u8]) -> Result<(), SnapshotError> {
         self.hash.update(content);
+        self.beginning.take(content);
         self.size = self.size.saturating_add(content.len() as u64);
         let Target::Staged(path, file) = &mut self.target else { return Ok(()) };
         file.write_all(content).map_err(|source| SnapshotError::Write { path: path.to_string(), source })

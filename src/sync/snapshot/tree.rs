@@ -1,13 +1,15 @@
 //! The directory that a snapshot is extracted into.
 
 use std::collections::HashSet;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::PermissionsExt;
 
 use cap_std::fs::{Dir, OpenOptions};
 use sync_core::ProjectPath;
 
 use super::SnapshotError;
+use crate::sync::file_modes::{FolderModes, executable, mode_for};
 use supervisor::process::ProjectUser;
 
 /// The directory, and the directories created in it. `cap-std` opens every path with one `openat2`, which cannot leave the
@@ -17,13 +19,14 @@ pub(super) struct Tree {
     made: HashSet<Box<str>>,
     new_file: OpenOptions,
     owner: Option<ProjectUser>,
+    modes: Option<FolderModes>,
 }
 
 impl Tree {
-    pub fn new(dir: Dir, owner: Option<ProjectUser>) -> Tree {
+    pub fn new(dir: Dir, owner: Option<ProjectUser>, modes: Option<FolderModes>) -> Tree {
         let mut new_file = OpenOptions::new();
         new_file.write(true).create_new(true);
-        Tree { dir, made: HashSet::new(), new_file, owner }
+        Tree { dir, made: HashSet::new(), new_file, owner, modes }
     }
 
     /// Creates a file at `path` and the directories above it. All of them belong to the owner.
@@ -32,10 +35,15 @@ impl Tree {
             self.make(parent).map_err(|error| failed(path, error))?;
         }
         let file = self.dir.open_with(path.as_str(), &self.new_file).map_err(|error| failed(path, error))?;
+        let file = file.into_std();
+        let found = self.modes.as_ref().and_then(|modes| modes.of(path));
+        if let Some(mode) = mode_for(found, &[]) {
+            file.set_permissions(Permissions::from_mode(mode)).map_err(|error| failed(path, error))?;
+        }
         if let Some(owner) = &self.owner {
             owner.own(&file).map_err(|error| failed(path, error))?;
         }
-        Ok(file.into_std())
+        Ok(file)
     }
 
     fn make(&mut self, parent: &str) -> io::Result<()> {
@@ -55,27 +63,20 @@ impl Tree {
         Ok(())
     }
 
-    /// Makes the file executable.
-    #[cfg(unix)]
+    /// Makes the file executable for those who may read it.
     pub fn make_executable(&self, path: &ProjectPath) -> Result<(), SnapshotError> {
-        use cap_std::fs::{Permissions, PermissionsExt};
         let run = || {
-            let file = self.dir.open(path.as_str())?;
+            let file = self.dir.open(path.as_str())?.into_std();
             if self.owner.is_some() {
                 // Changing the mode of another user's file takes a capability (FOWNER) that the agent does not need otherwise: the
                 // file belongs to the agent for a moment.
                 let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
                 rustix::fs::fchown(&file, Some(user), Some(group))?;
             }
-            file.set_permissions(Permissions::from_mode(0o755))?;
+            file.set_permissions(Permissions::from_mode(executable(file.metadata()?.permissions().mode() & 0o777)))?;
             self.owner.as_ref().map_or(Ok(()), |owner| owner.own(&file))
         };
         run().map_err(|source| SnapshotError::Write { path: path.to_string(), source })
-    }
-
-    #[cfg(not(unix))]
-    pub fn make_executable(&self, _: &ProjectPath) -> Result<(), SnapshotError> {
-        Ok(())
     }
 }
 

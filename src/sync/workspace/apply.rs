@@ -1,7 +1,7 @@
 //! Applies a batch of operations: first everything is staged, then everything is renamed, in the core's order.
 
 use std::fs::{File, Permissions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 
@@ -13,6 +13,7 @@ use super::current::Current;
 use super::parents::{self, Missing};
 use super::stage::Staged;
 use super::{Replaced, Workspace};
+use crate::sync::file_modes::mode_for;
 use crate::sync::files::FileStamp;
 
 /// An operation after staging.
@@ -107,6 +108,7 @@ impl Workspace {
             }
             Current::Other { mode } => mode,
         };
+        let mode = self.modes.as_ref().and_then(|modes| modes.of(path)).or(mode);
         let ready = match content {
             Content::Bytes(bytes) => self.stage_bytes(bytes, *hash, mode),
             Content::Staged(id) => self.take_staged(*id, *hash, mode),
@@ -116,6 +118,7 @@ impl Workspace {
 
     fn stage_bytes(&self, bytes: &[u8], hash: ContentHash, mode: Option<u32>) -> io::Result<Ready> {
         let (staged, mut file) = self.stage.create_unnamed()?;
+        let mode = mode_for(mode, bytes);
         match file.write_all(bytes).and_then(|()| self.set_mode_and_owner(&file, mode)) {
             Ok(stamp) => Ok(Ready { staged, bytes: bytes.len() as u64, stamp, hash }),
             Err(error) => {
@@ -127,15 +130,16 @@ impl Workspace {
 
     fn take_staged(&self, id: StageId, hash: ContentHash, mode: Option<u32>) -> io::Result<Ready> {
         let staged = self.stage.take(id).ok_or_else(|| io::Error::other("the staged file does not exist any more"))?;
-        let file = self.stage.open_staged(&staged)?;
-        let stamp = self.set_mode_and_owner(&file, mode)?;
+        let mut file = self.stage.open_staged(&staged)?;
+        let mut beginning = Vec::new();
+        (&mut file).take(2).read_to_end(&mut beginning)?;
+        let stamp = self.set_mode_and_owner(&file, mode_for(mode, &beginning))?;
         Ok(Ready { staged, bytes: stamp.size(), stamp, hash })
     }
 
-    /// A script stays executable when its content changes. The mode comes first: changing it later would take a capability
-    /// that the agent does not need otherwise.
+    /// The mode comes first: changing it later would take a capability that the agent does not need otherwise.
     fn set_mode_and_owner(&self, file: &File, mode: Option<u32>) -> io::Result<FileStamp> {
-        if let Some(mode) = mode.filter(|mode| mode & 0o111 != 0) {
+        if let Some(mode) = mode {
             file.set_permissions(Permissions::from_mode(mode))?;
         }
         self.user.as_ref().map_or(Ok(()), |user| user.own(file))?;

@@ -6,6 +6,7 @@ use sync_core::{Content, ContentHash, Op, OpResult, Outcome, ProjectPath};
 use tempfile::TempDir;
 
 use super::*;
+use crate::sync::file_modes::FolderModes;
 use crate::sync::files::{ExtractedFile, FileStamp};
 
 mod hostile;
@@ -150,6 +151,31 @@ fn a_script_stays_executable() {
     fs::set_permissions(place.project("run.sh"), fs::Permissions::from_mode(0o755)).unwrap();
     place.apply(vec![write("run.sh", "two")]);
     assert_eq!(fs::metadata(place.project("run.sh")).unwrap().mode() & 0o777, 0o755);
+}
+
+#[test]
+fn a_private_file_stays_private_and_a_script_is_executable() {
+    let mut place = Place::new();
+    let mode = |place: &Place, path: &str| fs::metadata(place.project(path)).unwrap().mode() & 0o777;
+    place.apply(vec![write(".env", "SECRET=1"), write("run.sh", "#!/bin/sh")]);
+    assert_eq!(mode(&place, "run.sh"), 0o755);
+    fs::set_permissions(place.project(".env"), fs::Permissions::from_mode(0o600)).unwrap();
+    place.apply(vec![write(".env", "SECRET=2")]);
+    assert_eq!(mode(&place, ".env"), 0o600);
+}
+
+#[test]
+fn new_files_get_the_modes_of_the_folder() {
+    let mut place = Place::new();
+    let folder = tempfile::tempdir().unwrap();
+    for (name, mode) in [(".env", 0o600), ("tool", 0o755)] {
+        fs::write(folder.path().join(name), "x").unwrap();
+        fs::set_permissions(folder.path().join(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    place.workspace.use_modes_of(FolderModes::open(folder.path()).unwrap());
+    place.apply(vec![write(".env", "SECRET=1"), write("tool", "text"), write("other", "text")]);
+    let modes = [".env", "tool", "other"].map(|path| fs::metadata(place.project(path)).unwrap().mode() & 0o777);
+    assert_eq!(modes, [0o600, 0o755, 0o644]);
 }
 
 #[test]

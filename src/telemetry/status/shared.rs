@@ -27,6 +27,19 @@ const LOCAL_CHANGES_SHOWN: usize = 100;
 #[derive(Debug, Clone)]
 pub struct SharedStatus(Arc<Mutex<StatusData>>);
 
+/// How far the download of a snapshot is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HydrationProgress {
+    /// When it began, Unix milliseconds.
+    pub since_unix_ms: u64,
+    /// Bytes of the archive that arrived.
+    pub bytes: u64,
+    /// Size of the archive in bytes, where it is known.
+    pub total: Option<u64>,
+    /// Files that were unpacked.
+    pub files: u64,
+}
+
 #[derive(Debug)]
 struct StatusData {
     started: Instant,
@@ -39,6 +52,7 @@ struct StatusData {
     core_at: Instant,
     dev_server: Option<DevServer>,
     hydrated: bool,
+    hydration_progress: Option<HydrationProgress>,
     isolated: bool,
     boot: Vec<(BootStep, u64)>,
     errors: VecDeque<String>,
@@ -59,6 +73,7 @@ impl SharedStatus {
             core_at: started,
             dev_server: None,
             hydrated: false,
+            hydration_progress: None,
             isolated: false,
             boot: Vec::new(),
             errors: VecDeque::new(),
@@ -89,6 +104,17 @@ impl SharedStatus {
         let mut data = self.lock();
         data.core = core;
         data.core_at = Instant::now();
+    }
+
+    /// Sets how far the download of the project is.
+    pub fn set_hydration_progress(&self, progress: HydrationProgress) {
+        self.lock().hydration_progress = Some(progress);
+    }
+
+    /// How far the download of the project is, while it runs.
+    pub fn hydration_progress(&self) -> Option<HydrationProgress> {
+        let data = self.lock();
+        data.hydration_progress.filter(|_| !data.hydrated)
     }
 
     /// The files are in place.
@@ -196,9 +222,9 @@ impl SharedStatus {
         })
     }
 
-    /// The codes of what is degraded.
-    pub fn degraded(&self) -> Vec<String> {
-        self.lock().reasons()
+    /// What is degraded.
+    pub fn degraded(&self) -> Vec<DegradedReason> {
+        self.lock().core.degraded.iter().copied().collect()
     }
 
     /// The last lines of the dev server and the package manager, at most `count`, oldest first.

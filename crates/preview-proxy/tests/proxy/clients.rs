@@ -107,6 +107,38 @@ async fn websockets_are_passed_on() {
     assert!(seen.contains(&format!("origin: http://localhost:{}\r\n", address.port())), "{seen}");
 }
 
+/// A websocket whose dev server sends these bytes and is gone: what the client gets of it.
+async fn websocket_that_ends_after(bytes: &'static [u8]) -> Vec<u8> {
+    let (address, _) = dev_server(move |mut stream| async move {
+        let accepted = b"HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+        stream.write_all(accepted).await.expect("sent");
+        stream.write_all(bytes).await.expect("sent");
+        // The client's bytes are never read: the connection is reset, as that of a process that was killed.
+        tokio::time::sleep(SHORT).await;
+    })
+    .await;
+    let rig = Rig::before(address);
+    let mut stream = rig.connect().await;
+    let request = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    head(&mut stream).await;
+    stream.write_all(b"\x81\x82\0\0\0\0hi").await.expect("sent");
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).await.expect("a clean end");
+    rest
+}
+
+#[tokio::test]
+async fn a_websocket_whose_dev_server_is_gone_is_closed_with_a_close_frame() {
+    let text = b"\x81\x02hi";
+    let closed = [&text[..], b"\x88\x02\x03\xf4"].concat();
+    assert_eq!(websocket_that_ends_after(text).await, closed);
+    // One that said so itself is not closed twice, and nothing is put into an unfinished frame.
+    for bytes in [&b"\x81\x02hi\x88\x02\x03\xe8"[..], b"\x81\x05hi"] {
+        assert_eq!(websocket_that_ends_after(bytes).await, bytes);
+    }
+}
+
 #[tokio::test]
 async fn an_idle_websocket_outlives_every_limit() {
     let (address, _) = dev_server(|mut stream| async move {

@@ -344,6 +344,22 @@ fn a_401_at_the_upgrade_renews_and_connects_again() {
 }
 
 #[test]
+fn rejections_of_new_tokens_never_delay_the_renewal_at_80_percent_of_the_life() {
+    let mut harness = Harness::new();
+    harness.outputs();
+    for attempt in 0..40 {
+        let refused = SocketEvent::Refused { status: 401, body: "Token has expired".into() };
+        // Each token is rejected as soon as it is used, so the waits before the next request grow.
+        let mut outputs = harness.handle(Input::Socket(refused));
+        if count(&outputs, is_renew) == 0 {
+            outputs = harness.tick_until(55_300);
+        }
+        assert_eq!(count(&outputs, is_renew), 1, "attempt {attempt}: {outputs:?}");
+        harness.handle(renewed(69));
+    }
+}
+
+#[test]
 fn a_final_refusal_is_shown_and_never_retried() {
     let mut harness = joined();
     let outputs = harness.frame(json!(["1", null, topic(), "system", {"message": "Token has expired", "status": "error", "extension": "system"}]));

@@ -1,0 +1,125 @@
+//! Where websocket frames begin and end in a stream of bytes. The payload is not looked at.
+
+/// The longest header of a frame: two bytes, eight of an extended length, four of a mask.
+const MAX_HEADER: usize = 14;
+/// The opcode of a close frame.
+const CLOSE: u8 = 0x8;
+
+/// A close frame of a server with the status 1012, "service restart": browsers report it as a clean close.
+pub(crate) const RESTART: [u8; 4] = [0x80 | CLOSE, 2, 0x03, 0xf4];
+
+/// Follows one direction of a websocket.
+#[derive(Debug, Default)]
+pub(crate) struct Frames {
+    header: Header,
+    /// Bytes of the current frame's payload that are still to come.
+    payload_left: u64,
+    closed: bool,
+}
+
+/// The part of a header that arrived.
+#[derive(Debug, Default)]
+struct Header {
+    bytes: [u8; MAX_HEADER],
+    len: usize,
+}
+
+impl Frames {
+    /// The next bytes of the stream.
+    pub(crate) fn take(&mut self, mut bytes: &[u8]) {
+        while let Some((first, rest)) = bytes.split_first() {
+            if self.payload_left > 0 {
+                let count = usize::try_from(self.payload_left).unwrap_or(usize::MAX).min(bytes.len());
+                self.payload_left -= count as u64;
+                bytes = &bytes[count..];
+                continue;
+            }
+            bytes = rest;
+            if let Some((opcode, payload)) = self.header.push(*first) {
+                self.closed |= opcode == CLOSE;
+                self.payload_left = payload;
+            }
+        }
+    }
+
+    /// Whether another frame may follow here: the last one is whole, and none said that it is the last.
+    pub(crate) fn is_open_boundary(&self) -> bool {
+        !self.closed && self.payload_left == 0 && self.header.len == 0
+    }
+}
+
+impl Header {
+    /// One more byte. The opcode and the payload's length, once the header is whole.
+    fn push(&mut self, byte: u8) -> Option<(u8, u64)> {
+        self.bytes[self.len] = byte;
+        self.len += 1;
+        if self.len < 2 {
+            return None;
+        }
+        let (extended, short) = match self.bytes[1] & 0x7f {
+            126 => (2, None),
+            127 => (8, None),
+            short => (0, Some(u64::from(short))),
+        };
+        let mask = if self.bytes[1] & 0x80 == 0 { 0 } else { 4 };
+        if self.len < 2 + extended + mask {
+            return None;
+        }
+        let read = |length: u64, byte: &u8| length << 8 | u64::from(*byte);
+        let length = short.unwrap_or_else(|| self.bytes[2..2 + extended].iter().fold(0, read));
+        let opcode = self.bytes[0] & 0x0f;
+        self.len = 0;
+        Some((opcode, length))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A text frame, masked where it is a client's.
+    fn frame(length: usize, masked: bool) -> Vec<u8> {
+        let mask = if masked { 0x80 } else { 0 };
+        let mut bytes = vec![0x81];
+        match length {
+            0..126 => bytes.push(mask | length as u8),
+            126..65_536 => {
+                bytes.push(mask | 126);
+                bytes.extend((length as u16).to_be_bytes());
+            }
+            _ => {
+                bytes.push(mask | 127);
+                bytes.extend((length as u64).to_be_bytes());
+            }
+        }
+        bytes.extend(if masked { vec![1, 2, 3, 4] } else { Vec::new() });
+        // Bytes that would be headers of close frames.
+        bytes.resize(bytes.len() + length, 0x88);
+        bytes
+    }
+
+    #[test]
+    fn boundaries_are_found_however_the_bytes_are_split() {
+        for masked in [false, true] {
+            for length in [0, 1, 125, 126, 65_535, 65_536] {
+                let one = frame(length, masked);
+                let both = [one.clone(), one.clone()].concat();
+                for step in [1, 2, 3, 1_000, both.len()] {
+                    let (mut frames, mut at) = (Frames::default(), 0);
+                    for part in both.chunks(step) {
+                        frames.take(part);
+                        at += part.len();
+                        assert_eq!(frames.is_open_boundary(), at % one.len() == 0, "{length} {masked} {step} {at}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_follows_a_close_frame() {
+        let mut frames = Frames::default();
+        frames.take(&RESTART);
+        assert!(!frames.is_open_boundary());
+    }
+}
