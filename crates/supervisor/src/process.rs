@@ -114,7 +114,7 @@ impl Process {
 
     /// After a stop: what was printed until then. Waits at most [`REMAINING_LINES_WAIT`] for the ends of the pipes.
     pub async fn remaining_lines(&mut self, mut line: impl FnMut(OutputLine)) {
-        let deadline = Instant::now() + REMAINING_LINES_WAIT;
+        let deadline = crate::clock::from_now(REMAINING_LINES_WAIT);
         while let Ok(Some(got)) = timeout_at(deadline, self.output.recv()).await {
             line(got);
         }
@@ -169,7 +169,7 @@ impl Process {
     }
 
     async fn has_ended(&self, within: Duration) -> bool {
-        let deadline = Instant::now() + within;
+        let deadline = crate::clock::from_now(within);
         loop {
             if self.exit.now().is_some() && !group_exists(self.pid) {
                 return true;

@@ -20,13 +20,13 @@ pub fn raise_open_files_limit() {
 
 /// The limit for a child; none where the agent's own limit was not raised.
 pub(crate) fn limit_at_start() -> Option<Rlimit> {
-    AT_START.get().cloned()
+    AT_START.get().copied()
 }
 
 /// Sets the limit of the calling process. It makes one system call only, so it may run between fork and exec.
 pub(crate) fn lower_open_files_limit(limit: Option<&Rlimit>) {
     if let Some(limit) = limit {
         // Lowering a soft limit is always allowed. Were it not, the child would have the agent's limit.
-        let _ = setrlimit(Resource::Nofile, limit.clone());
+        let _ = setrlimit(Resource::Nofile, *limit);
     }
 }

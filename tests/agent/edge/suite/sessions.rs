@@ -113,10 +113,10 @@ pub async fn end(record: &mut Record<'_>, id: &str) {
     };
     record.expect("renew the ended", &renew(&agents).await, "410 ended");
     record.expect("renew the ended, long after", &renew(&target.agent(id, now() - 3600)).await, "410 ended");
-    let anew = target.edge(Method::POST, PLACE, person, json!({"project_id": target.project})).await;
-    record.expect("open anew", &anew, SESSION);
-    let new = anew.body["session_id"].as_str().unwrap_or_default();
-    record.hold("it is a new one", new != id, &anew.body.to_string());
+    let reopened = target.edge(Method::POST, PLACE, person, json!({"project_id": target.project})).await;
+    record.expect("open after the end", &reopened, SESSION);
+    let new = reopened.body["session_id"].as_str().unwrap_or_default();
+    record.hold("it is a new one", new != id, &reopened.body.to_string());
     record.expect(
         "end that",
         &target.edge(Method::DELETE, &format!("{PLACE}/{new}"), person, json!(null)).await,
