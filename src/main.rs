@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use listener::raise_open_files_limit;
 use preview_agent::cli::arguments::RunArgs;
 use preview_agent::cli::config::{self, Config, LogConfig};
 use preview_agent::cli::exit::Exit;
@@ -13,7 +12,7 @@ use preview_agent::cli::{health_command, snapshot_command};
 use preview_agent::command_line::{Cli, Command};
 use preview_agent::run;
 use supervisor::init::Init;
-use supervisor::process::become_unreadable;
+use supervisor::process::{become_unreadable, raise_open_files_limit};
 
 fn main() -> ExitCode {
     let started = Instant::now();

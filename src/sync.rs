@@ -11,6 +11,7 @@ pub mod file_modes;
 pub mod files;
 pub mod folder;
 pub mod http;
+pub mod jitter;
 pub mod net;
 pub mod private_dir;
 pub mod realtime;

@@ -134,12 +134,13 @@ impl Config {
         let snapshot = match (args.snapshot, environment.remove("SNAPSHOT_URL")) {
             (Some(file), _) => Some(SnapshotSource::File(absolute("--snapshot", file)?)),
             (None, Some(url)) => {
-                http_url("SNAPSHOT_URL", &url, Shown::No)?;
+                http_url("SNAPSHOT_URL", &url, InErrors::LeftOut)?;
                 Some(SnapshotSource::Url(url.into()))
             }
             (None, None) => None,
         };
-        let supabase_url = args.supabase_url.map(|url| http_url("SUPABASE_URL", &url, Shown::Yes)).transpose()?;
+        let supabase_url =
+            args.supabase_url.map(|url| http_url("SUPABASE_URL", &url, InErrors::Printed)).transpose()?;
         let token = environment
             .remove("REALTIME_TOKEN")
             .map(|text| Token::parse(&text, &project_id).map_err(|error| invalid("REALTIME_TOKEN", error.to_string())))
@@ -179,7 +180,7 @@ impl Config {
             session_id,
             snapshot,
             supabase,
-            session_url: args.session_url.map(|url| http_url("SESSION_URL", &url, Shown::Yes)).transpose()?,
+            session_url: args.session_url.map(|url| http_url("SESSION_URL", &url, InErrors::Printed)).transpose()?,
             project_dir,
             app_dir: args.app_dir,
             state_dir,
@@ -202,21 +203,22 @@ impl Config {
     }
 }
 
-/// Whether a rejected value may stand in the error.
-enum Shown {
-    Yes,
-    No,
+/// Whether an error may contain the value that it refuses.
+enum InErrors {
+    Printed,
+    /// It may be a secret.
+    LeftOut,
 }
 
-fn http_url(setting: &'static str, text: &str, shown: Shown) -> Result<Url, ConfigError> {
-    let said = match shown {
-        Shown::Yes => format!("{text:?} is not an http:// or https:// URL"),
-        Shown::No => "its value is not an http:// or https:// URL".to_owned(),
+fn http_url(setting: &'static str, text: &str, value: InErrors) -> Result<Url, ConfigError> {
+    let error = match value {
+        InErrors::Printed => format!("{text:?} is not an http:// or https:// URL"),
+        InErrors::LeftOut => "its value is not an http:// or https:// URL".to_owned(),
     };
     Url::parse(text)
         .ok()
         .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-        .ok_or_else(|| invalid(setting, said))
+        .ok_or_else(|| invalid(setting, error))
 }
 
 fn status_hosts(text: Option<&str>) -> Result<Hosts, ConfigError> {

@@ -3,10 +3,43 @@
 use std::fmt::Display;
 use std::process::ExitCode;
 
-/// The end of a run: its status, and what has not been said yet.
+sync_core::code_enum! {
+    /// Why the process ends.
+    pub enum ExitReason {
+        /// Nothing went wrong.
+        Done = "done",
+        /// Bad settings; nothing was started.
+        Usage = "usage",
+        /// Something that is needed cannot be had.
+        Unavailable = "unavailable",
+        /// A fault of the agent itself.
+        Fault = "fault",
+        /// A directory or a file cannot be used.
+        Disk = "disk",
+        /// A signal asked for it.
+        Signal = "signal",
+    }
+}
+
+impl ExitReason {
+    /// The exit status, as in `sysexits.h`; for a signal, what is added to its number.
+    pub const fn status(self) -> u8 {
+        match self {
+            ExitReason::Done => 0,
+            ExitReason::Usage => 64,
+            ExitReason::Unavailable => 69,
+            ExitReason::Fault => 70,
+            ExitReason::Disk => 74,
+            ExitReason::Signal => 128,
+        }
+    }
+}
+
+/// The end of a run: its reason and status, and the message that was not printed yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Exit {
+    reason: ExitReason,
     status: u8,
     message: Option<String>,
 }
@@ -14,35 +47,36 @@ pub struct Exit {
 impl Exit {
     /// Nothing went wrong: 0.
     pub fn fine() -> Exit {
-        Exit { status: 0, message: None }
+        Exit { reason: ExitReason::Done, status: ExitReason::Done.status(), message: None }
     }
 
     /// Bad settings, nothing was started: 64.
     pub fn usage(error: impl Display) -> Exit {
-        Exit::with(64, error)
+        Exit::with(ExitReason::Usage, error)
     }
 
     /// Something that is needed cannot be had: 69.
     pub fn unavailable(error: impl Display) -> Exit {
-        Exit::with(69, error)
+        Exit::with(ExitReason::Unavailable, error)
     }
 
-    /// The agent's own fault: 70.
+    /// A fault of the agent itself: 70.
     pub fn fault(error: impl Display) -> Exit {
-        Exit::with(70, error)
+        Exit::with(ExitReason::Fault, error)
     }
 
     /// The disk: 74.
     pub fn disk(error: impl Display) -> Exit {
-        Exit::with(74, error)
+        Exit::with(ExitReason::Disk, error)
     }
 
     /// A signal ended it: 128 + its number.
     pub fn signal(number: i32) -> Exit {
-        Exit { status: 128_u8.saturating_add(u8::try_from(number).unwrap_or(0)), message: None }
+        let status = ExitReason::Signal.status().saturating_add(u8::try_from(number).unwrap_or(0));
+        Exit { reason: ExitReason::Signal, status, message: None }
     }
 
-    /// What clap refused, in one line; its help and version are no refusals.
+    /// What clap refused, in one line; help and version end with 0.
     pub fn from_usage(error: &clap::Error) -> Exit {
         use clap::error::ErrorKind;
         if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
@@ -56,7 +90,12 @@ impl Exit {
         Exit::usage(format!("{}; see --help", line.strip_prefix("error: ").unwrap_or(&line)))
     }
 
-    /// The status.
+    /// Why it ends.
+    pub fn reason(&self) -> ExitReason {
+        self.reason
+    }
+
+    /// The exit status of the process.
     pub fn status(&self) -> u8 {
         self.status
     }
@@ -66,12 +105,12 @@ impl Exit {
         Exit { message: None, ..self }
     }
 
-    /// What there is to say.
+    /// The message for standard error; empty where there is none.
     pub fn message(&self) -> &str {
         self.message.as_deref().unwrap_or_default()
     }
 
-    /// Says what there is to say, once, and ends.
+    /// Prints the message, and returns the exit status.
     pub fn code(self) -> ExitCode {
         if let Some(message) = self.message {
             eprintln!("preview-agent: {message}");
@@ -79,7 +118,26 @@ impl Exit {
         ExitCode::from(self.status)
     }
 
-    fn with(status: u8, error: impl Display) -> Exit {
-        Exit { status, message: Some(error.to_string()) }
+    fn with(reason: ExitReason, error: impl Display) -> Exit {
+        Exit { reason, status: reason.status(), message: Some(error.to_string()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_has_a_status_of_its_own() {
+        let exits = [
+            Exit::fine(),
+            Exit::usage("x"),
+            Exit::unavailable("x"),
+            Exit::fault("x"),
+            Exit::disk("x"),
+            Exit::signal(15),
+        ];
+        assert_eq!(exits.each_ref().map(Exit::reason), ExitReason::ALL);
+        assert_eq!(exits.each_ref().map(Exit::status), [0, 64, 69, 70, 74, 143]);
     }
 }

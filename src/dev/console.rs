@@ -193,7 +193,10 @@ async fn session(State(console): State<Arc<ConsoleState>>) -> Json<Value> {
 /// As the kernel does when memory runs out.
 async fn kill_dev_server(State(console): State<Arc<ConsoleState>>) -> Response {
     let status = console.status.as_ref().map(SharedStatus::to_json).unwrap_or_default();
-    let pid = status["dev_server"]["pid"].as_i64().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+    let pid = status
+        .pointer("/dev_server/pid")
+        .and_then(|pid| pid.as_i64())
+        .and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
     let Some(pid) = pid else {
         return (StatusCode::CONFLICT, "no dev server is running\n").into_response();
     };

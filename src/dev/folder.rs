@@ -264,9 +264,9 @@ impl Folder {
 
     /// The metadata of the path itself. A symbolic link on the way is an error: its target is not in the project.
     fn metadata(&self, path: &str) -> io::Result<Metadata> {
-        for (end, _) in path.match_indices('/') {
-            if self.root.symlink_metadata(&path[..end])?.is_symlink() {
-                return Err(io::Error::other(format!("{} is a symbolic link", &path[..end])));
+        for above in path.match_indices('/').filter_map(|(end, _)| path.get(..end)) {
+            if self.root.symlink_metadata(above)?.is_symlink() {
+                return Err(io::Error::other(format!("{above} is a symbolic link")));
             }
         }
         self.root.symlink_metadata(path)

@@ -110,7 +110,7 @@ fn remove_if_there(dir: &Path) -> io::Result<()> {
 fn place_of(folder: &Path) -> String {
     let name = folder.file_name().map_or("project".into(), |name| name.to_string_lossy());
     let hash = ContentHash::of(folder.as_os_str().as_encoded_bytes()).to_string();
-    format!("{name}-{}", &hash[..12])
+    format!("{name}-{}", hash.get(..12).unwrap_or(&hash))
 }
 
 /// The directory of this program in the user's cache, made where it is missing. Only the user may open it: the copies of

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sync_core::{HydratedFile, Hydration, RenewalError, Restored, Saved};
+use sync_core::{Backoff, HydratedFile, Hydration, RenewalError, Restored, Saved};
 use tracing::{info, warn};
 
 use crate::sync::database::{Renewer, SnapshotUrl};
@@ -11,6 +11,7 @@ use sync_core::error_chain;
 
 use crate::cli::exit::Exit;
 use crate::sync::files::ExtractedFile;
+use crate::sync::jitter;
 use crate::sync::snapshot::{self, Extracted, Limits, SnapshotError, SnapshotSource};
 use crate::sync::state::StateFile;
 use crate::sync::workspace::{Cancel, Workspace};
@@ -23,6 +24,8 @@ use supervisor::clock::unix_ms;
 const RENEWALS: u32 = 3;
 /// Attempts at one renewal that fails for a passing reason.
 const RENEWAL_ATTEMPTS: u32 = 5;
+/// The shortest wait after an attempt, the upper bound of the first wait, which doubles, and the longest wait.
+const RENEWAL_WAITS: [Duration; 3] = [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(8)];
 
 /// Fetches the first state of the project and puts it in place.
 pub(super) struct HydrationJob {
@@ -190,6 +193,8 @@ impl HydrationJob {
     async fn renewed_url(&self, error: &SnapshotError) -> Option<secrecy::SecretString> {
         let renewer = self.renewer.as_ref()?;
         let reason = error_chain(error);
+        let [least, base, cap] = RENEWAL_WAITS;
+        let (mut backoff, mut rng) = (Backoff::new(least, base, cap), jitter::generator());
         for attempt in 0..RENEWAL_ATTEMPTS {
             info!(event_type = "snapshot_renewal", reason, attempt, "asking for a new snapshot URL: {reason}");
             let snapshot = if error.is_damaged() { SnapshotUrl::Rebuilt } else { SnapshotUrl::Newest };
@@ -199,7 +204,7 @@ impl HydrationJob {
                     warn!(event_type = "renewal_refused", refusal, "no new snapshot URL: {refusal}");
                     return None;
                 }
-                Err(RenewalError::Retry(_)) => tokio::time::sleep(Duration::from_millis(500 << attempt)).await,
+                Err(RenewalError::Retry(_)) => tokio::time::sleep(backoff.next(&mut rng)).await,
             }
         }
         None

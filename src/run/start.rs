@@ -11,6 +11,7 @@ use crate::sync::database::{Database, Renewer};
 use supervisor::dev_server::{self, Placement};
 
 use crate::cli::exit::Exit;
+use crate::sync::jitter;
 use crate::sync::net::Net;
 use crate::sync::realtime::Realtime;
 use crate::sync::state::StateFile;
@@ -60,7 +61,7 @@ impl RunLoop {
         status.set_dev_server(dev_server.clone());
         preview.iter_mut().for_each(|preview| preview.follow(status.clone(), dev_server.clone()));
 
-        let options = options(&config, started);
+        let options = options(&config);
         let stage = workspace.stage();
         let mut live = None;
         let mut renewer = None;
@@ -112,7 +113,7 @@ impl RunLoop {
 }
 
 /// The part of the configuration that the core needs.
-fn options(config: &Config, started: Instant) -> Options {
+fn options(config: &Config) -> Options {
     let live = config.supabase.as_ref().map(|supabase| LiveOptions {
         protocol: supabase.protocol,
         access: match supabase.token.format() {
@@ -130,14 +131,8 @@ fn options(config: &Config, started: Instant) -> Options {
         session_id: config.session_id.clone(),
         live,
         local_changes,
-        seed: seed(started),
+        seed: jitter::seed(),
     }
-}
-
-/// For jitter: different on each machine and at each start, so that a fleet does not come back all at once.
-fn seed(started: Instant) -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(started)
 }
 
 fn dev_server_config(config: &Config) -> dev_server::Config {

@@ -33,6 +33,8 @@ mod preview_proxy;
 mod protocol;
 mod restart;
 mod rooms;
+#[cfg(feature = "local")]
+mod security_table;
 mod seen;
 mod serve;
 mod snapshot_archives;

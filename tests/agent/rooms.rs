@@ -26,10 +26,11 @@ const ALLOWED_IN_SYNC: &[(&str, &[&str])] = &[
     ("sync::files", &["sync::file_modes"]),
     ("sync::folder", &[]),
     ("sync::http", &["sync::net"]),
+    ("sync::jitter", &[]),
     ("sync::net", &[]),
     ("sync::realtime", &["sync::http", "sync::net", "sync::scrub"]),
     ("sync::scrub", &[]),
-    ("sync::snapshot", &["sync::file_modes", "sync::files", "sync::http", "sync::net", "sync::scrub"]),
+    ("sync::snapshot", &["sync::file_modes", "sync::files", "sync::http", "sync::jitter", "sync::net", "sync::scrub"]),
     ("sync::private_dir", &[]),
     ("sync::state", &["sync::private_dir"]),
     ("sync::token", &[]),
@@ -38,7 +39,7 @@ const ALLOWED_IN_SYNC: &[(&str, &[&str])] = &[
 
 /// The crates of this repository that a room may use. `sync_core` is open to all.
 const ALLOWED_CRATES: &[(&str, &[&str])] = &[
-    ("main", &["listener", "supervisor"]),
+    ("main", &["supervisor"]),
     ("command_line", &[]),
     ("cli", &["listener", "preview_proxy", "supervisor", "zip_stream"]),
     ("run", &["preview_proxy", "supervisor"]),

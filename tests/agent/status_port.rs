@@ -28,7 +28,7 @@ fn health(addr: &str) -> Output {
         .unwrap()
 }
 
-/// The soft limit of open files of a process, from `/proc`.
+/// The soft and the hard limit of open files of a process, from `/proc`.
 #[cfg(target_os = "linux")]
 fn open_files_limits(pid: u32) -> (String, String) {
     let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
@@ -94,6 +94,12 @@ fn the_agent_may_open_as_many_files_as_the_system_allows() {
     agent.wait_for("channel_joined");
     let (soft, hard) = open_files_limits(agent.pid());
     assert_eq!(soft, hard);
+    // A program that closes all descriptors up to its limit would take minutes with the agent's.
+    agent.wait_for("dev_server_start");
+    let dev_server = agent.status()["dev_server"]["pid"].as_u64().unwrap();
+    eventually("the dev server's limit is the one of the start", || {
+        open_files_limits(u32::try_from(dev_server).unwrap()) == ("256".to_owned(), hard.clone())
+    });
 }
 
 #[test]

@@ -95,7 +95,8 @@ impl ClientIo {
         let stall_time = self.stall_time;
         let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(stall_time)));
         ready!(stall.as_mut().poll(cx));
-        stall.as_mut().reset(Instant::now() + stall_time);
+        let now = Instant::now();
+        stall.as_mut().reset(now.checked_add(stall_time).unwrap_or(now));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read the response")))
     }
 }

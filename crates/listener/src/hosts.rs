@@ -82,7 +82,7 @@ impl Pattern {
 /// A host without its port.
 fn name_of(host: &str) -> &str {
     if host.starts_with('[') {
-        return host.find(']').map_or(host, |end| &host[..=end]);
+        return host.find(']').and_then(|end| host.get(..=end)).unwrap_or(host);
     }
     host.rsplit_once(':').map_or(host, |(name, _)| name)
 }

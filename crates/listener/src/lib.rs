@@ -19,6 +19,11 @@
 //! | stops reading a response for [`Limits::stall_time`] | closed |
 //! | comes when all its places are taken | 503, then closed |
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice, clippy::unwrap_used)
+)]
+
 mod body;
 mod client_io;
 mod connection;
@@ -29,5 +34,5 @@ mod server;
 
 pub use body::{RequestBody, StalledBody};
 pub use hosts::{HostError, Hosts};
-pub use limits::{Limits, open_files_limit, raise_open_files_limit};
+pub use limits::{Limits, open_files_limit};
 pub use server::serve;

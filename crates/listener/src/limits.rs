@@ -50,15 +50,3 @@ pub fn open_files_limit() -> usize {
     #[cfg(not(unix))]
     usize::MAX
 }
-
-/// Raises this process's limit of open files (the soft limit) to the most that the system allows it (the hard limit). Where
-/// that fails, the old limit stays.
-pub fn raise_open_files_limit() {
-    #[cfg(unix)]
-    {
-        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-        let maximum = getrlimit(Resource::Nofile).maximum;
-        // macOS refuses to set it to "no limit"; the old limit then stays.
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
-    }
-}

@@ -3,6 +3,11 @@
 //!
 //! From the rest of the agent it needs a path type and the list of files that restart or install.
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice, clippy::unwrap_used)
+)]
+
 pub mod clock;
 pub mod dependencies;
 pub mod dev_server;

@@ -10,6 +10,7 @@ mod descendants;
 mod environment;
 #[cfg(target_os = "linux")]
 mod oom_score;
+mod open_files;
 mod output;
 mod secrecy;
 mod user;
@@ -34,6 +35,8 @@ pub use environment::Environment;
 pub use oom_score::{CHILD_SCORE, protect_agent};
 #[cfg(target_os = "linux")]
 pub(crate) use oom_score::{raise_again, raise_own};
+pub use open_files::raise_open_files_limit;
+pub(crate) use open_files::{limit_at_start, lower_open_files_limit};
 pub(crate) use output::Pipes;
 pub use output::{MAX_LINE, MAX_LINES, OutputLine, Stream};
 pub use secrecy::{become_unreadable, wipe_environment};
@@ -111,7 +114,7 @@ impl Process {
 
     /// After a stop: what was printed until then. Waits at most [`REMAINING_LINES_WAIT`] for the ends of the pipes.
     pub async fn remaining_lines(&mut self, mut line: impl FnMut(OutputLine)) {
-        let deadline = Instant::now() + REMAINING_LINES_WAIT;
+        let deadline = crate::clock::from_now(REMAINING_LINES_WAIT);
         while let Ok(Some(got)) = timeout_at(deadline, self.output.recv()).await {
             line(got);
         }
@@ -166,7 +169,7 @@ impl Process {
     }
 
     async fn has_ended(&self, within: Duration) -> bool {
-        let deadline = Instant::now() + within;
+        let deadline = crate::clock::from_now(within);
         loop {
             if self.exit.now().is_some() && !group_exists(self.pid) {
                 return true;

@@ -142,6 +142,8 @@ pub enum SocketEvent {
         status: u16,
         /// The body, cut to a bound.
         body: String,
+        /// How long the server asks to wait (`Retry-After`), bounded by the shell.
+        retry_after: Option<Duration>,
     },
     /// No connection, or a broken one.
     Failed(String),

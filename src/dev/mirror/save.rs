@@ -42,7 +42,9 @@ impl MirrorLoop {
                 Ok(rows) => return self.sent(&rows),
                 Err((index, StoreError::Conflict { path, current, .. })) => {
                     let sender = self.store.newest(&path).map_or_else(String::new, |row| row.sender);
-                    entries[index].expected_version = Some(current);
+                    if let Some(entry) = entries.get_mut(index) {
+                        entry.expected_version = Some(current);
+                    }
                     (self.report)(MirrorEvent::Conflict { path, version: current, sender });
                 }
                 Err((_, StoreError::TooManyWrites { retry_after_ms })) => {

@@ -39,8 +39,10 @@ impl Upgrade {
         let response = request.send().await.map_err(failed)?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             let status = response.status().as_u16();
+            let retry_after = http::retry_after(response.headers());
             let body = http::read_beginning(response, MAX_REFUSAL).await;
-            return Err(SocketEvent::Refused { status, body: scrub(&String::from_utf8_lossy(&body), &self.secrets) });
+            let body = scrub(&String::from_utf8_lossy(&body), &self.secrets);
+            return Err(SocketEvent::Refused { status, body, retry_after });
         }
         check(&response, &key)?;
         let stream = response.upgrade().await.map_err(failed)?;

@@ -3,12 +3,12 @@
 mod request;
 mod resource;
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Client, Response, StatusCode};
 use secrecy::SecretString;
+use sync_core::{Backoff, Rng};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use zip_stream::{Fault, Rejected};
@@ -36,6 +36,8 @@ pub(super) struct Download<'a> {
     /// Bytes that the running extraction received.
     received: u64,
     resource: Resource,
+    backoff: Backoff,
+    rng: Rng,
 }
 
 /// How a download ended.
@@ -73,6 +75,8 @@ impl<'a> Download<'a> {
             most_received: 0,
             received: 0,
             resource: Resource::default(),
+            backoff: Backoff::new(Duration::ZERO, limits.backoff, limits.longest_backoff),
+            rng: crate::sync::jitter::generator(),
         })
     }
 
@@ -115,15 +119,14 @@ impl<'a> Download<'a> {
         if self.received > self.most_received {
             self.most_received = self.received;
             self.attempts_without_progress = 0;
+            self.backoff.reset();
         } else {
             self.attempts_without_progress = self.attempts_without_progress.saturating_add(1);
         }
         if self.attempts_without_progress >= self.limits.attempts {
             return Err(SnapshotError::GaveUp { attempts: self.attempts, last: reason });
         }
-        let doubled = self.limits.backoff.saturating_mul(1 << self.attempts_without_progress.min(16));
-        let most = doubled.min(self.limits.longest_backoff);
-        let pause = most.mul_f64(random_fraction()).max(retry_after.unwrap_or_default().min(MAX_PAUSE));
+        let pause = self.backoff.next(&mut self.rng).max(retry_after.unwrap_or_default().min(MAX_PAUSE));
         if Instant::now().checked_add(pause).is_none_or(|next| next >= self.deadline) {
             return Err(SnapshotError::Deadline(self.limits.deadline));
         }
@@ -207,9 +210,4 @@ impl<'a> Download<'a> {
             None => Ok(()),
         }
     }
-}
-
-/// Between 0 and 1. It spreads the requests of many agents and is not used for secrets.
-fn random_fraction() -> f64 {
-    RandomState::new().hash_one(0) as f64 / u64::MAX as f64
 }

@@ -190,6 +190,7 @@ fn try_rename(stage: &PrivateDir, root: BorrowedFd<'_>) -> io::Result<()> {
     // What cannot be removed fails again, with a better message, at the first real write.
     let _ = fs::unlinkat(&target, PROBE, AtFlags::empty());
     if created {
+        // An empty directory that stays does no harm.
         let _ = fs::unlinkat(root, UNWATCHED, AtFlags::REMOVEDIR);
     }
     Ok(renamed?)

@@ -179,6 +179,7 @@ impl Mover<'_> {
     fn undo(&mut self) {
         let root = self.workspace.root.as_fd();
         for moved in std::mem::take(&mut self.done).into_iter().rev() {
+            // The first error is the one that is reported; an undo that fails leaves the file where it is.
             match moved {
                 Moved::Tree(name) => {
                     let _ = rustix::fs::renameat(root, &name, &self.extracted, &name);

@@ -56,6 +56,7 @@ impl Drop for Flush {
         // Fails only where the thread has ended; then there is nothing to wait for.
         let _ = self.queue.send(Message::End);
         if let Some(thread) = self.thread.take() {
+            // A panic there was printed by the thread itself.
             let _ = thread.join();
         }
     }
@@ -68,6 +69,7 @@ fn write_all(waiting: Receiver<Message>, dropped_line: impl Fn(u64) -> String) {
     while let Ok(Message::Line(line)) = waiting.recv() {
         let lost = dropped();
         progress::without_bars(|| {
+            // A standard output that was closed does not end the agent.
             let _ = writeln!(out, "{line}");
             if lost > reported {
                 let _ = writeln!(out, "{}", dropped_line(lost - reported));
@@ -75,5 +77,6 @@ fn write_all(waiting: Receiver<Message>, dropped_line: impl Fn(u64) -> String) {
         });
         reported = lost;
     }
+    // As above.
     let _ = out.flush();
 }

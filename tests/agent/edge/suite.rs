@@ -74,6 +74,7 @@ async fn the_functions_and_the_local_backend_answer_alike() {
         let mut record = Record { target, asked: 0, wrong: String::new() };
         snapshots::ask(&mut record).await;
         let session = sessions::open_and_look(&mut record).await;
+        sessions::open_too_many_at_once(&mut record).await;
         renewals::ask(&mut record, &session).await;
         sessions::end(&mut record, &session).await;
         println!("{}: {} answers", target.name, record.asked);

@@ -104,14 +104,18 @@ async fn tells_the_status_and_the_body_of_a_refusal_even_in_pieces() {
     let head = "HTTP/1.1 401 Unauthorized\r\ncontent-length: 41\r\n\r\n";
     let event = answered_with(&[head, "Token has expired, ", "apikey=anon-k3y; so no"]).await;
     match event {
-        SocketEvent::Refused { status: 401, body } => assert_eq!(body, "Token has expired, apikey=[secret]; so no"),
+        SocketEvent::Refused { status: 401, body, retry_after: None } => {
+            assert_eq!(body, "Token has expired, apikey=[secret]; so no");
+        }
         event => panic!("{event:?}"),
     }
     let event = answered_with(&["HTTP/1.1 302 Found\r\nlocation: /x\r\ncontent-length: 0\r\n\r\n"]).await;
     assert!(matches!(event, SocketEvent::Refused { status: 302, .. }), "{event:?}");
-    let long = format!("HTTP/1.1 429 Too Many Requests\r\n\r\n{}", "x".repeat(100_000));
+    let long = format!("HTTP/1.1 429 Too Many Requests\r\nretry-after: 7\r\n\r\n{}", "x".repeat(100_000));
     let event = answered_with(&[&long]).await;
-    assert!(matches!(&event, SocketEvent::Refused { status: 429, body } if body.len() <= 500), "{event:?}");
+    let SocketEvent::Refused { status: 429, body, retry_after } = &event else { panic!("{event:?}") };
+    assert!(body.len() <= 500, "{event:?}");
+    assert_eq!(*retry_after, Some(Duration::from_secs(7)));
 }
 
 #[tokio::test]

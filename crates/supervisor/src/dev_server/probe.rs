@@ -6,7 +6,7 @@ use futures_util::future::select_ok;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{timeout, timeout_at};
 
 use super::tls;
 use super::upstream::{RootAnswer, Scheme, Upstream};
@@ -20,7 +20,7 @@ const MAX_HEAD: usize = 32 << 10;
 /// Sends `GET /` to all candidates at the same time, and returns the best answer within `patience`: the first page, else
 /// the best of the others when all have answered. Of equal answers, the one of the earlier candidate.
 pub(super) async fn best(candidates: Vec<SocketAddr>, patience: Duration) -> Option<Upstream> {
-    let deadline = Instant::now() + patience;
+    let deadline = crate::clock::from_now(patience);
     let asked = candidates.into_iter().enumerate();
     let mut answers: FuturesUnordered<_> = asked.map(async |(place, address)| (place, ask(address).await)).collect();
     let mut best: Option<(usize, Upstream)> = None;

@@ -23,7 +23,11 @@ impl RestartBudget {
             restarts: limits.restarts,
             window: limits.restart_window,
             // Never at once: a port needs a moment to become free.
-            backoff: Backoff::new(limits.backoff / 2, limits.backoff, limits.backoff_max),
+            backoff: Backoff::new(
+                limits.backoff.checked_div(2).unwrap_or_default(),
+                limits.backoff,
+                limits.backoff_max,
+            ),
         }
     }
 

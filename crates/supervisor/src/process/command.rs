@@ -60,7 +60,9 @@ impl Command {
     /// Has the child begin a session and enter its directory. On Linux [`super::confine()`] does both.
     #[cfg_attr(target_os = "linux", expect(dead_code, reason = "see `confine`"))]
     pub(crate) fn enter_session(command: &mut std::process::Command, dir: Arc<Directory>) {
+        let open_files = super::limit_at_start();
         let enter = move || -> io::Result<()> {
+            super::lower_open_files_limit(open_files.as_ref());
             rustix::process::setsid()?;
             Ok(rustix::process::fchdir(&dir)?)
         };

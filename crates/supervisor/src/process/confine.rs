@@ -12,7 +12,7 @@ use rustix::thread::{
 };
 
 use super::control_group::GroupEntry;
-use super::{ProjectUser, raise_own};
+use super::{ProjectUser, limit_at_start, lower_open_files_limit, raise_own};
 use crate::directory::Directory;
 
 /// The capabilities needed to run children as another user, and to manage them and their files.
@@ -45,11 +45,13 @@ pub(crate) fn confine(
     let ids = user.map(|user| Ids { uid: user.uid(), gid: user.gid() });
     let agent = getpid();
     let enter_group = move || group.as_ref().map(GroupEntry::enter);
+    let open_files = limit_at_start();
     // SAFETY: between fork and exec the closure only makes system calls; it allocates nothing and takes no lock.
     #[expect(unsafe_code, reason = "the only way to run code between fork and exec")]
     unsafe {
         command.pre_exec(move || {
             enter_group();
+            lower_open_files_limit(open_files.as_ref());
             give_up(ids, agent, &dir)
         });
     }

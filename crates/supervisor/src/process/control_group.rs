@@ -49,7 +49,7 @@ impl ControlGroup {
 
     /// Kills every process of the group, and waits until it is empty, for at most `within`.
     pub(crate) async fn kill(&self, within: Duration) {
-        let deadline = Instant::now() + within;
+        let deadline = crate::clock::from_now(within);
         while self.kill_once().is_ok() && !self.is_empty() && Instant::now() < deadline {
             sleep(EMPTY_POLL).await;
         }

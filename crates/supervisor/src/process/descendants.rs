@@ -90,7 +90,7 @@ impl Marked {
 
     /// Kills those that still run and what is below them, until none is left or the time is over.
     pub(super) async fn kill(self, within: Duration) {
-        let deadline = Instant::now() + within;
+        let deadline = crate::clock::from_now(within);
         while self.kill_once() > 0 && Instant::now() < deadline {
             sleep(KILL_POLL).await;
         }
@@ -111,7 +111,7 @@ impl Marked {
 /// meanwhile, for at most `within`. They left their process group, so that stopping it did not reach them. Returns how
 /// many were killed.
 pub async fn kill_strays(within: Duration) -> usize {
-    let deadline = Instant::now() + within;
+    let deadline = crate::clock::from_now(within);
     let mut killed = 0usize;
     loop {
         let strays = ProcessTable::read().strays();

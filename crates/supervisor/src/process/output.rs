@@ -9,6 +9,8 @@ use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::clock::after;
+
 /// The longest line that is kept, in bytes. The rest of a longer one is dropped.
 pub const MAX_LINE: usize = 8 * 1024;
 /// Lines of one stream of one process within a [`WINDOW`]. Further lines are dropped and counted.
@@ -157,7 +159,7 @@ impl Lines {
     }
 
     fn next_window(&mut self, now: Instant) {
-        if now >= self.window + WINDOW {
+        if now >= after(self.window, WINDOW) {
             (self.window, self.lines, self.bytes) = (now, 0, 0);
             self.report_dropped();
         }
@@ -174,12 +176,12 @@ impl Lines {
 
     /// When dropped lines have to be reported; none where there are none, or no reader.
     fn report_due(&self) -> Option<Instant> {
-        (self.dropped > 0 && !self.out.is_closed()).then_some(self.window + WINDOW)
+        (self.dropped > 0 && !self.out.is_closed()).then_some(after(self.window, WINDOW))
     }
 
     /// Until when nothing more is read.
     fn paused_until(&self) -> Option<Instant> {
-        (self.bytes > MAX_BYTES).then_some(self.window + WINDOW)
+        (self.bytes > MAX_BYTES).then_some(after(self.window, WINDOW))
     }
 }
 

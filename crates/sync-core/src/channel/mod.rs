@@ -128,7 +128,7 @@ impl Channel {
                 Ok(message) => self.on_message(cx, message),
                 Err(error) => cx.rejected(RejectReason::Frame, error_chain(&error)),
             },
-            SocketEvent::Refused { status, body } => {
+            SocketEvent::Refused { status, body, retry_after } => {
                 let detail = format!("the upgrade was refused with HTTP {status}: {}", clip(body));
                 let reason = match status {
                     401 => DisconnectReason::TokenRejected,
@@ -136,6 +136,9 @@ impl Channel {
                     500.. => DisconnectReason::ServerFault,
                     _ => DisconnectReason::UpgradeRefused,
                 };
+                if reason.retry_class().is_some() {
+                    self.retries.wait_at_least(retry_after.unwrap_or_default());
+                }
                 self.socket_gone(cx, reason, detail);
             }
             SocketEvent::Failed(error) => self.socket_gone(cx, DisconnectReason::Unreachable, clip(error)),

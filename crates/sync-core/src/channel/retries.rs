@@ -36,12 +36,15 @@ pub(super) struct Retries {
     rejected: Backoff,
     unreachable: u32,
     rate_limited: u32,
+    /// What the server asked to wait before the next attempt, in addition to the drawn wait: a fleet that got the same
+    /// answer must not come back all at once.
+    asked_by_server: Duration,
 }
 
 impl Retries {
     pub fn new() -> Retries {
         let rejected = Backoff::new(Duration::ZERO, REJECTED_BASE, REJECTED_CAP);
-        Retries { rejected, unreachable: 0, rate_limited: 0 }
+        Retries { rejected, unreachable: 0, rate_limited: 0, asked_by_server: Duration::ZERO }
     }
 
     /// How long to wait before the next attempt.
@@ -51,7 +54,12 @@ impl Retries {
             RetryClass::Unreachable => next_of(&UNREACHABLE, &mut self.unreachable, rng),
             RetryClass::RateLimited => next_of(&RATE_LIMITED, &mut self.rate_limited, rng),
         };
-        wait.max(LEAST)
+        wait.max(LEAST).saturating_add(std::mem::take(&mut self.asked_by_server))
+    }
+
+    /// The next attempt comes no earlier than after `wait`.
+    pub fn wait_at_least(&mut self, wait: Duration) {
+        self.asked_by_server = wait;
     }
 
     /// Attempts since the last reset.

@@ -169,10 +169,27 @@ fn the_channel_is_joined_again_after_each_kind_of_disconnect() {
     }
 }
 
+/// A server that asks for a pause gets it, whatever the class of its refusal; the attempt after it is not delayed again.
+#[test]
+fn refused_upgrade_waits_as_long_as_the_server_asks() {
+    let asked = Duration::from_secs(200);
+    for status in [403, 429, 503] {
+        let mut harness = Harness::new();
+        harness.outputs();
+        let body = "later".to_owned();
+        let refused = SocketEvent::Refused { status, body: body.clone(), retry_after: Some(asked) };
+        harness.handle(Input::Socket(refused));
+        assert_eq!(count(&harness.tick_until(199_000), is_connect), 0, "{status}");
+        assert_eq!(count(&harness.tick_until(7_100), is_connect), 1, "{status}");
+        harness.handle(Input::Socket(SocketEvent::Refused { status: 503, body, retry_after: None }));
+        assert_eq!(count(&harness.tick_until(6_100), is_connect), 1, "{status}");
+    }
+}
+
 /// Every way to lose the channel has a code of its own, and each attempt after it says what it mends.
 #[test]
 fn each_disconnect_and_the_attempt_after_it_have_its_reason() {
-    let refused = |status| SocketEvent::Refused { status, body: "no".into() };
+    let refused = |status| SocketEvent::Refused { status, body: "no".into(), retry_after: None };
     let sockets = [
         (SocketEvent::Failed("reset".into()), "unreachable"),
         (SocketEvent::Closed { code: 1012, reason: String::new() }, "closed"),
@@ -294,7 +311,7 @@ fn waits_after_a_rate_limit_grow() {
     harness.outputs();
     let mut longest = Duration::ZERO;
     for _ in 0..30 {
-        let crowded = SocketEvent::Refused { status: 429, body: "Too many joins per second".into() };
+        let crowded = SocketEvent::Refused { status: 429, body: "Too many joins per second".into(), retry_after: None };
         let outputs = harness.handle(Input::Socket(crowded));
         let after = outputs.iter().find_map(|o| match o {
             Output::Event(Event::ChannelRetry { after, .. }) => Some(*after),
@@ -338,7 +355,11 @@ fn an_expired_token_is_renewed_before_the_rejoin() {
 fn a_401_at_the_upgrade_renews_and_connects_again() {
     let mut harness = Harness::new();
     harness.outputs();
-    let outputs = harness.handle(Input::Socket(SocketEvent::Refused { status: 401, body: "Token has expired".into() }));
+    let outputs = harness.handle(Input::Socket(SocketEvent::Refused {
+        status: 401,
+        body: "Token has expired".into(),
+        retry_after: None,
+    }));
     assert_eq!((count(&outputs, is_renew), count(&outputs, is_connect)), (1, 0));
     assert_eq!(count(&harness.handle(renewed(60)), is_connect), 1);
 }
@@ -348,7 +369,7 @@ fn rejections_of_new_tokens_never_delay_the_renewal_at_80_percent_of_the_life() 
     let mut harness = Harness::new();
     harness.outputs();
     for attempt in 0..40 {
-        let refused = SocketEvent::Refused { status: 401, body: "Token has expired".into() };
+        let refused = SocketEvent::Refused { status: 401, body: "Token has expired".into(), retry_after: None };
         // Each token is rejected as soon as it is used, so the waits before the next request grow.
         let mut outputs = harness.handle(Input::Socket(refused));
         if count(&outputs, is_renew) == 0 {

@@ -156,7 +156,9 @@ impl Fleet {
             | Due::Alive(socket, _)
                 if socket != member.socket => {}
             Due::Opened(_) => tell(SocketEvent::Opened),
-            Due::Refused(_) => tell(SocketEvent::Refused { status: 429, body: "Too many joins per second".into() }),
+            Due::Refused(_) => {
+                tell(SocketEvent::Refused { status: 429, body: "Too many joins per second".into(), retry_after: None })
+            }
             Due::Failed(_) => tell(SocketEvent::Failed("connection refused".into())),
             Due::Closed(_) => tell(SocketEvent::Closed { code: 1006, reason: String::new() }),
             Due::Joined(_, join) => {

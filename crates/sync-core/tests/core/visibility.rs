@@ -176,7 +176,11 @@ fn a_success_ends_the_waits_of_other_reads_and_of_the_renewal() {
         event["content_omitted"] = true.into();
         outputs.extend(harness.broadcast("file:update", event));
     }
-    outputs.extend(harness.handle(Input::Socket(SocketEvent::Refused { status: 401, body: "expired".into() })));
+    outputs.extend(harness.handle(Input::Socket(SocketEvent::Refused {
+        status: 401,
+        body: "expired".into(),
+        retry_after: None,
+    })));
     for _ in 0..7 {
         harness.serve(std::mem::take(&mut outputs), 61_000, |_, _| unavailable());
         outputs = harness.handle(Input::Renewed(Err(RenewalError::Retry("503".into()))));

@@ -48,8 +48,8 @@ impl World {
         let socket = self.line.socket;
         if self.inject(self.faults.refuse, "refused") {
             let event = match self.random.below(8) {
-                0 => SocketEvent::Refused { status: 401, body: "Token has expired".into() },
-                1 => SocketEvent::Refused { status: 429, body: "Too many joins per second".into() },
+                0 => SocketEvent::Refused { status: 401, body: "Token has expired".into(), retry_after: None },
+                1 => SocketEvent::Refused { status: 429, body: "Too many joins per second".into(), retry_after: None },
                 // Never answered.
                 2 => return,
                 _ => SocketEvent::Failed("no route".into()),

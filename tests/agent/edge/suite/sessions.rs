@@ -76,6 +76,23 @@ pub async fn open_and_look(record: &mut Record<'_>) -> String {
     id
 }
 
+/// Eight calls at once, each for a further session: the person has at most five, with the one that is open already.
+pub async fn open_too_many_at_once(record: &mut Record<'_>) {
+    let target = record.target;
+    let person = Some(target.person.as_str());
+    let open = || target.edge(Method::POST, PLACE, person, json!({"project_id": target.project, "another": true}));
+    let answers = futures_util::future::join_all((0..8).map(|_| open())).await;
+    let opened: Vec<_> = answers.iter().filter_map(|answer| answer.body["session_id"].as_str()).collect();
+    record.hold("four more were opened", opened.len() == 4, &format!("{answers:?}"));
+    for refused in answers.iter().filter(|answer| answer.body["session_id"].is_null()) {
+        record.expect("the sixth session", refused, "429 PT429");
+    }
+    for id in opened {
+        let ended = target.edge(Method::DELETE, &format!("{PLACE}/{id}"), person, json!(null)).await;
+        record.expect("end a further session", &ended, SESSION);
+    }
+}
+
 pub async fn end(record: &mut Record<'_>, id: &str) {
     let target = record.target;
     let person = Some(target.person.as_str());
@@ -96,10 +113,10 @@ pub async fn end(record: &mut Record<'_>, id: &str) {
     };
     record.expect("renew the ended", &renew(&agents).await, "410 ended");
     record.expect("renew the ended, long after", &renew(&target.agent(id, now() - 3600)).await, "410 ended");
-    let anew = target.edge(Method::POST, PLACE, person, json!({"project_id": target.project})).await;
-    record.expect("open anew", &anew, SESSION);
-    let new = anew.body["session_id"].as_str().unwrap_or_default();
-    record.hold("it is a new one", new != id, &anew.body.to_string());
+    let reopened = target.edge(Method::POST, PLACE, person, json!({"project_id": target.project})).await;
+    record.expect("open after the end", &reopened, SESSION);
+    let new = reopened.body["session_id"].as_str().unwrap_or_default();
+    record.hold("it is a new one", new != id, &reopened.body.to_string());
     record.expect(
         "end that",
         &target.edge(Method::DELETE, &format!("{PLACE}/{new}"), person, json!(null)).await,

@@ -38,7 +38,7 @@ impl<'a> PackageManager<'a> {
             Some(lock) if job.manager != Manager::Npm => InstallError::ManagerMissing { manager, lock },
             _ => InstallError::NpmMissing,
         })?;
-        Ok(PackageManager { job, context, program, deadline: Instant::now() + context.deadline })
+        Ok(PackageManager { job, context, program, deadline: crate::clock::from_now(context.deadline) })
     }
 
     /// Installs in `dir` what the lock file names; where that does not match package.json (only one of them was edited),

@@ -42,8 +42,11 @@ pub(super) fn remove_leftovers(state: &Directory) {
 pub(super) async fn remove_in_background(dir: &Directory, name: &str) {
     let Ok(dir) = dir.try_clone() else { return };
     let name = name.to_owned();
-    // What could not be removed shows when something else is to be put in its place.
-    let _ = tokio::task::spawn_blocking(move || dir.remove(&name)).await;
+    let removed = tokio::task::spawn_blocking(move || dir.remove(&name).map_err(|error| (name, error))).await;
+    // It is removed at the next start, or takes space only. A panic was printed by its thread.
+    if let Ok(Err((name, error))) = removed {
+        tracing::debug!(%error, "cannot remove {name} of an earlier install");
+    }
 }
 
 /// Whether a directory can be renamed from one directory to another. Only a try tells.

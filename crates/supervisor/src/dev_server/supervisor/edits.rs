@@ -3,6 +3,7 @@
 use tokio::time::Instant;
 
 use super::{Restart, State, Supervisor};
+use crate::clock::after;
 use crate::dev_server::ChangeEffects;
 
 /// Edits that never pause are handled after this many settling times.
@@ -34,7 +35,7 @@ impl Supervisor {
         let settle = self.config.limits.settle;
         let first = self.edit.map_or(now, |edit| edit.first);
         let effects = self.edit.map_or(effects, |edit| edit.effects.merged(effects));
-        let due = (now + settle).min(first + settle * MAX_SETTLES);
+        let due = after(now, settle).min(after(first, settle.saturating_mul(MAX_SETTLES)));
         self.edit = Some(SettlingEdit { first, due, effects });
     }
 

@@ -69,7 +69,7 @@ impl Supervisor {
         let now = Instant::now();
         match self.restarts.take(now, &mut self.rng) {
             Some(delay) => {
-                self.retry = Some(now + delay);
+                self.retry = Some(crate::clock::after(now, delay));
                 let attempt = self.restarts.attempts();
                 self.event(DevServerEvent::RestartIn { reason: diagnosis.reason, delay, attempt });
             }

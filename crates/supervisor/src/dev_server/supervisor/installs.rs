@@ -55,7 +55,7 @@ impl Supervisor {
         };
         let duration = install.started.elapsed();
         if self.first_start.took.is_none() {
-            self.first_start.installing += duration;
+            self.first_start.installing = self.first_start.installing.saturating_add(duration);
         }
         match placed {
             Ok(origin) => {
@@ -83,7 +83,7 @@ impl Supervisor {
         let delay = if failure.needs_edit() { None } else { self.installs.take(now, &mut self.rng) };
         match delay {
             Some(delay) => {
-                self.retry = Some(now + delay);
+                self.retry = Some(crate::clock::after(now, delay));
                 let attempt = self.installs.attempts();
                 self.event(DevServerEvent::RestartIn { reason: fault.reason, delay, attempt });
             }
