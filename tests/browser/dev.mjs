@@ -192,9 +192,18 @@ export class Dev {
     return this.exited
   }
 
+  /** Ends the agent in order, so that it ends the dev server with all its processes, then kills what is left of them. */
   async remove() {
-    this.child?.kill('SIGKILL')
+    this.child?.kill('SIGTERM')
+    const late = setTimeout(() => this.child?.kill('SIGKILL'), STEP_MS)
     await this.exited
+    clearTimeout(late)
+    for (const found of await processesIn(this.home)) {
+      // It may end by itself in this moment.
+      try {
+        process.kill(Number.parseInt(found, 10), 'SIGKILL')
+      } catch {}
+    }
     // A process of the project that is just being killed may still write.
     await rm(this.home, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 })
   }
