@@ -117,7 +117,7 @@ export class Dev {
     ]
     this.events = []
     this.waiting = new Set()
-    const env = { ...process.env, XDG_CACHE_HOME: path.join(this.home, 'cache') }
+    const env = { ...process.env, XDG_CACHE_HOME: path.join(this.home, 'cache'), ...this.environment }
     this.child = spawn(binary, args, { env, stdio: ['ignore', 'pipe', 'inherit'] })
     this.exited = new Promise((resolve, reject) => {
       this.child.on('exit', (code, signal) => resolve(code ?? signal)).on('error', reject)
