@@ -1,4 +1,4 @@
-//! `dev` shows the page of each project in `fixtures/ports`, whatever port its server took.
+//! `dev` shows the page of each project in `fixtures/ports`, whatever port its server took, also with other scripts.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -18,9 +18,24 @@ struct Dev {
 
 impl Dev {
     fn start(project: &str, args: &[&str]) -> Dev {
+        Dev::start_changed(project, args, |_| {})
+    }
+
+    /// The project with another `dev` script.
+    fn with_script(project: &str, script: &str) -> Dev {
+        Dev::start_changed(project, &[], |folder| {
+            let path = folder.join("package.json");
+            let mut package: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+            package["scripts"]["dev"] = script.into();
+            std::fs::write(path, package.to_string()).unwrap();
+        })
+    }
+
+    fn start_changed(project: &str, args: &[&str], change: impl FnOnce(&Path)) -> Dev {
         let home = tempfile::tempdir().unwrap();
         let folder = home.path().join("project");
         copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/ports").join(project), &folder);
+        change(&folder);
         let port = port();
         let child = Command::new(env!("CARGO_BIN_EXE_preview-agent"))
             .arg("dev")
@@ -105,4 +120,36 @@ fn a_server_that_speaks_tls() {
 #[test]
 fn a_client_and_a_server() {
     Dev::start("client-and-server", &["--app-dir", "client"]).shows_its_page();
+}
+
+#[test]
+fn a_script_with_a_port_and_a_host() {
+    Dev::with_script("script-port", &format!("vite --port {} --host ::", port())).shows_its_page();
+}
+
+#[test]
+fn a_server_after_another_command() {
+    Dev::with_script("script-port", &format!("node -e 0 && vite --port {}", port())).shows_its_page();
+}
+
+#[test]
+fn a_server_started_by_npx() {
+    Dev::with_script("script-port", &format!("npx vite --port {}", port())).shows_its_page();
+}
+
+#[test]
+fn a_page_beside_an_api_in_the_background() {
+    Dev::with_script("api-on-port", "node api.js & vite").shows_its_page();
+}
+
+#[test]
+fn a_server_that_takes_the_port_of_the_environment() {
+    let change = |folder: &Path| {
+        let path = folder.join("server/index.js");
+        let server = std::fs::read_to_string(&path).unwrap();
+        let changed = server.replace("listen(0,", "listen(process.env.PORT || 5000,");
+        assert_ne!(server, changed);
+        std::fs::write(path, changed).unwrap();
+    };
+    Dev::start_changed("own-server", &[], change).shows_its_page();
 }

@@ -117,7 +117,7 @@ export class Dev {
     ]
     this.events = []
     this.waiting = new Set()
-    const env = { ...process.env, XDG_CACHE_HOME: path.join(this.home, 'cache') }
+    const env = { ...process.env, XDG_CACHE_HOME: path.join(this.home, 'cache'), ...this.environment }
     this.child = spawn(binary, args, { env, stdio: ['ignore', 'pipe', 'inherit'] })
     this.exited = new Promise((resolve, reject) => {
       this.child.on('exit', (code, signal) => resolve(code ?? signal)).on('error', reject)
@@ -192,9 +192,18 @@ export class Dev {
     return this.exited
   }
 
+  /** Ends the agent in order, so that it ends the dev server with all its processes, then kills what is left of them. */
   async remove() {
-    this.child?.kill('SIGKILL')
+    this.child?.kill('SIGTERM')
+    const late = setTimeout(() => this.child?.kill('SIGKILL'), STEP_MS)
     await this.exited
+    clearTimeout(late)
+    for (const found of await processesIn(this.home)) {
+      // It may end by itself in this moment.
+      try {
+        process.kill(Number.parseInt(found, 10), 'SIGKILL')
+      } catch {}
+    }
     // A process of the project that is just being killed may still write.
     await rm(this.home, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 })
   }

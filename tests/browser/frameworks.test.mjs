@@ -3,6 +3,7 @@
 // a name tries those of that name; the table at the end is the one of docs/compatibility.md.
 import assert from 'node:assert/strict'
 import { readFile, writeFile } from 'node:fs/promises'
+import http from 'node:http'
 import path from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { launch } from './chromium.mjs'
@@ -19,6 +20,18 @@ const STEP_MS = 60_000
 const wanted = process.env.FRAMEWORKS
 const projects = wanted ? all.filter(({ name }) => wanted === 'all' || name === wanted) : usual
 assert.ok(projects.length > 0, `no framework has the name ${wanted}`)
+
+/** The status of a form that a page of another site posts to the preview. */
+function postFrom(origin, port) {
+  const headers = { host: HOST, origin, 'x-forwarded-proto': 'https', 'content-type': 'application/x-www-form-urlencoded' }
+  return new Promise((resolve, reject) => {
+    const request = http.request({ port, method: 'POST', path: '/', headers, agent: false }, (answer) => {
+      answer.resume()
+      resolve(answer.statusCode)
+    })
+    request.on('error', reject).end('a=b')
+  })
+}
 
 describe('frameworks behind the preview port', () => {
   let browser
@@ -60,7 +73,11 @@ describe('frameworks behind the preview port', () => {
           await page.waitForLoadState('networkidle')
           await page.getByRole('button', { name: 'Send' }).click()
           await shown('posted')
-          form = 'posted'
+          form = 'accepted'
+          if (project.form.foreign) {
+            assert.equal(await postFrom('https://evil.test', dev.port), project.form.foreign)
+            if (project.form.foreign !== 200) form = 'accepted, that of another site refused'
+          }
           await page.goto(front.url)
           await shown(project.shows)
         }

@@ -1,7 +1,8 @@
 // Small projects of the frameworks that people use, each with one exact version of everything.
 //
-// `shows` is on the page, `edit` is the file in which a test replaces it, `keeps` says whether the page takes that edit
-// without a load, and `form` whether the page has a form that posts to the server and then shows "posted".
+// `shows` is on the page, `edit` is the file in which a test replaces it, `update` says whether the page takes that edit
+// without a load. A project with `form` has a page with a form that posts to the server and then shows "posted"; `foreign`
+// is the status of the same request from another site, where it can be made without the page.
 
 /** Says whether the page takes an edit by hot update, or is loaded again. */
 export const Update = Object.freeze({ hot: 'hot', load: 'load' })
@@ -44,7 +45,8 @@ function next(version) {
     shows,
     edit: 'app/page.jsx',
     update: Update.hot,
-    form: true,
+    // The address of a server action is known to the page alone.
+    form: { foreign: null },
     files: {
       'package.json': packageJson('next dev', { next: version, react: '19.2.0', 'react-dom': '19.2.0' }),
       'app/layout.jsx': `export default function Layout({ children }) {
@@ -92,7 +94,8 @@ const svelteKit = {
   shows,
   edit: 'src/routes/+page.svelte',
   update: Update.hot,
-  form: true,
+  // It compares origins in production only.
+  form: { foreign: 200 },
   files: {
     'package.json': packageJson('vite dev', {
       '@sveltejs/kit': '2.70.4',
@@ -123,9 +126,20 @@ const astro = {
   shows,
   edit: 'src/pages/index.astro',
   update: Update.load,
+  form: { foreign: 403 },
   files: {
     'package.json': packageJson('astro dev', { astro: '5.18.2' }),
-    'src/pages/index.astro': `<html lang="en"><head><title>Astro</title></head><body><h1>${shows}</h1></body></html>\n`,
+    'astro.config.mjs': "export default { output: 'server' }\n",
+    // Without a middleware of the project, Astro does not compare origins in development.
+    'src/middleware.js': 'export const onRequest = (context, next) => next()\n',
+    'src/pages/index.astro': `---
+const answer = Astro.request.method === 'POST' ? 'posted' : ''
+---
+<html lang="en">
+  <head><title>Astro</title></head>
+  <body><h1>${shows}</h1><form method="POST"><button>Send</button><output>{answer}</output></form></body>
+</html>
+`,
   },
 }
 
@@ -135,7 +149,7 @@ const reactRouter = {
   shows,
   edit: 'app/home.jsx',
   update: Update.hot,
-  form: true,
+  form: { foreign: 400 },
   files: {
     'package.json': packageJson('react-router dev', {
       '@react-router/dev': '7.18.4',

@@ -1,8 +1,10 @@
 //! What dev servers send: a broken answer is the client's to know, and harms nothing else.
 
+use std::time::Instant;
+
 use tokio::io::AsyncWriteExt;
 
-use crate::rig::{Rig, answering, dev_server, ok, rest};
+use crate::rig::{PATIENCE, Rig, SHORT, answering, dev_server, head, ok, rest, serving, short};
 
 async fn get_from(bytes: &str) -> String {
     let (address, _) = answering(bytes).await;
@@ -44,6 +46,51 @@ async fn one_that_hangs_is_a_timeout() {
     .await;
     let answer = Rig::before(address).get("/", "").await;
     assert!(answer.starts_with("HTTP/1.1 504 ") && answer.contains("dev_server_no_answer"), "{answer}");
+}
+
+#[tokio::test]
+async fn endless_interim_answers_are_a_timeout_and_delay_no_other_request() {
+    let (address, _) = dev_server(|mut stream| async move {
+        while stream.write_all(b"HTTP/1.1 102 Processing\r\n\r\n").await.is_ok() {}
+    })
+    .await;
+    let rig = Rig::before(address);
+    let (endless, other) = tokio::join!(rig.get("/", ""), async {
+        tokio::time::sleep(SHORT).await;
+        let started = Instant::now();
+        let answer = rig.get("/.preview-agent/other", "").await;
+        (answer, started.elapsed())
+    });
+    assert!(endless.starts_with("HTTP/1.1 504 "), "{endless}");
+    assert!(other.0.starts_with("HTTP/1.1 404 ") && other.1 < PATIENCE / 10, "{other:?}");
+}
+
+#[tokio::test]
+async fn the_request_ends_when_its_client_goes_away() {
+    // An answer that never begins, and one that never ends.
+    for start in ["", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"] {
+        let (ended, mut ends) = tokio::sync::mpsc::unbounded_channel();
+        let (address, mut heads) = dev_server(move |mut stream| {
+            let ended = ended.clone();
+            async move {
+                let _ = stream.write_all(start.as_bytes()).await;
+                rest(&mut stream).await;
+                let _ = ended.send(());
+            }
+        })
+        .await;
+        let mut settings = short();
+        settings.limits.answer_time = PATIENCE * 10;
+        let rig = Rig::new(settings, serving(address));
+        let mut stream = rig.connect().await;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("sent");
+        heads.recv().await.expect("a request");
+        if !start.is_empty() {
+            head(&mut stream).await;
+        }
+        drop(stream);
+        tokio::time::timeout(PATIENCE, ends.recv()).await.expect("its connection ends in time").expect("it ends");
+    }
 }
 
 #[tokio::test]

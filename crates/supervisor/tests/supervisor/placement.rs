@@ -47,6 +47,14 @@ async fn server_that_ignores_its_port_is_found() {
 }
 
 #[tokio::test]
+async fn server_that_listens_on_another_address_is_asked_there() {
+    let script = PAGE.replace("PORT", "process.env.PORT").replace("127.0.0.1", "127.0.0.2");
+    let harness = behind_proxy(&script).await;
+    assert_eq!(upstream(&harness, |_| true).await.address.ip().to_string(), "127.0.0.2");
+    harness.server.stop().await;
+}
+
+#[tokio::test]
 async fn server_of_a_grandchild_is_found() {
     let port = free_port().await;
     let script = r#"require("child_process").spawn("sh", ["-c", "node page.js & wait"], { detached: true })"#;
