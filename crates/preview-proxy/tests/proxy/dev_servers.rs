@@ -50,10 +50,11 @@ async fn one_that_hangs_is_a_timeout() {
 
 #[tokio::test]
 async fn endless_interim_answers_are_a_timeout_and_delay_no_other_request() {
-    let (address, _) = dev_server(|mut stream| async move {
-        while stream.write_all(b"HTTP/1.1 102 Processing\r\n\r\n").await.is_ok() {}
-    })
-    .await;
+    let (address, _) =
+        dev_server(
+            |mut stream| async move { while stream.write_all(b"HTTP/1.1 102 Processing\r\n\r\n").await.is_ok() {} },
+        )
+        .await;
     let rig = Rig::before(address);
     let (endless, other) = tokio::join!(rig.get("/", ""), async {
         tokio::time::sleep(SHORT).await;
