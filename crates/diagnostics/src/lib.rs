@@ -4,6 +4,11 @@
 
 mod finding;
 mod page_report;
+mod project_root;
+mod source_map;
+mod stack;
 
 pub use finding::{Finding, Kind, Place};
 pub use page_report::{PageEvent, PageId, PageReport, PageReportError};
+pub use project_root::ProjectRoot;
+pub use source_map::{Located, SourceMaps};
