@@ -2,8 +2,25 @@
 //!
 //! Nothing here does I/O or reads a clock: the agent says what was observed and when.
 
+mod diagnostics;
 mod finding;
+mod imports;
+mod module_graph;
 mod page_report;
+mod pages;
+mod problem;
+mod problems;
+mod project_root;
+mod verdict;
+mod vite_error;
 
+pub use diagnostics::{Diagnostics, Input, Output, PageChange, TimerReason};
 pub use finding::{Finding, Kind, Place};
+pub use imports::{imports_of, loads_of_document};
+pub use module_graph::{ModuleGraph, is_project_module, is_source, normalized};
 pub use page_report::{PageEvent, PageId, PageReport, PageReportError};
+pub use problem::{Moment, Problem, ProblemId};
+pub use problems::{Change, MAX_PROBLEMS, Source};
+pub use project_root::ProjectRoot;
+pub use verdict::{CHECK_PATIENCE, GATHER, Outcome, PAGE_PATIENCE, RENDERED_AFTER, Seen, Verdict};
+pub use vite_error::{error_in_body, frame, vite_finding, with_source};

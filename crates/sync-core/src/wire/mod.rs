@@ -11,6 +11,7 @@ pub(crate) mod timestamp;
 pub use client::{ClientMessage, JoinConfig, Push};
 pub use event_payload::ProjectEvent;
 pub use server::{FrameError, MAX_FRAME, ServerMessage};
+pub use timestamp::rfc3339_of;
 
 /// The topic of heartbeats.
 pub const PHOENIX: &str = "phoenix";
