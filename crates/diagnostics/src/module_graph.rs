@@ -79,6 +79,16 @@ impl ModuleGraph {
         self.modules.keys().map(String::as_str).filter(move |address| is_made_of(address.strip_prefix(&self.base).unwrap_or(address), path))
     }
 
+    /// The modules and documents that load `address`.
+    pub fn importers<'a>(&'a self, address: &'a str) -> impl Iterator<Item = &'a str> {
+        self.modules.iter().filter(move |(_, module)| module.imports.contains(address)).map(|(at, _)| at.as_str())
+    }
+
+    /// Whether the last answer of this module was an error.
+    pub fn is_broken(&self, address: &str) -> bool {
+        self.modules.get(address).is_some_and(|module| module.is_broken)
+    }
+
     /// Everything whose last answer was an error, and what was never answered.
     pub fn unsettled(&self) -> impl Iterator<Item = &str> {
         let unsettled = |module: &Module| module.is_broken || !module.is_known;

@@ -43,6 +43,12 @@ crate::code_enum! {
         Status = "preview:status",
         /// Something of the database was written to disk.
         Applied = "preview:applied",
+        /// A problem of the preview opened, or was counted again.
+        Problem = "preview:problem",
+        /// A problem ended.
+        Resolved = "preview:resolved",
+        /// The verdict of the newest revision changed.
+        Verdict = "preview:verdict",
     }
 }
 
