@@ -182,7 +182,7 @@ impl HydrationJob {
                 Err(error) if renewals < RENEWALS && (error.is_expired() || error.is_damaged()) => error,
                 Err(error) => return Err(error),
             };
-            renewals += 1;
+            renewals = renewals.saturating_add(1);
             match self.renewed_url(&error).await {
                 Some(url) => source = SnapshotSource::Url(url),
                 None => return Err(error),

@@ -39,7 +39,7 @@ impl SleepWatch {
 fn ran_ahead(last: (Instant, SystemTime), now: (Instant, SystemTime)) -> bool {
     // A wall clock that was set back is not a sleep.
     let wall = now.1.duration_since(last.1).unwrap_or_default();
-    wall > now.0.duration_since(last.0) + MIN_SLEEP
+    wall > now.0.duration_since(last.0).saturating_add(MIN_SLEEP)
 }
 
 #[cfg(test)]

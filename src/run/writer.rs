@@ -113,7 +113,7 @@ impl Writer {
                 State::Scanning(task) => {
                     let (workspace, ReadChanges { changes, bytes }) = propagate_panic(task.await);
                     self.state = State::Idle(workspace);
-                    let pause = Duration::from_millis(bytes * 1_000 / SCAN_RATE);
+                    let pause = Duration::from_millis(bytes.saturating_mul(1_000) / SCAN_RATE);
                     self.next_scan = Instant::now() + SCAN_INTERVAL.max(pause);
                     if !changes.is_empty() {
                         return WriterEvent::LocalChanges(changes);

@@ -112,7 +112,7 @@ fn a_head_below_ours_is_followed_down_and_up_again() {
 #[test]
 fn an_empty_answer_where_there_were_files_removes_nothing() {
     let world = World::new();
-    let mut agent = world.agent();
+    let mut agent = world.current_agent();
     let empty = json!({"head_revision": world.store().head().revision, "complete": true, "reset": true, "files": []});
     world.backend().faults().answer("list_project_changes", empty, FaultRate::next(1));
     nudge(&world);
@@ -184,7 +184,7 @@ fn pages_that_never_end_are_given_up() {
 #[test]
 fn a_snapshot_that_is_ready_is_a_reason_to_catch_up_and_never_fetched() {
     let world = World::new();
-    let mut agent = world.agent();
+    let mut agent = world.current_agent();
     let foreign = TcpListener::bind("127.0.0.1:0").unwrap();
     foreign.set_nonblocking(true).unwrap();
     world.backend().faults().drop_broadcasts(FaultRate::next(1));

@@ -115,7 +115,7 @@ fn a_refused_join_leads_back_to_joined() {
 #[test]
 fn reads_that_fail_are_asked_again() {
     let world = World::new();
-    let mut agent = world.agent();
+    let mut agent = world.current_agent();
     world.backend().faults().fail_reads(500, FaultRate::next(3));
     world.backend().faults().drop_broadcasts(FaultRate::next(1));
     world.save("a.txt", "dropped");

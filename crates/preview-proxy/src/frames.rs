@@ -17,11 +17,16 @@ pub(crate) struct Frames {
     closed: bool,
 }
 
-/// The part of a header that arrived.
-#[derive(Debug, Default)]
+/// The part of a header that arrived, at most [`MAX_HEADER`] bytes.
+#[derive(Debug)]
 struct Header {
-    bytes: [u8; MAX_HEADER],
-    len: usize,
+    bytes: Vec<u8>,
+}
+
+impl Default for Header {
+    fn default() -> Header {
+        Header { bytes: Vec::with_capacity(MAX_HEADER) }
+    }
 }
 
 impl Frames {
@@ -29,9 +34,10 @@ impl Frames {
     pub(crate) fn take(&mut self, mut bytes: &[u8]) {
         while let Some((first, rest)) = bytes.split_first() {
             if self.payload_left > 0 {
-                let count = usize::try_from(self.payload_left).unwrap_or(usize::MAX).min(bytes.len());
-                self.payload_left -= count as u64;
-                bytes = &bytes[count..];
+                let left = usize::try_from(self.payload_left).unwrap_or(usize::MAX);
+                let (payload, after) = bytes.split_at_checked(left).unwrap_or((bytes, &[]));
+                self.payload_left = self.payload_left.saturating_sub(payload.len() as u64);
+                bytes = after;
                 continue;
             }
             bytes = rest;
@@ -44,32 +50,29 @@ impl Frames {
 
     /// Whether another frame may follow here: the last one is whole, and none said that it is the last.
     pub(crate) fn is_open_boundary(&self) -> bool {
-        !self.closed && self.payload_left == 0 && self.header.len == 0
+        !self.closed && self.payload_left == 0 && self.header.bytes.is_empty()
     }
 }
 
 impl Header {
     /// One more byte. The opcode and the payload's length, once the header is whole.
     fn push(&mut self, byte: u8) -> Option<(u8, u64)> {
-        self.bytes[self.len] = byte;
-        self.len += 1;
-        if self.len < 2 {
-            return None;
-        }
-        let (extended, short) = match self.bytes[1] & 0x7f {
+        self.bytes.push(byte);
+        let [first, second, rest @ ..] = self.bytes.as_slice() else { return None };
+        let (extended, short) = match second & 0x7f {
             126 => (2, None),
             127 => (8, None),
             short => (0, Some(u64::from(short))),
         };
-        let mask = if self.bytes[1] & 0x80 == 0 { 0 } else { 4 };
-        if self.len < 2 + extended + mask {
+        let mask = if second & 0x80 == 0 { 0 } else { 4 };
+        let (extended, after) = rest.split_at_checked(extended)?;
+        if after.len() < mask {
             return None;
         }
         let read = |length: u64, byte: &u8| length << 8 | u64::from(*byte);
-        let length = short.unwrap_or_else(|| self.bytes[2..2 + extended].iter().fold(0, read));
-        let opcode = self.bytes[0] & 0x0f;
-        self.len = 0;
-        Some((opcode, length))
+        let whole = (first & 0x0f, short.unwrap_or_else(|| extended.iter().fold(0, read)));
+        self.bytes.clear();
+        Some(whole)
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) fn with_script(response: Response<AnyBody>, script: &Bytes) -> Respon
         return response;
     }
     let (mut parts, body) = response.into_parts();
-    let length = content_length(&parts.headers).map(|length| length + script.len() as u64);
+    let length = content_length(&parts.headers).map(|length| length.saturating_add(script.len() as u64));
     // No longer what the tag is for.
     parts.headers.remove(ETAG);
     parts.headers.remove(TRANSFER_ENCODING);

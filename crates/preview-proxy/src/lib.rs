@@ -4,6 +4,11 @@
 //! It runs on a thread of its own, so that traffic never delays the applying of files. What it knows of the agent is one
 //! [`View`], which the agent replaces when something changes.
 
+#![cfg_attr(
+    not(test),
+    deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice, clippy::unwrap_used)
+)]
+
 mod access;
 mod body;
 mod events;

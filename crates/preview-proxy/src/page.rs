@@ -66,29 +66,23 @@ fn filled(title: &str, text: &str, lines: &[String], state: Option<&str>) -> Str
     // JSON inside of a script element: nothing may close it.
     let state = state.map_or("null".to_owned(), |state| state.replace('<', "\\u003c"));
     let refresh = if state == "null" { "" } else { "<noscript><meta http-equiv=\"refresh\" content=\"3\"></noscript>" };
+    // Each place begins with `%`.
     let values = [
-        ("%REFRESH%", refresh.to_owned()),
-        ("%TITLE%", escaped(title)),
-        ("%TEXT%", escaped(text)),
-        ("%LINES%", escaped(&lines.join("\n"))),
-        ("%STATE%", state),
+        ("REFRESH%", refresh.to_owned()),
+        ("TITLE%", escaped(title)),
+        ("TEXT%", escaped(text)),
+        ("LINES%", escaped(&lines.join("\n"))),
+        ("STATE%", state),
     ];
-    let mut page = String::with_capacity(WAITING.len() + 4096);
+    let mut page = String::with_capacity(WAITING.len());
     let mut rest = WAITING;
     // One pass, so that a value is never taken for a place.
-    while let Some(at) = rest.find('%') {
-        page.push_str(&rest[..at]);
-        rest = &rest[at..];
-        match values.iter().find(|(name, _)| rest.starts_with(name)) {
-            Some((name, value)) => {
-                page.push_str(value);
-                rest = &rest[name.len()..];
-            }
-            None => {
-                page.push('%');
-                rest = &rest[1..];
-            }
-        }
+    while let Some((before, after)) = rest.split_once('%') {
+        page.push_str(before);
+        let place = values.iter().find_map(|(name, value)| Some((value.as_str(), after.strip_prefix(name)?)));
+        let (text, after) = place.unwrap_or(("%", after));
+        page.push_str(text);
+        rest = after;
     }
     page.push_str(rest);
     page

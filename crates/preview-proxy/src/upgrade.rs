@@ -96,11 +96,12 @@ async fn copy(
     let mut buffer = vec![0; BUFFER];
     loop {
         let count = from.read(&mut buffer).await.map_err(Broken::Read)?;
-        if count == 0 {
+        let read = buffer.get(..count).unwrap_or_default();
+        if read.is_empty() {
             return Ok(());
         }
-        seen(&buffer[..count]);
-        to.write_all(&buffer[..count]).await.map_err(Broken::Write)?;
+        seen(read);
+        to.write_all(read).await.map_err(Broken::Write)?;
         to.flush().await.map_err(Broken::Write)?;
     }
 }

@@ -62,7 +62,7 @@ impl Feed {
     fn push(&self, line: String) {
         let mut lines = self.lock();
         let line: Line = (lines.number, line.into());
-        lines.number += 1;
+        lines.number = lines.number.wrapping_add(1);
         if lines.kept.len() == KEPT {
             lines.kept.pop_front();
         }

@@ -72,7 +72,7 @@ fn write_all(waiting: Receiver<Message>, dropped_line: impl Fn(u64) -> String) {
             // A standard output that was closed does not end the agent.
             let _ = writeln!(out, "{line}");
             if lost > reported {
-                let _ = writeln!(out, "{}", dropped_line(lost - reported));
+                let _ = writeln!(out, "{}", dropped_line(lost.saturating_sub(reported)));
             }
         });
         reported = lost;

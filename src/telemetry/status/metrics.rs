@@ -266,5 +266,5 @@ pub fn count(name: &'static str, value: &'static str) {
 /// Resident memory of this process, in bytes. None where the system does not tell (only Linux does).
 pub(super) fn resident_memory() -> Option<u64> {
     let pages = std::fs::read_to_string("/proc/self/statm").ok()?.split_whitespace().nth(1)?.parse::<u64>().ok()?;
-    Some(pages * rustix::param::page_size() as u64)
+    pages.checked_mul(rustix::param::page_size() as u64)
 }

@@ -47,7 +47,7 @@ impl Stat {
     /// The name of the program, in parentheses, may contain anything; the fields are counted from behind it.
     fn parse(text: &str) -> Option<Stat> {
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-        let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
+        let field = |number: usize| fields.get(number.checked_sub(3)?)?.parse::<u64>().ok();
         Some(Stat {
             group: u32::try_from(field(5)?).ok()?,
             session: u32::try_from(field(6)?).ok()?,

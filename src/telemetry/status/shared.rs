@@ -182,7 +182,9 @@ impl SharedStatus {
     /// Counts that a limit was reached.
     pub fn count_limit_hit(&self, limit: Limit) {
         count("preview_agent_limits_hit_total", limit.as_str());
-        *self.lock().limits.entry(limit).or_default() += 1;
+        let mut data = self.lock();
+        let count = data.limits.entry(limit).or_default();
+        *count = count.saturating_add(1);
     }
 
     /// Whether the preview is ready for traffic, and the body of `/readyz`.
@@ -321,7 +323,7 @@ impl SharedStatus {
 impl StatusData {
     /// How long ago a read last showed the newest revision.
     fn head_age(&self) -> Option<Duration> {
-        self.core.head_age.map(|age| age + self.core_at.elapsed())
+        self.core.head_age.map(|age| age.saturating_add(self.core_at.elapsed()))
     }
 
     fn reasons(&self) -> Vec<String> {

@@ -59,6 +59,13 @@ impl World {
         agent
     }
 
+    /// An agent that has also made the catch-up of its join: what is saved from now on reaches it by events only.
+    pub fn current_agent(&self) -> Agent {
+        let mut agent = self.agent();
+        eventually("the agent has caught up after its join", || agent.status()["current"] == true);
+        agent
+    }
+
     /// The test's own comparison: same paths, same bytes.
     pub fn equal(&self, agent: &Agent) -> bool {
         let row = |row: local_backend::Row| (row.path, row.bytes.map(|bytes| bytes.to_vec()).unwrap_or_default());
