@@ -41,8 +41,8 @@ pub fn redact(text: &str, secrets: &[SecretString]) -> String {
         let word = rest.split(|c| !is_word(c)).next().unwrap_or_default();
         let (word, after) = rest.split_at(word.len());
         clean.push_str(if is_secret(word) { "[secret]" } else { word });
-        let between = after.len() - after.trim_start_matches(|c| !is_word(c)).len();
-        let (between, after) = after.split_at(between);
+        let between = after.split(is_word).next().unwrap_or_default();
+        let (between, after) = after.split_at(between.len());
         clean.push_str(between);
         rest = after;
     }

@@ -58,7 +58,14 @@ pub fn opened(problem: &ProblemLine) {
     let ProblemLine { id, kind, code, file_path, line, column, page, revision, .. } = problem;
     warn!(
         event_type = "problem",
-        id, kind, code, file_path, line, column, page, revision,
+        id,
+        kind,
+        code,
+        file_path,
+        line,
+        column,
+        page,
+        revision,
         error = problem.message,
         "{kind} problem: {}",
         problem.text()

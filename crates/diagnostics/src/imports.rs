@@ -13,7 +13,7 @@ pub fn imports_of(script: &str) -> Vec<String> {
             if script.get(..at).is_some_and(|before| before.ends_with(is_word)) {
                 continue;
             }
-            let after = script.get(at + word.len()..).unwrap_or_default();
+            let after = script.get(at.saturating_add(word.len())..).unwrap_or_default();
             if let Some(specifier) = literal_after(after)
                 && found.len() < MAX_IMPORTS
             {
@@ -39,20 +39,15 @@ fn literal_after(text: &str) -> Option<&str> {
     (!literal.contains('\n')).then_some(literal)
 }
 
-/// The addresses of scripts and style sheets that a document loads, those of its inline scripts included.
+/// The addresses of modules that a document loads, those of its inline scripts included. Classic scripts are not transformed.
 pub fn loads_of_document(html: &str) -> Vec<String> {
     let mut found = Vec::new();
     for tag in html.split("<script").skip(1) {
         let Some((attributes, rest)) = tag.split_once('>') else { continue };
         match attribute(attributes, "src") {
-            Some(address) => found.push(address),
+            Some(address) if attribute(attributes, "type").as_deref() == Some("module") => found.push(address),
+            Some(_) => {}
             None => found.extend(imports_of(rest.split("</script").next().unwrap_or_default())),
-        }
-    }
-    for tag in html.split("<link").skip(1) {
-        let attributes = tag.split('>').next().unwrap_or_default();
-        if attribute(attributes, "rel").as_deref() == Some("stylesheet") {
-            found.extend(attribute(attributes, "href"));
         }
     }
     found.sort();
@@ -96,8 +91,8 @@ Array.from("/src/no.js");
     #[test]
     fn loads_of_a_document_are_found() {
         let html = r#"<html><head><script type="module">import { inject } from "/@react-refresh";</script>
-<script type="module" src="/src/main.jsx?a=1&amp;b"></script><link rel="icon" href="/x.png"><link rel='stylesheet' href='/a.css'>
-<script data-src="/no.js">1</script></head>"#;
-        assert_eq!(loads_of_document(html), ["/@react-refresh", "/a.css", "/src/main.jsx?a=1&b"]);
+<script type="module" src="/src/main.jsx?a=1&amp;b"></script><link rel="icon" href="/x.png">
+<script src="/classic.js"></script><script data-src="/no.js">1</script></head>"#;
+        assert_eq!(loads_of_document(html), ["/@react-refresh", "/src/main.jsx?a=1&b"]);
     }
 }

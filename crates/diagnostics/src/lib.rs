@@ -2,6 +2,12 @@
 //!
 //! Nothing here does I/O or reads a clock: the agent says what was observed and when.
 
+// Much of what comes in here is text of the project's code, and a panic ends the agent.
+#![cfg_attr(
+    not(test),
+    deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::string_slice, clippy::unwrap_used)
+)]
+
 mod diagnostics;
 mod finding;
 mod imports;
@@ -23,4 +29,4 @@ pub use problem::{Moment, Problem, ProblemId};
 pub use problems::{Change, MAX_PROBLEMS, Source};
 pub use project_root::ProjectRoot;
 pub use verdict::{CHECK_PATIENCE, GATHER, Outcome, PAGE_PATIENCE, RENDERED_AFTER, Seen, Verdict};
-pub use vite_error::{error_in_body, frame, vite_finding, with_source};
+pub use vite_error::{error_in_body, frame, position_of_name, vite_finding, with_source};

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 const MAX_MODULES: usize = 5_000;
 /// Files that dev servers transform, by their extension.
 const EXTENSIONS: [&str; 22] = [
-    "js", "jsx", "ts", "tsx", "mjs", "mts", "cjs", "cts", "vue", "svelte", "astro", "mdx", "css", "scss", "sass", "less",
-    "styl", "stylus", "pcss", "postcss", "json", "html",
+    "js", "jsx", "ts", "tsx", "mjs", "mts", "cjs", "cts", "vue", "svelte", "astro", "mdx", "css", "scss", "sass",
+    "less", "styl", "stylus", "pcss", "postcss", "json", "html",
 ];
 
 /// The modules that the preview loads, from its documents on.
@@ -26,6 +26,8 @@ struct Module {
     is_broken: bool,
     /// It was answered at least once.
     is_known: bool,
+    /// It was answered at least once without an error.
+    was_good: bool,
 }
 
 impl ModuleGraph {
@@ -44,10 +46,11 @@ impl ModuleGraph {
     pub fn answered(&mut self, address: &str, imports: impl IntoIterator<Item = String>) -> Vec<String> {
         let imports: BTreeSet<_> = imports.into_iter().map(|import| normalized(&import)).collect();
         let room = MAX_MODULES.saturating_sub(self.modules.len());
-        let new: Vec<_> = imports.iter().filter(|import| !self.modules.contains_key(*import)).take(room).cloned().collect();
+        let new: Vec<_> =
+            imports.iter().filter(|import| !self.modules.contains_key(*import)).take(room).cloned().collect();
         self.modules.extend(new.iter().map(|import| (import.clone(), Module::default())));
         let module = self.modules.entry(address.to_owned()).or_default();
-        (module.imports, module.is_broken, module.is_known) = (imports, false, true);
+        (module.imports, module.is_broken, module.is_known, module.was_good) = (imports, false, true, true);
         new
     }
 
@@ -76,12 +79,27 @@ impl ModuleGraph {
 
     /// The modules that are made of a file of the project.
     pub fn of_path<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a str> {
-        self.modules.keys().map(String::as_str).filter(move |address| is_made_of(address.strip_prefix(&self.base).unwrap_or(address), path))
+        self.modules
+            .keys()
+            .map(String::as_str)
+            .filter(move |address| is_made_of(address.strip_prefix(&self.base).unwrap_or(address), path))
     }
 
     /// The modules and documents that load `address`.
     pub fn importers<'a>(&'a self, address: &'a str) -> impl Iterator<Item = &'a str> {
         self.modules.iter().filter(move |(_, module)| module.imports.contains(address)).map(|(at, _)| at.as_str())
+    }
+
+    /// Something was answered that is no module. It is what is missing if it was a module before, or a document loads it; else a
+    /// word in a text may have been taken for an import.
+    pub fn is_missing(&self, address: &str) -> bool {
+        let was_good = self.modules.get(address).is_some_and(|module| module.was_good);
+        was_good || self.modules.values().any(|module| module.is_document && module.imports.contains(address))
+    }
+
+    /// Something was answered that is no module, and nothing misses it.
+    pub fn set_known(&mut self, address: &str) {
+        self.modules.entry(address.to_owned()).or_default().is_known = true;
     }
 
     /// Whether the last answer of this module was an error.
@@ -195,7 +213,13 @@ mod tests {
     #[test]
     fn modules_are_found_by_the_file_that_they_are_made_of() {
         let mut graph = ModuleGraph::new("/app/");
-        let all = ["/app/src/App.vue", "/app/src/App.vue?vue&type=style&lang.css", "/app/src/b.ts", "/app/@fs/p/lib/c.ts", "/app/a%20b.js"];
+        let all = [
+            "/app/src/App.vue",
+            "/app/src/App.vue?vue&type=style&lang.css",
+            "/app/src/b.ts",
+            "/app/@fs/p/lib/c.ts",
+            "/app/a%20b.js",
+        ];
         graph.answered("/", strings(&all));
         let of = |path| graph.of_path(path).map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(of("src/App.vue"), &all[..2]);
@@ -213,9 +237,18 @@ mod tests {
             assert!(is_project_module(yes, "/p/"), "{yes}");
         }
         let no = [
-            "/@vite/client", "/@react-refresh", "/node_modules/.vite/deps/react.js?v=1", "/@id/__x00__virtual.js",
-            "/src/logo.png?import", "/src/a.test.ts", "/src/types.d.ts", "/src/__tests__/b.js", "https://cdn/x.js", "//cdn/x.js",
-            "react", "/@fs/other/x.js",
+            "/@vite/client",
+            "/@react-refresh",
+            "/node_modules/.vite/deps/react.js?v=1",
+            "/@id/__x00__virtual.js",
+            "/src/logo.png?import",
+            "/src/a.test.ts",
+            "/src/types.d.ts",
+            "/src/__tests__/b.js",
+            "https://cdn/x.js",
+            "//cdn/x.js",
+            "react",
+            "/@fs/other/x.js",
         ];
         for no in no {
             assert!(!is_project_module(no, "/p/"), "{no}");

@@ -66,8 +66,7 @@ impl Pages {
 
     /// The paths of the open pages.
     pub(crate) fn paths(&self) -> Vec<String> {
-        let mut paths: Vec<_> =
-            self.0.values().filter(|page| !page.lost).map(|page| page.path.clone()).collect();
+        let mut paths: Vec<_> = self.0.values().filter(|page| !page.lost).map(|page| page.path.clone()).collect();
         paths.sort();
         paths.dedup();
         paths

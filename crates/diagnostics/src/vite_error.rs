@@ -41,7 +41,8 @@ pub fn vite_finding(error: &Value, root: &ProjectRoot, fallback: Option<&str>) -
 
 /// `[ src/App.jsx:18:23 ]` in the drawing that Rolldown and Oxc make.
 fn place_in_message(message: &str) -> Option<Place> {
-    let inside = message.split('[').find_map(|part| part.strip_prefix(' ')?.split_once(" ]").map(|(inside, _)| inside))?;
+    let inside =
+        message.split('[').find_map(|part| part.strip_prefix(' ')?.split_once(" ]").map(|(inside, _)| inside))?;
     let (rest, column) = inside.rsplit_once(':')?;
     let (file_path, line) = rest.rsplit_once(':')?;
     let (line, column) = (line.parse().ok()?, column.parse().ok()?);
@@ -94,17 +95,35 @@ fn position_of_import(source: &str, specifier: &str) -> Option<(u32, u32)> {
     })
 }
 
+/// Where a quoted text ends with the name of the file at `address`, with its extension or without; from 1.
+pub fn position_of_name(source: &str, address: &str) -> Option<(u32, u32)> {
+    let path = address.split('?').next()?;
+    let name = path.rsplit('/').next()?;
+    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+    let ends =
+        [name, stem].iter().flat_map(|name| ['"', '\''].map(|quote| format!("/{name}{quote}"))).collect::<Vec<_>>();
+    source.lines().zip(1..).find_map(|(line, number)| {
+        let end = ends.iter().find_map(|end| line.find(end.as_str()))?;
+        let before = line.get(..end)?;
+        let start = before.rfind(['"', '\'']).unwrap_or(0);
+        let column = before.get(..start)?.encode_utf16().count();
+        Some((number, u32::try_from(column).ok()?.saturating_add(1)))
+    })
+}
+
 /// The lines around a place, with a mark below the column.
 pub fn frame(source: &str, line: u32, column: Option<u32>) -> Option<String> {
     let at = usize::try_from(line).ok()?.checked_sub(1)?;
     let first = at.saturating_sub(FRAME_LINES);
     source.lines().nth(at)?;
-    let shown: Vec<_> = source.lines().enumerate().skip(first).take(at - first + FRAME_LINES + 1).collect();
-    let width = shown.last().map_or(1, |(number, _)| (number + 1).to_string().len());
+    let last = at.saturating_add(FRAME_LINES);
+    let numbered = (1_usize..).zip(source.lines()).enumerate();
+    let shown: Vec<_> = numbered.skip(first).take_while(|(index, _)| *index <= last).collect();
+    let width = shown.last().map_or(1, |(_, (number, _))| number.to_string().len());
     let mut text = String::new();
-    for (number, content) in shown {
-        text.push_str(&format!("{:>width$} | {content}\n", number + 1));
-        if let Some(column) = column.filter(|_| number == at) {
+    for (index, (number, content)) in shown {
+        text.push_str(&format!("{number:>width$} | {content}\n"));
+        if let Some(column) = column.filter(|_| index == at) {
             let spaces = usize::try_from(column).ok()?.saturating_sub(1).min(content.chars().count());
             text.push_str(&format!("{:>width$} | {:spaces$}^\n", "", ""));
         }
@@ -138,7 +157,8 @@ mod tests {
         assert_eq!(place(&finding), ("src/Notes.jsx", Some(18), Some(23)));
         assert_eq!(finding.stack.as_deref(), Some("at a (node_modules/x.js:1:1)"));
 
-        let message = "Transform failed with 1 error:\n\n[PARSE_ERROR] Unexpected token\n    ╭─[ src/Notes.jsx:18:23 ]\n    │\n";
+        let message =
+            "Transform failed with 1 error:\n\n[PARSE_ERROR] Unexpected token\n    ╭─[ src/Notes.jsx:18:23 ]\n    │\n";
         let oxc = json!({"message": message, "id": "/p/src/Notes.jsx", "frame": "", "plugin": "vite:oxc"});
         let finding = with_source(vite_finding(&oxc, &root(), None), &"line\n".repeat(20));
         assert_eq!(finding.message, "Unexpected token");
@@ -166,8 +186,19 @@ mod tests {
         let source = "type A = {\n  a: 1\n}\nimport x from './nope'\n";
         let finding = with_source(vite_finding(&error, &root(), None), source);
         assert_eq!(place(&finding), ("src/App.tsx", Some(4), Some(15)));
-        assert_eq!(finding.frame.as_deref(), Some("2 |   a: 1\n3 | }\n4 | import x from './nope'\n  |               ^"));
+        assert_eq!(
+            finding.frame.as_deref(),
+            Some("2 |   a: 1\n3 | }\n4 | import x from './nope'\n  |               ^")
+        );
         assert!(finding.message.starts_with("Failed to resolve import \"./nope\""));
+    }
+
+    #[test]
+    fn name_of_a_file_is_found_in_what_imports_it() {
+        let source = "import a from './b'\nimport Notes from './components/Notes'\n<script src=\"/src/main.jsx\">";
+        assert_eq!(position_of_name(source, "/src/components/Notes.jsx?t=1"), Some((2, 19)));
+        assert_eq!(position_of_name(source, "/src/main.jsx"), Some((3, 13)));
+        assert_eq!(position_of_name(source, "/src/other.jsx"), None);
     }
 
     #[test]

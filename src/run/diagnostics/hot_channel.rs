@@ -110,7 +110,8 @@ mod tests {
 
     #[test]
     fn messages_are_read() {
-        let update = r#"{"type":"update","updates":[{"type":"js-update","path":"/src/a.js","acceptedPath":"/src/b.js"}]}"#;
+        let update =
+            r#"{"type":"update","updates":[{"type":"js-update","path":"/src/a.js","acceptedPath":"/src/b.js"}]}"#;
         assert!(matches!(read(update), Some(HotMessage::Update(paths)) if paths == ["/src/a.js"]));
         assert!(matches!(read(r#"{"type":"full-reload","path":"*"}"#), Some(HotMessage::Reload)));
         assert!(matches!(read(r#"{"type":"error","err":{"message":"x"}}"#), Some(HotMessage::Error(_))));

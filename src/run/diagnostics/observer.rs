@@ -150,11 +150,16 @@ impl Observer {
             None => Vec::new(),
         };
         let files = self.files.clone();
-        let (install, server) =
-            process_findings::findings(&status, &lines, files.root(), |path| files.exists(path));
-        self.observe(Input::Found(Source::Install, install.into_iter().collect()));
+        let (install, server) = process_findings::findings(&status, &lines, files.root(), |path| files.exists(path));
+        // While it starts again, or installs, it is not known whether the failure has ended.
+        let has_ended = status.state == DevServerState::Serving && !status.installing;
+        if install.is_some() || has_ended {
+            self.observe(Input::Found(Source::Install, install.into_iter().collect()));
+        }
         let server = server.map(|finding| Finding { frame: process_findings::frame_of(&finding, &files), ..finding });
-        self.observe(Input::Found(Source::Server, server.into_iter().collect()));
+        if server.is_some() || has_ended {
+            self.observe(Input::Found(Source::Server, server.into_iter().collect()));
+        }
         self.follow(&status);
     }
 

@@ -17,13 +17,20 @@ pub(super) fn findings(
     exists: impl Fn(&str) -> bool,
 ) -> (Option<Finding>, Option<Finding>) {
     let Some(reason) = status.reason else { return (None, None) };
-    let detail = status.detail.as_deref().unwrap_or(reason.as_str());
+    let detail = root.clean(status.detail.as_deref().unwrap_or(reason.as_str()));
+    let message = match detail.split_once(": ") {
+        Some((what, _)) if reason == FaultReason::ConfigError => match cause_in(lines) {
+            Some(cause) => format!("{what}: {}", root.clean(cause)),
+            None => detail,
+        },
+        _ => detail,
+    };
     let kind = if reason == FaultReason::InstallFailed { Kind::Install } else { Kind::Server };
     let place = match reason {
         FaultReason::ConfigError | FaultReason::Crashed => place_in(lines, root, exists),
         _ => None,
     };
-    let finding = Finding { code: Some(reason.as_str()), place, ..Finding::new(kind, root.clean(detail)) };
+    let finding = Finding { code: Some(reason.as_str()), place, ..Finding::new(kind, message) };
     match kind {
         Kind::Install => (Some(finding), None),
         _ => (None, Some(finding)),
@@ -36,10 +43,27 @@ pub(super) fn frame_of(finding: &Finding, files: &ProjectFiles) -> Option<String
     frame(&files.text(&place.file_path)?, place.line?, place.column)
 }
 
+/// The lines of the last failure to load a configuration.
+fn last_failure(lines: &[String]) -> &[String] {
+    let start = lines.iter().rposition(|line| line.contains("failed to load config")).unwrap_or(0);
+    lines.get(start..).unwrap_or(lines)
+}
+
+/// The error in the lines of the last failure, without what stands before it.
+fn cause_in(lines: &[String]) -> Option<&str> {
+    last_failure(lines).iter().find_map(|line| {
+        let (_, cause) = line.split_once("_ERROR] ").or_else(|| line.split_once("ERROR: ")).or_else(|| {
+            let at = line.find("Error: ").filter(|_| !line.contains("Build failed"))?;
+            let start = line.get(..at)?.rfind(' ').map_or(0, |space| space.saturating_add(1));
+            Some(("", line.get(start..)?))
+        })?;
+        Some(cause.trim())
+    })
+}
+
 /// The first place of a project's file in the last failure that the lines show.
 fn place_in(lines: &[String], root: &ProjectRoot, exists: impl Fn(&str) -> bool) -> Option<Place> {
-    let start = lines.iter().rposition(|line| line.contains("failed to load config")).unwrap_or(0);
-    lines.iter().skip(start).find_map(|line| {
+    last_failure(lines).iter().find_map(|line| {
         let line = root.clean(line);
         let words = line.split(|c: char| c.is_whitespace() || matches!(c, '(' | ')' | '[' | ']' | ',' | '"' | '\''));
         words.filter_map(place_of).find(|place| exists(&place.file_path))
@@ -70,6 +94,8 @@ mod tests {
             "src/old.ts:1:1",
             "error when starting dev server:",
             "failed to load config from /p/vite.config.js",
+            "12:00:00 PM [vite] Build failed with 1 error:",
+            "[PARSE_ERROR] Unexpected token",
             "    ╭─[ vite.config.js:9:7 ]",
             "    at x (/p/node_modules/vite/dist/a.js:1:2)",
         ];
@@ -84,11 +110,11 @@ mod tests {
         let server = server.expect("a finding");
         assert!(install.is_none());
         assert_eq!((server.kind, server.code), (Kind::Server, Some("config_error")));
-        assert_eq!(server.message, "failed to load config from vite.config.js: Error: x");
-        assert_eq!(
-            server.place,
-            Some(Place { file_path: "vite.config.js".into(), line: Some(9), column: Some(7) })
-        );
+        assert_eq!(server.message, "failed to load config from vite.config.js: Unexpected token");
+        let cause = |line: &str| cause_in(&[line.to_owned()]).map(str::to_owned);
+        assert_eq!(cause("x.js:9:6: ERROR: Unexpected \"=\""), Some("Unexpected \"=\"".to_owned()));
+        assert_eq!(cause("  ReferenceError: x is not defined"), Some("ReferenceError: x is not defined".to_owned()));
+        assert_eq!(server.place, Some(Place { file_path: "vite.config.js".into(), line: Some(9), column: Some(7) }));
         assert_eq!(place_of("vite.config.ts:9:6:").map(|place| place.line), Some(Some(9)));
         assert_eq!(place_of("12:30:45"), None);
     }

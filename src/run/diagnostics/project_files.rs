@@ -45,8 +45,13 @@ impl ProjectFiles {
 
     /// Whether the project has an `index.html` that a dev server can serve.
     pub(super) fn has_index_html(&self) -> bool {
+        self.served_file("index.html").is_some()
+    }
+
+    /// The file that a dev server serves at `path` below its root: the first of those that exist.
+    pub(super) fn served_file(&self, path: &str) -> Option<String> {
         let dirs = self.app_dir.as_deref().into_iter().chain(INDEX_DIRS);
-        dirs.into_iter().any(|dir| self.exists(&format!("{dir}index.html")))
+        dirs.map(|dir| format!("{dir}{path}")).find(|path| self.exists(path))
     }
 
     /// The text of a regular file below the project; no link is followed.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use diagnostics::{
-    Finding, Input, Kind, ModuleGraph, Place, Source, error_in_body, imports_of, is_project_module, loads_of_document,
-    normalized, vite_finding, with_source,
+    Finding, Input, Kind, ModuleGraph, Place, Source, error_in_body, frame, imports_of, is_project_module,
+    loads_of_document, normalized, position_of_name, vite_finding, with_source,
 };
 use serde_json::Value;
 use supervisor::dev_server::Upstream;
@@ -234,6 +234,7 @@ impl Session {
                     self.asks.ask(&module, AskFor::Module);
                     continue;
                 }
+                self.asks.ask(&module, AskFor::Module);
                 let importers: Vec<_> = self.graph.importers(&module).map(str::to_owned).collect();
                 let documents: Vec<_> = self.graph.documents().map(str::to_owned).collect();
                 for importer in importers.iter().filter(|importer| !documents.contains(importer)) {
@@ -314,6 +315,9 @@ impl Session {
             let finding = self.failure(&address, what, &answer);
             return self.report(address, vec![finding]);
         }
+        if what == AskFor::Module && (answer.status == 404 || answer.content_type == "text/html") {
+            return self.no_module(address);
+        }
         let loads = match what {
             AskFor::Document => {
                 self.recognize(&answer);
@@ -334,6 +338,40 @@ impl Session {
         self.report(address, Vec::new());
     }
 
+    /// The dev server has no such module.
+    fn no_module(&mut self, address: String) {
+        if !self.graph.is_missing(&address) {
+            self.graph.set_known(&address);
+            return self.report(address, Vec::new());
+        }
+        self.graph.failed(&address);
+        let finding = self.missing(&address);
+        self.report(address, vec![finding]);
+    }
+
+    /// A module that is loaded and does not exist, at the place that loads it.
+    fn missing(&self, address: &str) -> Finding {
+        let files: Vec<_> = self.graph.importers(address).filter_map(|importer| self.file_of(importer)).collect();
+        let found = files.iter().find_map(|file| {
+            let source = self.files.text(file)?;
+            let (line, column) = position_of_name(&source, address)?;
+            let place = Place { file_path: file.clone(), line: Some(line), column: Some(column) };
+            Some((place, frame(&source, line, Some(column))))
+        });
+        let place = || Some(Place { file_path: files.first()?.clone(), line: None, column: None });
+        let (place, frame) = found.map_or_else(|| (place(), None), |(place, frame)| (Some(place), frame));
+        let message = format!("Failed to load \"{address}\": the file does not exist");
+        Finding { place, frame, ..Finding::new(Kind::Build, message) }
+    }
+
+    /// The file that a module or a document is made of.
+    fn file_of(&self, address: &str) -> Option<String> {
+        let path = address.split('?').next()?;
+        let served = path.strip_prefix(&self.base).unwrap_or(path).trim_start_matches('/');
+        let name = if served.is_empty() { "index.html" } else { served };
+        self.files.served_file(name)
+    }
+
     /// Finds out which kind of server it is, from the first document.
     fn recognize(&mut self, answer: &Answer) {
         if !matches!(self.server, Server::Unknown) {
@@ -343,8 +381,7 @@ impl Session {
         let client = loads.iter().find_map(|address| address.split('?').next()?.strip_suffix("@vite/client"));
         self.server = match client {
             Some(base) if base.starts_with('/') => {
-                let rendering =
-                    if self.files.has_index_html() { Rendering::Static } else { Rendering::Dynamic };
+                let rendering = if self.files.has_index_html() { Rendering::Static } else { Rendering::Dynamic };
                 base.clone_into(&mut self.base);
                 self.graph = ModuleGraph::new(base);
                 self.graph.add_document("/");
@@ -372,9 +409,8 @@ impl Session {
     }
 
     fn finding(&self, error: &Value, address: Option<&str>) -> Finding {
-        let served = address.and_then(|address| address.split('?').next()).map(|path| path.trim_start_matches('/'));
-        let served = served.filter(|path| self.files.exists(path));
-        let finding = vite_finding(error, self.files.root(), served);
+        let served = address.and_then(|address| self.file_of(address));
+        let finding = vite_finding(error, self.files.root(), served.as_deref());
         match finding.place.as_ref().and_then(|place| self.files.text(&place.file_path)) {
             Some(source) => with_source(finding, &source),
             None => finding,
@@ -382,11 +418,8 @@ impl Session {
     }
 
     fn report(&mut self, source: String, findings: Vec<Finding>) {
-        let was_reported = if findings.is_empty() {
-            self.reported.remove(&source)
-        } else {
-            !self.reported.insert(source.clone())
-        };
+        let was_reported =
+            if findings.is_empty() { self.reported.remove(&source) } else { !self.reported.insert(source.clone()) };
         if was_reported || !findings.is_empty() {
             self.inputs.push(Input::Found(Source::Module(source), findings));
         }
