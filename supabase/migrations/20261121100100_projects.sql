@@ -51,6 +51,18 @@ begin
     'begin return (select p.%1$I from public.projects p where p.id = project); end'
   $f$, owner_column);
   execute format($f$
+    create or replace function project_sync.access_of_person(project uuid, person uuid) returns text
+    language plpgsql stable as $body$
+    declare
+      access text;
+    begin
+      select case when p.%1$I = person or m.role = 'editor' then 'write' when m.role is not null then 'read' end into access
+        from public.projects p left join public.project_members m on m.project_id = p.id and m.user_id = person
+        where p.id = project;
+      return access;
+    end $body$
+  $f$, owner_column);
+  execute format($f$
     create or replace function project_sync.projects_owned_by(person uuid) returns setof uuid
     language sql stable security definer set search_path = '' as
     'select p.id from public.projects p where p.%1$I = person'

@@ -51,9 +51,9 @@ begin
       elsif api_function.proname <> 'prune_project_files' then
         execute format('grant execute on function %s to authenticated', api_function.signature);
       end if;
-    elsif api_function.proname in ('row_is_valid', 'may_list', 'caller_id', 'readable_projects', 'writable_projects', 'projects_owned_by', 'parse_project_id',
+    elsif api_function.proname in ('is_direct_write', 'may_list', 'caller_id', 'readable_projects', 'writable_projects', 'projects_owned_by', 'parse_project_id',
         'flag_is_on') then
-      -- Policies and the table's check call these with the caller's rights. They cannot be called by name: the schema has no USAGE grant.
+      -- Policies and the triggers' conditions call these with the caller's rights. They cannot be called by name: the schema has no USAGE grant.
       execute format('grant execute on function %s to authenticated, preview_agent, service_role', api_function.signature);
     end if;
   end loop;

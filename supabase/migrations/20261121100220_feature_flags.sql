@@ -26,19 +26,25 @@ insert into public.feature_flags (flag_key, description, is_enabled, rollout_per
   ('FSYNC_KEEP_CLIENT_BROADCAST', 'Editors may send on a project''s topic themselves', false, 0)
 on conflict (flag_key) do nothing;
 
--- Whether a flag is on for one subject (a person or a project). An unknown flag is off. The result for a subject and
--- percentage is always the same.
+-- The percentage from which on a flag is on for a subject: 0 to 99, always the same for the same flag and subject.
+create or replace function project_sync.flag_bucket(flag text, subject uuid) returns integer
+language plpgsql stable set search_path = '' as $$
+begin
+  return ('x' || encode(substring(sha256(convert_to(flag || ':' || subject, 'UTF8')) from 1 for 4), 'hex'))::bit(32)::bigint % 100;
+end $$;
+
+-- Whether a flag with these values is on for one subject (a person or a project).
+create or replace function project_sync.flag_covers(flag text, is_enabled boolean, percentage integer, targets uuid[], subject uuid) returns boolean
+language sql stable as $$
+  select is_enabled and (percentage >= 100 or subject = any(targets) or project_sync.flag_bucket(flag, subject) < percentage)
+$$;
+
+-- Whether a flag is on for one subject. An unknown flag is off.
 create or replace function project_sync.flag_is_on(flag text, subject uuid) returns boolean
 language plpgsql stable security definer set search_path = '' as $$
-declare
-  setting public.feature_flags;
-  bucket integer;
 begin
-  select * into setting from public.feature_flags f where f.flag_key = flag;
-  if not coalesce(setting.is_enabled, false) then return false; end if;
-  if setting.rollout_percentage >= 100 or subject = any(setting.target_user_ids) then return true; end if;
-  bucket := ('x' || encode(substring(sha256(convert_to(flag || ':' || subject, 'UTF8')) from 1 for 4), 'hex'))::bit(32)::bigint % 100;
-  return coalesce(bucket < setting.rollout_percentage, false);
+  return coalesce((select project_sync.flag_covers(f.flag_key, f.is_enabled, f.rollout_percentage, f.target_user_ids, subject)
+    from public.feature_flags f where f.flag_key = flag), false);
 end $$;
 
 create or replace function public.is_feature_enabled(flag_key text, user_id uuid default null) returns boolean

@@ -3,18 +3,34 @@
 -- triggers themselves are created with the adoption (…_exchange.sql); their names sort last, so that they fire after all others.
 
 -- Writes by these migrations' own functions set the marker `project_sync.internal_write` to `on` for the statement: they write
--- complete rows, and the triggers return at once. API callers cannot set it; check_direct_* removes it all the same.
+-- complete rows, and the triggers do not fire (their WHEN clauses). API callers cannot set it; check_direct_* removes it all the same.
+
+-- The condition of the triggers. (PostgreSQL reads its text for every statement, and a function call is the shortest one.)
+create or replace function project_sync.is_direct_write() returns boolean
+language plpgsql stable as $$
+begin
+  return current_setting('project_sync.internal_write', true) is distinct from 'on';
+end $$;
+
+-- Retires a current row: a later version replaces it, with this revision.
+create or replace function project_sync.retire(file_id uuid, by_revision bigint) returns void
+language plpgsql as $$
+begin
+  perform set_config('project_sync.internal_write', 'on', true);
+  update public.project_files f set is_current_version = false, superseded_revision = by_revision where f.id = file_id;
+  perform set_config('project_sync.internal_write', '', true);
+end $$;
 
 -- What a row adds to its project's digest: zeros for a tombstone or a missing row.
 create or replace function project_sync.digest_contribution(is_deleted boolean, file_path text, version integer, content_hash text)
-returns bit(256) language plpgsql immutable parallel safe as $$
-begin
-  return case when is_deleted is not false then repeat('0', 256)::bit(256)
-    else project_sync.file_digest(file_path, version, content_hash) end;
-end $$;
+returns bit(256) language sql stable parallel safe as $$
+  select case when is_deleted is not false then repeat('0', 256)::bit(256)
+    else project_sync.file_digest(file_path, version, content_hash) end
+$$;
 
--- Whether a stored row is complete. One function for all rules, since PostgreSQL reads the text of each check constraint for
--- every statement. A tombstone has no content. A live file has a hash; without content in the table, its content is in storage.
+-- Whether a stored row is complete. A tombstone has no content. A live file has a hash; without content in the table, its content
+-- is in storage. Not a constraint of the table, where it would cost every save a tenth of its time: the functions and triggers
+-- write only such rows, the adoption checks the rows that it found (…_validation.sql), and the tests check what they have written.
 create or replace function project_sync.row_is_valid(version integer, revision bigint, superseded_revision bigint, is_current_version boolean,
   is_deleted boolean, has_content boolean, content_hash text, size bigint, encoding text, file_type text) returns boolean
 language plpgsql immutable parallel safe as $$
@@ -22,7 +38,6 @@ begin
   return version >= 1 and revision >= 1 and is_current_version = (superseded_revision is null) and coalesce(size >= 0, true)
     and encoding in ('utf-8', 'base64') and octet_length(file_type) <= 255
     and case when is_deleted then not has_content and content_hash is null
-      -- btrim is ten times faster than a regular expression here.
       else content_hash is not null and octet_length(content_hash) = 64 and btrim(content_hash, '0123456789abcdef') = ''
         and (not has_content or size is not null) end;
 end $$;
@@ -108,12 +123,11 @@ declare
   claims jsonb := project_sync.claims();
   person uuid;
 begin
-  if current_setting('project_sync.internal_write', true) = 'on' then return new; end if;
   new := project_sync.normalized_row(new);
   -- A file that was adopted with an invalid path can still be deleted.
   if not new.is_deleted then perform project_sync.check_path(new.file_path); end if;
   perform project_sync.check_object(new);
-  counter := project_sync.lock_counter_once(new.project_id);
+  counter := project_sync.lock_revision_once(new.project_id);
   select f.id, f.version, f.is_current_version, f.is_deleted, f.created_by,
       exists (select from public.project_files taken where taken.id = new.id) as id_is_taken
     into newest from public.project_files f
@@ -132,9 +146,7 @@ begin
   new.superseded_revision := null;
   -- If the id exists, the insert ends in `on conflict` or in an error: do not retire the current row.
   if newest.is_current_version and not newest.id_is_taken then
-    perform set_config('project_sync.internal_write', 'on', true);
-    update public.project_files f set is_current_version = false, superseded_revision = counter.revision where f.id = newest.id;
-    perform set_config('project_sync.internal_write', '', true);
+    perform project_sync.retire(newest.id, counter.revision);
   end if;
   return new;
 end $$;
@@ -142,14 +154,13 @@ end $$;
 create or replace function project_sync.after_insert() returns trigger
 language plpgsql security definer set search_path = '' as $$
 begin
-  if current_setting('project_sync.internal_write', true) = 'on' then return null; end if;
   -- The parent is the row that this one replaces: remove its contribution too.
-  perform project_sync.record_revision(changed.project_id, changed.revision, changed.delta) from (
+  perform project_sync.record_revision(total.project_id, total.revision, total.delta) from (
     select n.project_id, max(n.revision) as revision,
       bit_xor(project_sync.digest_contribution(n.is_deleted, n.file_path, n.version, n.content_hash)
         # project_sync.digest_contribution(p.is_deleted, p.file_path, p.version, p.content_hash)) as delta
     from inserted n left join public.project_files p on p.id = n.parent_version_id
-    where n.is_current_version group by n.project_id) changed;
+    where n.is_current_version group by n.project_id) total;
   return null;
 end $$;
 
@@ -159,7 +170,6 @@ declare
   counter record;
   newest record;
 begin
-  if current_setting('project_sync.internal_write', true) = 'on' then return new; end if;
   if new.id <> old.id or new.project_id <> old.project_id then
     raise exception using errcode = '0A000', message = 'id and project_id of a file cannot change';
   end if;
@@ -196,7 +206,7 @@ begin
   end if;
   if not new.is_deleted then perform project_sync.check_path(new.file_path); end if;
   perform project_sync.check_object(new);
-  counter := project_sync.lock_counter_once(new.project_id);
+  counter := project_sync.lock_revision_once(new.project_id);
   new.version := old.version + 1;
   if new.file_path <> old.file_path then
     select f.id, f.version, f.is_current_version, f.is_deleted into newest from public.project_files f
@@ -206,9 +216,7 @@ begin
         detail = jsonb_build_object('file_path', new.file_path);
     end if;
     if newest.is_current_version then
-      perform set_config('project_sync.internal_write', 'on', true);
-      update public.project_files f set is_current_version = false, superseded_revision = counter.revision where f.id = newest.id;
-      perform set_config('project_sync.internal_write', '', true);
+      perform project_sync.retire(newest.id, counter.revision);
     end if;
     new.version := coalesce(newest.version, counter.version_floor) + 1;
   end if;
@@ -221,43 +229,38 @@ begin
   return new;
 end $$;
 
--- A row that is updated in place keeps its id, which legacy clients may store. The old values become a history row.
-create or replace function project_sync.keep_history() returns trigger
-language plpgsql security definer set search_path = '' as $$
-declare
-  was public.project_files := old;
-begin
-  if current_setting('project_sync.internal_write', true) = 'on' then return null; end if;
-  was.id := new.parent_version_id;
-  was.is_current_version := false;
-  was.superseded_revision := new.revision;
-  perform set_config('project_sync.internal_write', 'on', true);
-  insert into public.project_files select (was).*;
-  perform set_config('project_sync.internal_write', '', true);
-  if new.file_path <> old.file_path then
-    perform project_sync.insert_tombstone(old);
-  end if;
-  return null;
-end $$;
-
 create or replace function project_sync.after_update() returns trigger
 language plpgsql security definer set search_path = '' as $$
+declare
+  changed record;
+  was public.project_files;
 begin
-  if current_setting('project_sync.internal_write', true) = 'on' then return null; end if;
+  -- A row that is updated in place keeps its id, which legacy clients may store. The old values become a history row.
+  for changed in select o as old_row, n.parent_version_id as history_id, n.revision, n.file_path <> o.file_path as is_renamed
+      from after_rows n join before_rows o on o.id = n.id where n.version <> o.version or n.file_path <> o.file_path
+  loop
+    was := changed.old_row;
+    was.id := changed.history_id;
+    was.is_current_version := false;
+    was.superseded_revision := changed.revision;
+    perform set_config('project_sync.internal_write', 'on', true);
+    insert into public.project_files select (was).*;
+    perform set_config('project_sync.internal_write', '', true);
+    if changed.is_renamed then perform project_sync.insert_tombstone(was); end if;
+  end loop;
   -- For a renamed row, the tombstone of the old path removes the old contribution.
-  perform project_sync.record_revision(changed.project_id, changed.revision, changed.delta) from (
+  perform project_sync.record_revision(total.project_id, total.revision, total.delta) from (
     select n.project_id, max(n.revision) as revision,
       bit_xor(project_sync.digest_contribution(n.is_deleted, n.file_path, n.version, n.content_hash)
         # project_sync.digest_contribution(o.is_deleted or o.file_path <> n.file_path, o.file_path, o.version, o.content_hash)) as delta
     from after_rows n join before_rows o on o.id = n.id
-    where n.is_current_version and (n.version <> o.version or n.file_path <> o.file_path) group by n.project_id) changed;
+    where n.is_current_version and (n.version <> o.version or n.file_path <> o.file_path) group by n.project_id) total;
   return null;
 end $$;
 
 create or replace function project_sync.before_delete() returns trigger
 language plpgsql security definer set search_path = '' as $$
 begin
-  if current_setting('project_sync.internal_write', true) = 'on' then return old; end if;
   -- Deleted together with its project.
   if not exists (select from public.projects p where p.id = old.project_id) then
     return old;

@@ -14,9 +14,11 @@ begin
   if starts_with(charged, prefix) then
     row_number := substring(charged from length(prefix) + 1)::integer + 1;
   else
-    perform project_sync.lock_project(project);
+    perform project_sync.wait_for_project(project);
   end if;
-  if row_number % 200 = 0 then perform project_sync.take_tokens(project, 1); end if;
+  if row_number % 200 = 0 then
+    perform project_sync.take_tokens(project, project_sync.caller_id(), 1, s.rate_per_second, s.rate_burst) from project_sync.settings s;
+  end if;
   perform set_config('project_sync.charged', prefix || row_number, true);
 end $$;
 

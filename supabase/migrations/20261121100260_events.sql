@@ -11,9 +11,10 @@ begin
     return jsonb_build_object('action', 'delete', 'file_path', file.file_path, 'version', file.version);
   end if;
   entry := jsonb_build_object('action', 'update', 'file_path', file.file_path, 'version', file.version,
-    'content_hash', file.content_hash, 'size', file.size, 'encoding', file.encoding, 'file_type', file.file_type);
-  if with_content and file.content is not null then return entry || jsonb_build_object('content', file.content); end if;
-  return entry || '{"content": null, "content_omitted": true}';
+    'content_hash', file.content_hash, 'size', file.size, 'encoding', file.encoding, 'file_type', file.file_type,
+    'content', case when with_content then file.content end);
+  if with_content and file.content is not null then return entry; end if;
+  return entry || '{"content_omitted": true}';
 end $$;
 
 -- The file list of a bulk event: contents are included from the smallest on while they fit. If the event is too large, all
@@ -43,44 +44,48 @@ end $$;
 
 -- Builds and sends the event of a revision.
 -- A table may be locked or Realtime's schema missing: the save still commits, and agents find the change by reading the head.
--- The lock_timeout applies only inside this function.
+-- The lock_timeout applies only inside this function; its value here is the default of the setting.
 create or replace function project_sync.send_revision_event() returns trigger
 language plpgsql security definer set search_path = '' set lock_timeout = '200ms' as $$
 declare
   topic text := 'project:' || new.project_id;
-  payload jsonb := jsonb_build_object('revision', new.revision, 'sender', project_sync.sender(),
-    'timestamp', to_char(clock_timestamp() at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'));
-  limits project_sync.settings;
-  file public.project_files;
+  this_transaction text := set_config('project_sync.event_sent', pg_current_xact_id()::text, true);
+  claims jsonb := project_sync.claims();
+  common jsonb;
+  changed record;
+  count_of_rows bigint := 1;
   entry jsonb;
   files jsonb;
-  changed integer := 0;
 begin
-  perform set_config('project_sync.event_sent', pg_current_xact_id()::text, true);
   -- Without Realtime there is nothing to send to.
   if to_regnamespace('realtime') is null then return null; end if;
-  select * into limits from project_sync.settings;
-  perform set_config('lock_timeout', limits.event_lock_timeout_ms::text, true);
-  if not project_sync.flag_is_on('FSYNC_SERVER_BROADCASTS', new.project_id) then return null; end if;
-  for file in select f.* from public.project_files f
-      where f.project_id = new.project_id and f.revision = new.revision and f.is_current_version limit 2 loop
-    changed := changed + 1;
-  end loop;
-  -- The project may be deleted.
-  if changed = 0 then return null; end if;
-  if changed = 1 and current_setting('project_sync.bulk', true) is distinct from pg_current_xact_id()::text then
-    entry := project_sync.event_entry(file, file.size <= limits.event_content_bytes);
-    -- JSON encodes one byte with at most six bytes.
-    if file.size > limits.event_max_bytes / 8 and octet_length(entry::text) > limits.event_max_bytes then entry := project_sync.event_entry(file, false); end if;
-    perform realtime.send(payload || (entry - 'action'), case when file.is_deleted then 'file:delete' else 'file:update' end, topic, true);
-  else
-    select count(*) into changed from public.project_files f
+  -- One of the changed rows, with the settings. No row: the flag is off, or the project is deleted.
+  select f as file, s.event_max_bytes, s.event_content_bytes, s.event_lock_timeout_ms into changed
+    from project_sync.settings s join public.feature_flags g on g.flag_key = 'FSYNC_SERVER_BROADCASTS'
+        and project_sync.flag_covers(g.flag_key, g.is_enabled, g.rollout_percentage, g.target_user_ids, new.project_id)
+      join public.project_files f on f.project_id = new.project_id and f.revision = new.revision and f.is_current_version
+    limit 1;
+  if not found then return null; end if;
+  if changed.event_lock_timeout_ms <> 200 then perform set_config('lock_timeout', changed.event_lock_timeout_ms::text, true); end if;
+  common := jsonb_build_object('revision', new.revision, 'sender', coalesce(claims->>'sub', claims->>'role', 'database'),
+    'timestamp', to_char(clock_timestamp() at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'));
+  if this_transaction in (current_setting('project_sync.bulk', true), current_setting('project_sync.several_changes', true)) then
+    select count(*) into count_of_rows from public.project_files f
       where f.project_id = new.project_id and f.revision = new.revision and f.is_current_version;
-    files := project_sync.event_files(new.project_id, new.revision);
-    payload := payload || jsonb_build_object('count', changed, 'files', coalesce(files, '[]'));
-    if files is null then payload := payload || '{"files_omitted": true}'; end if;
-    perform realtime.send(payload, 'bulk:apply', topic, true);
   end if;
+  if count_of_rows > 1 or current_setting('project_sync.bulk', true) = this_transaction then
+    files := project_sync.event_files(new.project_id, new.revision);
+    common := common || jsonb_build_object('count', count_of_rows, 'files', coalesce(files, '[]'));
+    if files is null then common := common || '{"files_omitted": true}'; end if;
+    perform realtime.send(common, 'bulk:apply', topic, true);
+    return null;
+  end if;
+  entry := project_sync.event_entry(changed.file, (changed.file).size <= changed.event_content_bytes);
+  -- JSON encodes one byte with at most six bytes.
+  if (changed.file).size > changed.event_max_bytes / 8 and octet_length(entry::text) > changed.event_max_bytes then
+    entry := project_sync.event_entry(changed.file, false);
+  end if;
+  perform realtime.send(common || (entry - 'action'), case when (changed.file).is_deleted then 'file:delete' else 'file:update' end, topic, true);
   return null;
 exception when others then
   raise warning 'the event of revision % on % was not sent: %', new.revision, topic, sqlerrm;

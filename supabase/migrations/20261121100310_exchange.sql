@@ -130,8 +130,7 @@ end $$;
 call project_sync.add_constraint('project_files_sync_version', 'unique using index project_files_sync_version');
 call project_sync.add_constraint('project_files_sync_project',
   'foreign key (project_id) references public.projects(id) on delete cascade not valid');
-call project_sync.add_constraint('project_files_sync_valid', 'check (project_sync.row_is_valid(version, revision, superseded_revision,
-  is_current_version, is_deleted, content is not null, content_hash, size, encoding, file_type)) not valid');
+alter table public.project_files drop constraint if exists project_files_sync_valid;
 -- Until the next migration has made the columns NOT NULL.
 do $$
 begin
@@ -179,25 +178,26 @@ end $$;
 
 -- Direct writes by people: fires before the other triggers of these migrations (by its name).
 create or replace trigger zz_project_sync_check_insert before insert on public.project_files for each row
-  when (row_security_active('public.project_files')) execute function project_sync.check_direct_insert();
+  when (row_security_active('public.project_files'::regclass)) execute function project_sync.check_direct_insert();
 create or replace trigger zz_project_sync_check_update before update on public.project_files for each row
-  when (row_security_active('public.project_files')) execute function project_sync.check_direct_update();
+  when (row_security_active('public.project_files'::regclass)) execute function project_sync.check_direct_update();
 create or replace trigger zz_project_sync_check_delete before delete on public.project_files for each row
-  when (row_security_active('public.project_files')) execute function project_sync.check_direct_delete();
+  when (row_security_active('public.project_files'::regclass)) execute function project_sync.check_direct_delete();
 
 -- The rules for all writes that do not come from the functions of these migrations.
-create or replace trigger zz_project_sync_insert before insert on public.project_files
-  for each row execute function project_sync.before_insert();
+create or replace trigger zz_project_sync_insert before insert on public.project_files for each row
+  when (project_sync.is_direct_write()) execute function project_sync.before_insert();
 create or replace trigger zz_project_sync_inserted after insert on public.project_files
-  referencing new table as inserted for each statement execute function project_sync.after_insert();
-create or replace trigger zz_project_sync_update before update on public.project_files
-  for each row execute function project_sync.before_update();
-create or replace trigger zz_project_sync_history after update on public.project_files
-  for each row when (old.version <> new.version or old.file_path <> new.file_path) execute function project_sync.keep_history();
+  referencing new table as inserted for each statement
+  when (project_sync.is_direct_write()) execute function project_sync.after_insert();
+create or replace trigger zz_project_sync_update before update on public.project_files for each row
+  when (project_sync.is_direct_write()) execute function project_sync.before_update();
+drop trigger if exists zz_project_sync_history on public.project_files;
 create or replace trigger zz_project_sync_updated after update on public.project_files
-  referencing old table as before_rows new table as after_rows for each statement execute function project_sync.after_update();
-create or replace trigger zz_project_sync_delete before delete on public.project_files
-  for each row execute function project_sync.before_delete();
+  referencing old table as before_rows new table as after_rows for each statement
+  when (project_sync.is_direct_write()) execute function project_sync.after_update();
+create or replace trigger zz_project_sync_delete before delete on public.project_files for each row
+  when (project_sync.is_direct_write()) execute function project_sync.before_delete();
 create or replace trigger zz_project_sync_truncate before truncate on public.project_files
   for each statement execute function project_sync.before_truncate();
 

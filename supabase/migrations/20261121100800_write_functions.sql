@@ -9,82 +9,90 @@ language sql immutable as $$
   select expected is null or expected = coalesce(current_version, 0) or (expected = 0 and coalesce(is_deleted, true))
 $$;
 
-create or replace function project_sync.check_expected(expected integer) returns void
+create or replace function project_sync.raise_conflict(path text, expected integer, current_version integer) returns void
 language plpgsql immutable as $$
 begin
+  raise exception using errcode = 'PT409', message = 'another version is current',
+    detail = jsonb_build_object('file_path', path, 'expected_version', expected, 'current_version', coalesce(current_version, 0));
+end $$;
+
+-- Errors in the values of a write, found before any lock.
+create or replace function project_sync.check_values(path text, file_type text, expected integer) returns void
+language plpgsql immutable as $$
+begin
+  perform project_sync.check_path(path);
+  perform project_sync.check_file_type(file_type, path);
   if expected < 0 then raise exception using errcode = '22023', message = 'expected_version is below 0'; end if;
 end $$;
 
-create or replace function project_sync.check_version(path text, current_version integer, is_deleted boolean, expected integer) returns void
-language plpgsql immutable as $$
-begin
-  if not project_sync.version_matches(expected, current_version, is_deleted) then
-    raise exception using errcode = 'PT409', message = 'another version is current',
-      detail = jsonb_build_object('file_path', path, 'expected_version', expected, 'current_version', coalesce(current_version, 0));
-  end if;
-end $$;
-
--- Writes the next version of one path and its revision. `file` is complete but for version, revision and author; `newest` is the
--- path's current row or null; the counter is locked and gives `revision` and `version_floor`.
-create or replace function project_sync.write_version(file public.project_files, newest record, counter record) returns public.project_files
+-- Writes the next version of one path and its revision: a tombstone if `hash` is null. `newest` is the path's current row or null;
+-- the counter is locked.
+create or replace function project_sync.write_version(person uuid, counter record, newest record, project uuid, path text, type text,
+  body text, hash text, bytes bigint) returns public.project_files
 language plpgsql as $$
+-- Older tables have columns of these names, too.
+#variable_conflict use_variable
 declare
-  claims jsonb := project_sync.claims();
-  delta bit(256) := project_sync.digest_contribution(newest.is_deleted, file.file_path, newest.version, newest.content_hash);
+  author uuid := case when not newest.is_deleted then newest.created_by end;
+  file public.project_files;
+  marker text;
 begin
-  file.version := coalesce(newest.version, counter.version_floor) + 1;
-  file.last_modified_by := case when claims->>'role' = 'authenticated' then project_sync.user_of(claims) end;
-  file.created_by := coalesce(case when not newest.is_deleted then newest.created_by end, file.last_modified_by);
-  if file.created_by is null then file.created_by := project_sync.project_owner(file.project_id); end if;
-  perform set_config('project_sync.internal_write', 'on', true);
+  if author is null then author := coalesce(person, project_sync.project_owner(project)); end if;
+  marker := set_config('project_sync.internal_write', 'on', true);
   if newest.id is not null then
     update public.project_files f set is_current_version = false, superseded_revision = counter.revision where f.id = newest.id;
   end if;
   insert into public.project_files (project_id, file_path, file_type, content, content_hash, size, encoding, is_deleted, version,
       revision, parent_version_id, created_by, last_modified_by)
-    values (file.project_id, file.file_path, file.file_type, file.content, file.content_hash, file.size, file.encoding,
-      file.is_deleted, file.version, counter.revision, newest.id, file.created_by, file.last_modified_by)
+    values (project, path, type, body, hash, bytes, case when hash is null or body is not null then 'utf-8' else 'base64' end,
+      hash is null, coalesce(newest.version, counter.version_floor) + 1, counter.revision, newest.id, author, person)
     returning * into file;
-  perform set_config('project_sync.internal_write', '', true);
+  marker := set_config('project_sync.internal_write', '', true);
   update project_sync.counters c
     set revision = file.revision, taken_by = pg_current_xact_id(), taken_at = transaction_timestamp(),
-      digest = c.digest # delta # project_sync.digest_contribution(file.is_deleted, file.file_path, file.version, file.content_hash)
-    where c.project_id = file.project_id;
+      digest = c.digest # project_sync.digest_contribution(newest.is_deleted, path, newest.version, newest.content_hash)
+        # project_sync.digest_contribution(file.is_deleted, path, file.version, hash)
+    where c.project_id = project;
   return file;
 end $$;
 
-create or replace function project_sync.save(file public.project_files, expected integer) returns public.project_files
+-- Saves content with this hash and size, in the table (`body`) or in storage.
+create or replace function project_sync.save(project uuid, path text, type text, body text, hash text, bytes bigint, expected integer)
+returns public.project_files
 language plpgsql as $$
+-- Older tables have columns of these names, too.
+#variable_conflict use_variable
 declare
+  claims jsonb := project_sync.claims();
+  person uuid := project_sync.person_of(claims);
+  file public.project_files;
   newest record;
   counter record;
-  max_bytes integer;
 begin
-  perform project_sync.check_path(file.file_path);
-  perform project_sync.check_file_type(file.file_type, file.file_path);
-  perform project_sync.check_expected(expected);
-  select l.revision, l.version_floor into counter from project_sync.begin_write(file.project_id, 1) l;
+  if project_sync.access_of(claims, person, project) is distinct from 'write' then perform project_sync.raise_no_right(project); end if;
+  if project_sync.path_refusal(path) is not null or octet_length(type) > 255 or expected < 0 then
+    perform project_sync.check_values(path, type, expected);
+  end if;
+  counter := project_sync.begin_change(project, person, 1);
   select f.id, f.version, f.content_hash, f.is_deleted, f.file_type, f.created_by into newest
     from public.project_files f
-    where f.file_path = file.file_path and f.project_id = file.project_id and f.is_current_version;
+    where f.file_path = path and f.project_id = project and f.is_current_version;
   -- Equal content is compared first: a save that is repeated after a lost response is not a conflict and creates no revision.
-  if not newest.is_deleted and newest.content_hash = file.content_hash then
-    if file.file_type <> newest.file_type then
-      update public.project_files f set file_type = file.file_type where f.id = newest.id;
+  if not newest.is_deleted and newest.content_hash = hash then
+    if type <> newest.file_type then
+      update public.project_files f set file_type = type where f.id = newest.id;
     end if;
     select f.* into file from public.project_files f where f.id = newest.id;
     return file;
   end if;
-  perform project_sync.check_version(file.file_path, newest.version, newest.is_deleted, expected);
-  select s.max_file_bytes into max_bytes from project_sync.settings s;
-  if file.size > max_bytes then
-    raise exception using errcode = '22023', message = format('the file is larger than %s bytes', max_bytes),
-      detail = jsonb_build_object('file_path', file.file_path);
+  if not project_sync.version_matches(expected, newest.version, newest.is_deleted) then
+    perform project_sync.raise_conflict(path, expected, newest.version);
   end if;
-  file.file_type := coalesce(file.file_type, newest.file_type, 'text');
-  file.encoding := case when file.content is null then 'base64' else 'utf-8' end;
-  file.is_deleted := false;
-  return project_sync.write_version(file, newest, counter);
+  if bytes > counter.max_file_bytes then
+    raise exception using errcode = '22023', message = format('the file is larger than %s bytes', counter.max_file_bytes),
+      detail = jsonb_build_object('file_path', path);
+  end if;
+  return project_sync.write_version(person, counter, newest, project, path, coalesce(type, newest.file_type, 'text'), body, hash, bytes);
 end $$;
 
 create or replace function public.upsert_project_file(
@@ -92,21 +100,14 @@ create or replace function public.upsert_project_file(
 ) returns public.project_files
 language plpgsql security definer set search_path = '' set lock_timeout = '2s' as $$
 declare
-  file public.project_files;
-  bytes bytea;
+  bytes bytea := convert_to(p_content, 'UTF8');
 begin
-  perform project_sync.check_write(project_uuid);
   if p_content is null then
+    perform project_sync.check_write(project_uuid);
     raise exception using errcode = '22023', message = 'p_content is null; use delete_project_file to delete a file';
   end if;
-  bytes := convert_to(p_content, 'UTF8');
-  file.project_id := project_uuid;
-  file.file_path := p_file_path;
-  file.file_type := nullif(p_file_type, '');
-  file.content := p_content;
-  file.content_hash := encode(sha256(bytes), 'hex');
-  file.size := octet_length(bytes);
-  return project_sync.save(file, expected_version);
+  return project_sync.save(project_uuid, p_file_path, nullif(p_file_type, ''), p_content, encode(sha256(bytes), 'hex'),
+    octet_length(bytes), expected_version);
 end $$;
 comment on function public.upsert_project_file(uuid, text, text, text, integer) is
   'project_sync: saves one text file and returns its row; for equal content the current row';
@@ -116,20 +117,15 @@ create or replace function public.register_project_asset(
 ) returns public.project_files
 language plpgsql security definer set search_path = '' set lock_timeout = '2s' as $$
 declare
-  file public.project_files;
+  hash text := lower(p_content_hash);
 begin
   perform project_sync.check_write(project_uuid);
-  file.project_id := project_uuid;
-  file.file_path := p_file_path;
-  file.file_type := coalesce(nullif(p_file_type, ''), 'binary');
-  file.content_hash := lower(p_content_hash);
-  file.size := p_size;
-  if coalesce(file.content_hash, '') !~ '^[0-9a-f]{64}$' or p_size is null or p_size < 0
-      or not project_sync.object_exists(project_uuid, file.content_hash, p_size) then
+  if coalesce(hash, '') !~ '^[0-9a-f]{64}$' or p_size is null or p_size < 0
+      or not project_sync.object_exists(project_uuid, hash, p_size) then
     raise exception using errcode = '22023', message = 'no object with this sha256 and size in the bucket project-assets',
       detail = jsonb_build_object('file_path', left(p_file_path, 200), 'content_hash', p_content_hash, 'size', p_size);
   end if;
-  return project_sync.save(file, expected_version);
+  return project_sync.save(project_uuid, p_file_path, coalesce(nullif(p_file_type, ''), 'binary'), null, hash, p_size, expected_version);
 end $$;
 comment on function public.register_project_asset(uuid, text, text, text, bigint, integer) is
   'project_sync: saves one binary file whose content is already in storage';
@@ -139,13 +135,15 @@ create or replace function public.delete_project_file(
 ) returns public.project_files
 language plpgsql security definer set search_path = '' set lock_timeout = '2s' as $$
 declare
+  claims jsonb := project_sync.claims();
+  person uuid := project_sync.person_of(claims);
   newest record;
   counter record;
   file public.project_files;
 begin
-  perform project_sync.check_write(project_uuid);
-  perform project_sync.check_expected(expected_version);
-  select l.revision, l.version_floor into counter from project_sync.begin_write(project_uuid, 1) l;
+  if project_sync.access_of(claims, person, project_uuid) is distinct from 'write' then perform project_sync.raise_no_right(project_uuid); end if;
+  if expected_version < 0 then raise exception using errcode = '22023', message = 'expected_version is below 0'; end if;
+  counter := project_sync.begin_change(project_uuid, person, 1);
   select f.id, f.version, f.content_hash, f.is_deleted, f.file_type, f.created_by into newest
     from public.project_files f
     where f.file_path = p_file_path and f.project_id = project_uuid and f.is_current_version;
@@ -157,14 +155,10 @@ begin
     select f.* into file from public.project_files f where f.id = newest.id;
     return file;
   end if;
-  perform project_sync.check_version(p_file_path, newest.version, newest.is_deleted, expected_version);
-  file.project_id := project_uuid;
-  file.file_path := p_file_path;
-  file.file_type := newest.file_type;
-  file.size := 0;
-  file.encoding := 'utf-8';
-  file.is_deleted := true;
-  return project_sync.write_version(file, newest, counter);
+  if not project_sync.version_matches(expected_version, newest.version, newest.is_deleted) then
+    perform project_sync.raise_conflict(p_file_path, expected_version, newest.version);
+  end if;
+  return project_sync.write_version(person, counter, newest, project_uuid, p_file_path, newest.file_type, null, null, 0);
 end $$;
 comment on function public.delete_project_file(uuid, text, integer) is 'project_sync: deletes one file and returns its tombstone';
 

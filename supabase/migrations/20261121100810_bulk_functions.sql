@@ -70,7 +70,7 @@ create or replace function project_sync.apply_bulk(project uuid, files jsonb) re
 language plpgsql security definer set search_path = '' set lock_timeout = '2s' as $$
 declare
   claims jsonb := project_sync.claims();
-  person uuid := case when claims->>'role' = 'authenticated' then project_sync.user_of(claims) end;
+  person uuid := project_sync.person_of(claims);
   max_bytes bigint;
   count_of_entries integer;
   bad record;
@@ -99,8 +99,8 @@ begin
     group by entry->>'file_path' having count(*) > 1 order by 1 limit 1;
   if found then perform project_sync.raise_entry_error(bad.index, bad.path, '22023', 'the path occurs twice'); end if;
 
-  select l.revision, l.version_floor into counter from project_sync.begin_write(project, ceil(count_of_entries / 200.0)) l;
-  select s.max_file_bytes into max_bytes from project_sync.settings s;
+  counter := project_sync.begin_change(project, person, ceil(count_of_entries / 200.0));
+  max_bytes := counter.max_file_bytes;
   entries := array(select e from project_sync.entries(project, files) e);
   select e.* into bad from unnest(entries) e
     where e.is_delete and e.newest_id is null

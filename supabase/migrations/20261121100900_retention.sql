@@ -35,7 +35,7 @@ begin
     and f.is_deleted and f.updated_at < now() - limits.keep_tombstones_for limit greatest(batch_rows / (limits.keep_versions + 1), 1) + 1);
   if cardinality(paths) > 0 then
     more := cardinality(paths) > greatest(batch_rows / (limits.keep_versions + 1), 1);
-    perform project_sync.lock_counter(project);
+    perform project_sync.lock_revision(project);
     -- Under the lock a path may have a file again.
     select array_agg(f.file_path), max(f.revision), max(f.version), count(*) into paths, floor_revision, floor_version, tombstones
       from public.project_files f where f.project_id = project and f.file_path = any(paths[1:greatest(batch_rows / (limits.keep_versions + 1), 1)])

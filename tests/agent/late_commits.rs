@@ -131,20 +131,43 @@ fn a_rejoin_before_the_commit_can_be_read_undoes_nothing() {
     assert_eq!(agent.stop().code(), Some(143));
 }
 
+fn run(database: &DatabaseUrl, statement: &str) -> Vec<Vec<Option<String>>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(sql(database, statement)).expect(statement)
+}
+
+/// A reload of the server's configuration takes effect some time later. Commits until one waits, and returns that one.
+fn wait_until_commits_wait(database: &DatabaseUrl) -> JoinHandle<()> {
+    for round in 0.. {
+        let to = database.clone();
+        let commit = std::thread::spawn(move || {
+            run(&to, &format!("create table public.probe_{round} ()"));
+        });
+        let waits = "select 1 from pg_stat_activity where wait_event = 'SyncRep'";
+        while !commit.is_finished() {
+            if !run(database, waits).is_empty() {
+                return commit;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        commit.join().expect("the probe ends");
+        assert!(round < 1_000, "no commit waits for the standby");
+    }
+    unreachable!("the loop ends by itself")
+}
+
 #[test]
 fn a_postgres_that_waits_for_a_standby_makes_no_file_go_back() {
     let server = PostgresServer::start().expect("PostgreSQL starts");
     let database = server.database().expect("a database");
-    let run = |statement: &str| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(sql(&database, statement)).expect(statement)
-    };
+    let run = |statement: &str| run(&database, statement);
     let world = world(Some(database.clone()));
     let mut agent = world.agent();
     let large_file = Watched::start(&agent.project().join("large.txt"));
     let small_file = Watched::start(&agent.project().join("small.txt"));
     run("alter system set synchronous_standby_names = 'absent'");
     run("select pg_reload_conf()");
+    let waiting = wait_until_commits_wait(&database);
     let store = world.store();
     let saving = std::thread::spawn(move || {
         store.upsert("large.txt", FileContent::Text(large("after ")), None, "test").expect("saved");
@@ -156,6 +179,7 @@ fn a_postgres_that_waits_for_a_standby_makes_no_file_go_back() {
     let visible = Instant::now();
     run("select pg_reload_conf()");
     saving.join().expect("the save ends");
+    waiting.join().expect("the probe ends");
     world.in_sync(&agent);
     eventually("current", || readiness(&mut agent)["current"] == true);
     assert_once_and_in_time(&large_file.finish(), visible, "PostgreSQL");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{Stream, StreamExt, stream};
 use http::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use http_body::Frame;
@@ -32,10 +32,16 @@ struct Follower {
 /// The stream of events for one page.
 pub(crate) fn follow(view: watch::Receiver<View>, lines: Lines) -> Response<AnyBody> {
     let follower = Follower { view, lines, sent: String::new(), sent_at: Instant::now(), ended: false };
-    let frames = stream::unfold(follower, async |mut follower| {
+    let events = stream::unfold(follower, async |mut follower| {
         let event = follower.next().await?;
-        Some((Ok::<_, BoxError>(Frame::data(Bytes::from(event))), follower))
+        Some((Bytes::from(event), follower))
     });
+    stream_of(events)
+}
+
+/// An answer that is a stream of events.
+pub(crate) fn stream_of(events: impl Stream<Item = Bytes> + Send + 'static) -> Response<AnyBody> {
+    let frames = events.map(|event| Ok::<_, BoxError>(Frame::data(event)));
     let mut response = Response::new(streamed(StreamBody::new(frames)));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));

@@ -13,7 +13,7 @@ use tracing::debug;
 
 use crate::body::{AnyBody, streamed, whole};
 use crate::headers::{self, Origins};
-use crate::inject::with_script;
+use crate::inject::Scripts;
 use crate::pool::{Connection, Pool};
 use crate::reply::Failure;
 use crate::{Settings, Upstream, upgrade};
@@ -51,6 +51,7 @@ impl ForwardError {
 pub(crate) struct Forwarder {
     pub(crate) pool: Arc<Pool>,
     pub(crate) settings: Arc<Settings>,
+    pub(crate) scripts: Scripts,
 }
 
 impl Forwarder {
@@ -78,10 +79,9 @@ impl Forwarder {
         B::Error: Into<crate::body::BoxError>,
     {
         let wants_websocket = headers::is_websocket(&request);
-        let script = self.settings.script.as_ref().filter(|_| request.method() == Method::GET);
-        let navigation = headers::is_navigation(&request);
+        let takes_scripts = self.scripts.are_for(&request);
         headers::prepare_request(&mut request, origins);
-        if script.is_some() && navigation {
+        if takes_scripts {
             headers::ask_for_plain_text(request.headers_mut());
         }
         let client = wants_websocket.then(|| hyper::upgrade::on(&mut request));
@@ -111,10 +111,7 @@ impl Forwarder {
         let mut response = response.map(streamed);
         *response.version_mut() = http::Version::HTTP_11;
         headers::prepare_response(response.headers_mut(), upstream, &self.settings.frame_ancestors);
-        Ok(match script {
-            Some(script) => with_script(response, script),
-            None => response,
-        })
+        Ok(if takes_scripts { self.scripts.add_to(response) } else { response })
     }
 }
 

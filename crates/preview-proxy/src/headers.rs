@@ -4,13 +4,14 @@ use std::net::IpAddr;
 
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, EXPECT, HOST,
-    HeaderMap, HeaderName, HeaderValue, LOCATION, ORIGIN, TRANSFER_ENCODING, UPGRADE,
+    HeaderMap, HeaderName, HeaderValue, LOCATION, ORIGIN, REFERER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{Method, Request, Uri};
 
 use crate::access::remove_cookie;
 use crate::{FrameAncestors, Upstream};
 
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -124,6 +125,28 @@ fn is_origin_of(origin: &HeaderValue, host: &str, headers: &HeaderMap) -> bool {
     let Some((_, origin)) = origin.to_str().ok().and_then(|origin| origin.split_once("://")) else { return false };
     let forwarded = headers.get(FORWARDED_HOST).and_then(|value| value.to_str().ok());
     origin.eq_ignore_ascii_case(host) || forwarded.is_some_and(|forwarded| origin.eq_ignore_ascii_case(forwarded))
+}
+
+/// Whether a page of the preview itself sends this request. Browsers tell it by `Sec-Fetch-Site`, which pages cannot set;
+/// those that do not send it (also: plain HTTP to another host than localhost) send `Origin` with each `POST`.
+pub(crate) fn is_same_origin<B>(request: &Request<B>, host: &str) -> bool {
+    let headers = request.headers();
+    match (headers.get(FETCH_SITE), headers.get(ORIGIN), headers.get(REFERER)) {
+        (Some(site), ..) => site == "same-origin",
+        (None, Some(origin), _) => is_origin_of(origin, host, headers),
+        (None, None, Some(referer)) if *request.method() == Method::GET => {
+            let origin = referer.to_str().ok().and_then(origin_of_url);
+            origin.is_some_and(|origin| is_origin_of(&origin, host, headers))
+        }
+        (None, None, _) => false,
+    }
+}
+
+/// `scheme://host:port` of an URL.
+fn origin_of_url(url: &str) -> Option<HeaderValue> {
+    let (scheme, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    HeaderValue::from_str(&format!("{scheme}://{authority}")).ok()
 }
 
 /// Lets the dev server send a page that a script can be added to.

@@ -11,14 +11,19 @@
 
 mod access;
 mod body;
+mod document_start;
 mod events;
 mod forward;
+mod frame_ancestors;
 mod frames;
 mod headers;
 mod inject;
+mod notices;
 mod page;
+mod page_script;
 mod pool;
 mod reply;
+mod reports;
 mod server;
 mod service;
 mod settings;
@@ -26,9 +31,10 @@ mod upgrade;
 mod view;
 
 pub use access::AccessToken;
+pub use frame_ancestors::{FrameAncestors, FrameAncestorsError};
 pub use listener::{HostError, Hosts};
 pub use server::{Proxy, start};
-pub use settings::{FrameAncestors, FrameAncestorsError, Limits, Settings};
+pub use settings::{Limits, Settings};
 pub use view::{Lines, Progress, Reason, Stage, Upstream, View};
 
 /// Paths below it belong to the agent and are never passed on.

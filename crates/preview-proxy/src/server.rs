@@ -12,7 +12,10 @@ use tracing::error;
 
 use crate::events::Source;
 use crate::forward::Forwarder;
+use crate::inject::Scripts;
+use crate::page_script::PageScript;
 use crate::pool::Pool;
+use crate::reports::Reports;
 use crate::service::{Clients, Shared};
 use crate::{Lines, Settings, View};
 
@@ -88,8 +91,11 @@ async fn serve(
             }
         }
     };
-    let forwarder = Forwarder { pool, settings: Arc::new(settings) };
-    let shared = Arc::new(Shared { forwarder, source, has_answered: AtomicBool::new(false) });
+    let reports = settings.reports.clone().map(Reports::new);
+    let first = reports.is_some().then(|| PageScript::new(&settings.frame_ancestors));
+    let scripts = Scripts { first, last: settings.script.clone() };
+    let forwarder = Forwarder { pool, settings: Arc::new(settings), scripts };
+    let shared = Arc::new(Shared { forwarder, source, reports, has_answered: AtomicBool::new(false) });
     let stop = async {
         // An error means that the handle was dropped, which is the way to end it.
         let _ = stopped.await;

@@ -17,10 +17,12 @@ use crate::access::TokenInQuery;
 use crate::body::AnyBody;
 use crate::events::{self, Source};
 use crate::forward::{ForwardError, Forwarder};
-use crate::headers::{Origins, host_of, is_navigation};
+use crate::headers::{Origins, host_of, is_navigation, is_same_origin};
+use crate::page_script::PAGE_SCRIPT;
 use crate::pool::Connection;
 use crate::reply::{self, Failure};
-use crate::{PREFIX, Stage, Upstream, View, page};
+use crate::reports::Reports;
+use crate::{PREFIX, Stage, Upstream, View, notices, page};
 
 /// Between two tries to connect to a dev server that should listen.
 const CONNECT_EVERY: Duration = Duration::from_millis(100);
@@ -30,6 +32,7 @@ const CONNECT_EVERY: Duration = Duration::from_millis(100);
 pub(crate) struct Shared {
     pub(crate) forwarder: Forwarder,
     pub(crate) source: Source,
+    pub(crate) reports: Option<Arc<Reports>>,
     /// The preview has answered before: it is worth a short wait.
     pub(crate) has_answered: AtomicBool,
 }
@@ -74,6 +77,38 @@ impl Service<Request<RequestBody>> for OneClient {
     }
 }
 
+/// A path below [`PREFIX`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OwnPath {
+    /// What the waiting page follows.
+    Events,
+    /// The script of documents.
+    PageScript,
+    /// What that script sends.
+    Report,
+    /// What that script posts to the parent window.
+    Notices,
+}
+
+impl OwnPath {
+    fn parse(path: &str) -> Option<OwnPath> {
+        Some(match path {
+            "events" => OwnPath::Events,
+            PAGE_SCRIPT => OwnPath::PageScript,
+            "report" => OwnPath::Report,
+            "notices" => OwnPath::Notices,
+            _ => return None,
+        })
+    }
+
+    fn method(self) -> Method {
+        match self {
+            OwnPath::Report => Method::POST,
+            OwnPath::Events | OwnPath::PageScript | OwnPath::Notices => Method::GET,
+        }
+    }
+}
+
 impl Shared {
     async fn answer(&self, peer: SocketAddr, request: Request<RequestBody>) -> Response<AnyBody> {
         let settings = &self.forwarder.settings;
@@ -92,11 +127,8 @@ impl Shared {
             return refused;
         }
         if let Some(rest) = request.uri().path().strip_prefix(PREFIX) {
-            return match (request.method(), rest) {
-                (&Method::GET, "events") => events::follow(self.source.view.clone(), self.source.lines.clone()),
-                (_, "events") => reply::refusal(StatusCode::METHOD_NOT_ALLOWED, "only GET"),
-                _ => reply::refusal(StatusCode::NOT_FOUND, "not found"),
-            };
+            let own = OwnPath::parse(rest);
+            return self.answer_own(own, request, &host).await;
         }
         let navigation = is_navigation(&request);
         let Some((upstream, connection)) = self.connection(navigation).await else {
@@ -107,6 +139,26 @@ impl Shared {
         match self.forwarder.send(connection, &upstream, request, &origins).await {
             Ok(response) => response,
             Err(error) => self.failed(&error, navigation),
+        }
+    }
+
+    /// The answer to a request for a path of the agent.
+    async fn answer_own(&self, path: Option<OwnPath>, request: Request<RequestBody>, host: &str) -> Response<AnyBody> {
+        let Some(path) = path else { return reply::refusal(StatusCode::NOT_FOUND, "not found") };
+        if request.method() != path.method() {
+            let text = format!("only {}", path.method());
+            return reply::refusal(StatusCode::METHOD_NOT_ALLOWED, &text);
+        }
+        let Forwarder { settings, scripts, .. } = &self.forwarder;
+        match (path, &self.reports, &scripts.first, &settings.notices) {
+            (OwnPath::Events, ..) => events::follow(self.source.view.clone(), self.source.lines.clone()),
+            (OwnPath::PageScript, _, Some(script), _) => script.answer(),
+            (OwnPath::Report, Some(reports), ..) => reports.receive(request, host).await,
+            (OwnPath::Notices, _, _, Some(_)) if !is_same_origin(&request, host) => {
+                reply::refusal(StatusCode::FORBIDDEN, "only for pages of the preview")
+            }
+            (OwnPath::Notices, _, _, Some(notices)) => notices::follow(notices.subscribe()),
+            _ => reply::refusal(StatusCode::NOT_FOUND, "not found"),
         }
     }
 

@@ -1,8 +1,11 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use diagnostics::PageReport;
+use tokio::sync::{broadcast, mpsc};
 
-use crate::{AccessToken, Hosts};
+use crate::{AccessToken, FrameAncestors, Hosts};
 
 /// What the operator chose.
 #[derive(Debug, Clone)]
@@ -13,8 +16,13 @@ pub struct Settings {
     pub access: Option<AccessToken>,
     /// Who may show the preview in a frame.
     pub frame_ancestors: FrameAncestors,
-    /// A script element that is added to each HTML document.
+    /// A script element that is added to the end of each HTML document.
     pub script: Option<Bytes>,
+    /// Where reports of pages go. Where set, each HTML document gets a script that reports what goes wrong in it. While it
+    /// is full, errors are counted only: [`PageReport::omitted`] of a later report.
+    pub reports: Option<mpsc::Sender<PageReport>>,
+    /// JSON objects that pages in a frame post to their parent window, with `source` added; see `docs/protocol.md`.
+    pub notices: Option<broadcast::Sender<Arc<str>>>,
     /// Bounds.
     pub limits: Limits,
 }
@@ -27,34 +35,10 @@ impl Settings {
             access: None,
             frame_ancestors: FrameAncestors::default(),
             script: None,
+            reports: None,
+            notices: None,
             limits: Limits::default(),
         }
-    }
-}
-
-/// The value of the CSP directive `frame-ancestors` that pages get; none: every site may show them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FrameAncestors(Option<String>);
-
-/// A value that cannot be sent as `frame-ancestors`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be a list of sources, separated by spaces, as in `'self' https://*.example.com`")]
-pub struct FrameAncestorsError;
-
-impl FrameAncestors {
-    /// Reads a list of sources as CSP has it.
-    ///
-    /// # Errors
-    /// It is empty, or has characters that would end the directive or the header.
-    pub fn parse(text: &str) -> Result<FrameAncestors, FrameAncestorsError> {
-        let text = text.trim();
-        let is_clean = text.bytes().all(|byte| (b' '..0x7f).contains(&byte) && !matches!(byte, b';' | b','));
-        if text.is_empty() || !is_clean { Err(FrameAncestorsError) } else { Ok(FrameAncestors(Some(text.to_owned()))) }
-    }
-
-    /// The directive, where there is a restriction.
-    pub(crate) fn directive(&self) -> Option<String> {
-        self.0.as_ref().map(|sources| format!("frame-ancestors {sources}"))
     }
 }
 
@@ -100,20 +84,5 @@ impl Default for Limits {
             pool_time: Duration::from_secs(3),
             pool_size: 64,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn frame_ancestors_cannot_leave_their_directive() {
-        let directive = |text| FrameAncestors::parse(text).map(|parsed| parsed.directive());
-        assert_eq!(directive("'self' https://a.example"), Ok(Some("frame-ancestors 'self' https://a.example".into())));
-        for bad in ["", " ", "a; script-src *", "a, b", "a\r\nb", "ä"] {
-            assert_eq!(directive(bad), Err(FrameAncestorsError), "{bad}");
-        }
-        assert_eq!(FrameAncestors::default().directive(), None);
     }
 }

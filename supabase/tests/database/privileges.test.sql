@@ -30,7 +30,7 @@ select is(has_function_privilege('authenticated', oid, 'execute'), proname <> 'p
   and obj_description(oid, 'pg_proc') not like 'project_sync_service:%', 'authenticated and ' || signature) from tests.called where schema = 'public';
 select ok(has_function_privilege('service_role', oid, 'execute'), 'service_role and ' || signature) from tests.called where schema = 'public';
 select set_eq('select proname::text from tests.called where schema = ''project_sync'' and has_function_privilege(''authenticated'', oid, ''execute'')',
-  array['row_is_valid', 'may_list', 'caller_id', 'readable_projects', 'writable_projects', 'projects_owned_by', 'parse_project_id', 'flag_is_on'], 'what policies call');
+  array['is_direct_write', 'may_list', 'caller_id', 'readable_projects', 'writable_projects', 'projects_owned_by', 'parse_project_id', 'flag_is_on'], 'what policies call');
 select ok(not has_schema_privilege(role, 'project_sync', 'usage'), role || ' does not enter project_sync')
   from unnest(array['anon', 'authenticated', 'preview_agent', 'authenticator', 'service_role']) role;
 select ok(not has_table_privilege(role, format('project_sync.%I', c.relname), privilege), format('%s: no %s on %s', role, privilege, c.relname))
@@ -54,7 +54,7 @@ select ok((select reloptions @> '{security_invoker=true}' from pg_class where re
 select col_is_unique('public', 'project_files', array['project_id', 'file_path', 'version'], 'one row a version');
 select has_index('public', 'project_files', i, i) from unnest(array['project_files_sync_current', 'project_files_sync_revision']) i;
 select has_trigger('public', 'project_files', t, t) from unnest(array['zz_project_sync_check_insert', 'zz_project_sync_check_update', 'zz_project_sync_check_delete', 'zz_project_sync_insert', 'zz_project_sync_inserted', 'zz_project_sync_update',
-  'zz_project_sync_history', 'zz_project_sync_updated', 'zz_project_sync_delete', 'zz_project_sync_truncate']) t;
+  'zz_project_sync_updated', 'zz_project_sync_delete', 'zz_project_sync_truncate']) t;
 select has_trigger('project_sync', 'counters', 'send_revision_event', 'trigger that sends the event');
 select ok(tgdeferrable and tginitdeferred, 'is deferred to the commit') from pg_trigger where tgname = 'send_revision_event';
 select ok((select bool_and(c.reloptions is not null) from pg_class c where c.oid in ('project_sync.counters'::regclass, 'project_sync.rate_limits'::regclass)), 'room for HOT updates');

@@ -84,7 +84,7 @@ delete from user_profiles where id = tests.person('editor');
 select ok((select count(*) > 0 from project_files where project_id = tests.project('one')), 'a person''s leaving takes no file along');
 
 -- The rest of the schema is closed.
-select is(tests.code(who, 'select project_sync.lock_counter(''00000000-0000-0000-0000-000000000000'')'), '42501', who || ' has no way into project_sync') from tests.people;
+select is(tests.code(who, 'select project_sync.lock_revision(''00000000-0000-0000-0000-000000000000'')'), '42501', who || ' has no way into project_sync') from tests.people;
 select is(tests.code(who, 'select * from project_sync.settings'), '42501', who || ' reads no setting') from tests.people;
 select is(tests.code(who, 'update public.feature_flags set is_enabled = false returning 1'), case when who = 'service' then 'ok' else '42501' end, who || ' turns flags') from tests.people;
 

@@ -2,5 +2,6 @@
 
 mod clients;
 mod dev_servers;
+mod reports;
 mod rig;
 mod waiting;
