@@ -69,6 +69,8 @@ pub(super) struct Session {
     restart_due: Option<Instant>,
     /// Modules are not asked for before the channel is open: a change could go unnoticed.
     channel_due: Option<Instant>,
+    /// Modules that seemed to be missing while what loads them was asked for.
+    doubtful: BTreeSet<String>,
     /// Sources with a finding.
     reported: BTreeSet<String>,
     inputs: Vec<Input>,
@@ -92,11 +94,17 @@ impl Session {
             documents_due: BTreeSet::new(),
             restart_due: None,
             channel_due: None,
+            doubtful: BTreeSet::new(),
             reported,
             inputs: Vec::new(),
         };
         session.restart();
         Ok(session)
+    }
+
+    /// For other requests to the same server.
+    pub(super) fn client(&self) -> &DevServerClient {
+        &self.client
     }
 
     /// What was observed since the last call.
@@ -112,6 +120,7 @@ impl Session {
     /// Every change until now was seen by the dev server, and every module that it concerns was asked.
     pub(super) fn is_checked(&self) -> bool {
         self.asks.is_idle()
+            && self.doubtful.is_empty()
             && self.awaited.is_over()
             && self.documents_due.first().is_none_or(|due| *due > Instant::now() + WATCHER_TIME)
             && self.restart_due.is_none()
@@ -192,6 +201,9 @@ impl Session {
         }
         if self.asks.is_idle() && self.restart_due.is_none() && self.channel_due.is_none() {
             self.drop_unreachable();
+            for module in std::mem::take(&mut self.doubtful).iter().filter(|module| self.graph.contains(module)) {
+                self.asks.ask(module, AskFor::Module);
+            }
         }
     }
 
@@ -343,6 +355,11 @@ impl Session {
         if !self.graph.is_missing(&address) {
             self.graph.set_known(&address);
             return self.report(address, Vec::new());
+        }
+        if self.graph.importers(&address).any(|importer| self.asks.is_asking(importer)) {
+            // It may not load it any more.
+            self.doubtful.insert(address);
+            return;
         }
         self.graph.failed(&address);
         let finding = self.missing(&address);
