@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use diagnostics::{Finding, Input, Kind, PageChange, PageEvent, PageReport, SourceMaps};
+use diagnostics::{Finding, Input, Kind, PageChange, PageEvent, PageReport, Place, SourceMaps};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
@@ -51,7 +51,9 @@ async fn inputs(report: PageReport, client: Option<&DevServerClient>, files: &Pr
             PageEvent::Updated => PageChange::Updated,
             PageEvent::Left => PageChange::Left,
             PageEvent::UpdateFailed { message } => {
-                PageChange::UpdateFailed(Finding::new(Kind::Runtime, files.root().clean(&message)))
+                let place = reloaded(&message).and_then(|path| files.served_file(path));
+                let place = place.map(|file_path| Place { file_path, line: None, column: None });
+                PageChange::UpdateFailed(Finding { place, ..Finding::new(Kind::Runtime, files.root().clean(&message)) })
             }
             PageEvent::Error { kind, message, count, .. } => {
                 let source = located.place.as_ref().and_then(|place| files.text(&place.file_path));
@@ -71,6 +73,12 @@ async fn inputs(report: PageReport, client: Option<&DevServerClient>, files: &Pr
         inputs.push(Input::Omitted(omitted));
     }
     inputs
+}
+
+/// The path in `Failed to reload /src/App.jsx. This could …`.
+fn reloaded(message: &str) -> Option<&str> {
+    let address = message.strip_prefix("Failed to reload /")?.split([' ', '?']).next()?;
+    Some(address.strip_suffix('.').unwrap_or(address))
 }
 
 /// Reads what is needed to locate `event`.
