@@ -19,6 +19,11 @@ use super::redactor::Redactor;
 use super::session::Session;
 use super::{Done, Shared};
 
+/// Lines of output that may describe a failure that has just happened.
+const RECENT_LINES: usize = 200;
+/// How old they may be.
+const RECENT_MS: u64 = 3_000;
+
 /// Where observations come from.
 pub(super) struct Inputs {
     /// What the run loop has done.
@@ -194,7 +199,9 @@ impl Observer {
         }
         if served_by.is_some() {
             self.unchecked = true;
-            match Session::new(upstream, self.files.clone(), std::mem::take(&mut self.reported)) {
+            let dev_server = self.inputs.dev_server.clone();
+            let output = Box::new(move || recent_lines(&dev_server));
+            match Session::new(upstream, self.files.clone(), output, std::mem::take(&mut self.reported)) {
                 Ok(session) => {
                     self.client.send_replace(Some(session.client().clone()));
                     self.session = Some(session);
@@ -203,6 +210,13 @@ impl Observer {
             }
         }
     }
+}
+
+/// What the dev server printed within the last seconds, the oldest first.
+fn recent_lines(dev_server: &DevServer) -> Vec<String> {
+    let since = unix_ms().saturating_sub(RECENT_MS);
+    let lines = dev_server.logs(RECENT_LINES).into_iter();
+    lines.filter(|line| line.at_unix_ms >= since).map(|line| line.line).collect()
 }
 
 /// Never ends where there is no session.
