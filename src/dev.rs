@@ -216,7 +216,8 @@ fn run_args(args: &DevArgs, local: &Local, scratch: &Scratch) -> RunArgs {
         extra_ca_file: None,
         realtime_protocol: args.realtime_protocol,
         postgres_changes: false,
-        publish_status: false,
+        // Editors that are connected to this backend wait for verdicts.
+        publish_status: true,
         log: args.log.clone(),
         dev_server: args.dev_server.clone(),
     }

@@ -1,5 +1,6 @@
 //! The run loop: what happens outside becomes inputs of the core, and the core's outputs are carried out.
 
+mod diagnostics;
 mod hydrate;
 mod isolation;
 mod live;
@@ -32,6 +33,7 @@ use supervisor::init::{Init, Shutdown, Signals};
 
 pub use logging::{origin, start_logs};
 
+use diagnostics::{Diagnostics, Publication};
 use hydrate::Hydrated;
 use live::Live;
 use reporting::StatusRefresh;
@@ -75,6 +77,8 @@ struct RunLoop {
     status: SharedStatus,
     status_refresh: StatusRefresh,
     install_spinner: InstallSpinner,
+    /// Finds out what went wrong in the preview.
+    diagnostics: Diagnostics,
 }
 
 /// What the loop woke up for.
@@ -89,6 +93,7 @@ enum LoopEvent {
     DevServer(DevServerEvent),
     Resumed,
     SaveState,
+    Publish(Publication),
 }
 
 impl LoopEvent {
@@ -106,6 +111,7 @@ impl LoopEvent {
             LoopEvent::DevServer(_) => "dev_server",
             LoopEvent::Resumed => "resumed",
             LoopEvent::SaveState => "save_state",
+            LoopEvent::Publish(_) => "publish",
         }
     }
 }
@@ -118,6 +124,7 @@ impl RunLoop {
             if self.start_dev_server_once_ready() {
                 self.carry_out();
             }
+            self.note_revision();
             let event = self.next(&mut signals).await;
             trace!(event_type = "loop_wake", cause = event.as_str(), "woke up: {}", event.as_str());
             match event {
@@ -131,6 +138,9 @@ impl RunLoop {
                 LoopEvent::DevServer(event) => self.handle_dev_server_event(event),
                 LoopEvent::Resumed => self.agent.handle(self.now(), Input::Resumed),
                 LoopEvent::SaveState => self.state_writer.save(self.agent.saved()),
+                LoopEvent::Publish(Publication { event, payload }) => {
+                    self.agent.handle(self.now(), Input::Publish(event, payload));
+                }
             }
         }
     }
@@ -155,6 +165,7 @@ impl RunLoop {
                 Some(event) = self.dev_server_events.recv() => LoopEvent::DevServer(event),
                 () = self.sleep_watch.resumed() => LoopEvent::Resumed,
                 () = self.state_writer.due() => LoopEvent::SaveState,
+                publication = self.diagnostics.publication() => LoopEvent::Publish(publication),
             }
         };
         let sources = async {
@@ -196,7 +207,9 @@ impl RunLoop {
     fn handle_writer_event(&mut self, event: WriterEvent) {
         let input = match event {
             WriterEvent::Written(batch, written) => {
-                self.dev_server.changed(writer::changed(&written));
+                let changed = writer::changed(&written);
+                self.diagnostics.changed(&changed);
+                self.dev_server.changed(changed);
                 Input::Written(batch, written)
             }
             WriterEvent::LocalChanges(changes) => Input::Observed(changes),
@@ -204,6 +217,14 @@ impl RunLoop {
         };
         self.state_writer.changed();
         self.agent.handle(self.now(), input);
+    }
+
+    /// Tells the diagnostics which revision is on disk, once nothing of it is on its way any more.
+    fn note_revision(&mut self) {
+        let is_reading = self.live.as_ref().is_some_and(Live::is_reading);
+        if matches!(self.startup, Startup::Complete) && !self.writer.is_busy() && !is_reading {
+            self.diagnostics.applied(self.agent.revision());
+        }
     }
 
     /// The time as the core counts it: since the agent's start.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use secrecy::SecretString;
 use sync_core::{Agent, ChannelAccess, LiveOptions, LocalChangePolicy, Options, Time};
 use tracing::info;
 
@@ -20,6 +21,7 @@ use crate::telemetry::status::{self, Phase, SharedStatus, StatusServer};
 use supervisor::init::Init;
 use supervisor::process::Environment;
 
+use super::diagnostics::{Diagnostics, DiagnosticsConfig, Redactor};
 use super::hydrate::{HydrationJob, SnapshotFailure};
 use super::live::Live;
 use super::reporting::StatusRefresh;
@@ -59,6 +61,17 @@ impl RunLoop {
         let api = net.api_client().map_err(Exit::fault)?;
         let (dev_server, dev_events) = dev_server::start(init, dev_server_config(&config));
         status.set_dev_server(dev_server.clone());
+        let diagnostics = Diagnostics::start(
+            DiagnosticsConfig {
+                started,
+                project_dir: config.project_dir.clone(),
+                app_dir: config.app_dir.clone(),
+                preview_port: config.preview_port,
+                redactor: Redactor::new(&config.environment, secrets(&config)),
+                status: status.clone(),
+            },
+            dev_server.clone(),
+        );
         preview.iter_mut().for_each(|preview| preview.follow(status.clone(), dev_server.clone()));
 
         let options = options(&config);
@@ -108,8 +121,15 @@ impl RunLoop {
             status,
             status_refresh: StatusRefresh::default(),
             install_spinner: Default::default(),
+            diagnostics,
         })
     }
+}
+
+/// The agent's own secrets, which no problem may show.
+fn secrets(config: &Config) -> Vec<SecretString> {
+    let anon_key = config.supabase.as_ref().map(|supabase| supabase.anon_key.clone());
+    [anon_key, config.status_token.clone()].into_iter().flatten().collect()
 }
 
 /// The part of the configuration that the core needs.

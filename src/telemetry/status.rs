@@ -4,6 +4,7 @@ pub mod codes;
 
 mod host_check;
 mod metrics;
+mod problems;
 mod process;
 mod shared;
 
@@ -24,6 +25,7 @@ use tokio::net::TcpListener;
 
 pub use codes::{BootStep, HydrationPart, Limit};
 pub use metrics::count;
+pub use problems::ProblemsView;
 pub use shared::{HydrationProgress, SharedStatus};
 pub use sync_core::Phase;
 
@@ -43,7 +45,7 @@ struct ServerState {
 pub struct StatusServer {
     /// The address to listen on.
     pub addr: SocketAddr,
-    /// Opens `/status` and `/logs` to other machines, as a bearer token.
+    /// Opens `/status`, `/problems` and `/logs` to other machines, as a bearer token.
     pub token: Option<SecretString>,
     /// Host names that requests may carry, besides addresses and `localhost`.
     pub hosts: Hosts,
@@ -63,6 +65,7 @@ pub async fn serve(server: StatusServer, status: SharedStatus) -> std::io::Resul
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_text))
         .route("/status", get(status_json))
+        .route("/problems", get(problems_json))
         .route("/logs", get(logs))
         .layer(middleware::from_fn_with_state(state.clone(), host_check::check_host))
         .with_state(state)
@@ -92,6 +95,17 @@ async fn status_json(
         return unauthorized();
     }
     Json(server.status.to_json()).into_response()
+}
+
+async fn problems_json(
+    State(server): State<Arc<ServerState>>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> Response {
+    if !server.allows(from.ip(), &headers) {
+        return unauthorized();
+    }
+    Json(server.status.problems_json()).into_response()
 }
 
 #[derive(Deserialize)]

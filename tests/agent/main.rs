@@ -29,6 +29,7 @@ mod operators;
 #[cfg(feature = "local")]
 mod preview_projects;
 mod preview_proxy;
+mod problems;
 #[cfg(feature = "local")]
 mod protocol;
 mod restart;

@@ -42,13 +42,13 @@ const ALLOWED_CRATES: &[(&str, &[&str])] = &[
     ("main", &["supervisor"]),
     ("command_line", &[]),
     ("cli", &["listener", "preview_proxy", "supervisor", "zip_stream"]),
-    ("run", &["preview_proxy", "supervisor"]),
+    ("run", &["diagnostics", "preview_proxy", "supervisor"]),
     ("dev", &["listener", "local_backend", "preview_proxy", "supervisor"]),
-    ("telemetry", &["listener", "supervisor"]),
+    ("telemetry", &["diagnostics", "listener", "supervisor"]),
     ("sync", &["supervisor", "zip_stream"]),
 ];
 
-const CRATES: [&str; 5] = ["listener", "local_backend", "preview_proxy", "supervisor", "zip_stream"];
+const CRATES: [&str; 6] = ["diagnostics", "listener", "local_backend", "preview_proxy", "supervisor", "zip_stream"];
 
 /// An import: the module that has it, and what it names.
 type Arrow = (String, String);

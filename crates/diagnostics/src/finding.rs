@@ -49,3 +49,11 @@ pub struct Finding {
     /// The path of the page that reported it.
     pub page: Option<String>,
 }
+
+impl Finding {
+    /// A finding of which only the message is known yet.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Finding {
+        let message = message.into();
+        Finding { kind, message, code: None, place: None, frame: None, stack: None, page: None }
+    }
+}

@@ -19,6 +19,13 @@ const MAX_STACK: usize = 5120;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PageId(String);
 
+#[cfg(test)]
+impl PageId {
+    pub(crate) fn for_test(id: impl ToString) -> PageId {
+        PageId(id.to_string())
+    }
+}
+
 /// What happened in one page since its last report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PageReport {

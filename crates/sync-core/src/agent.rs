@@ -8,7 +8,7 @@ use crate::renewal::Renewals;
 use crate::replica::Replica;
 use crate::rng::Rng;
 use crate::time::{Timer, earliest};
-use crate::{ChannelState, DegradedReason, Input, LiveOptions, Options, Output, Saved, Status, Time};
+use crate::{ChannelState, DegradedReason, Input, LiveOptions, Options, Output, Revision, Saved, Status, Time};
 
 /// See [`crate`]. After each call, take outputs with [`Agent::poll`] until there are none, then sleep until
 /// [`Agent::deadline`] or the next input, whichever comes first.
@@ -92,6 +92,12 @@ impl Agent {
                     publisher.phase_changed(now, report, self.replica.known());
                 }
             }
+            Input::Publish(event, payload) => {
+                let publisher = self.live.as_mut().and_then(|live| live.publisher.as_mut());
+                if let Some(publisher) = publisher {
+                    publisher.publish(event, payload);
+                }
+            }
             Input::Resumed => {
                 if let Some(live) = &mut self.live {
                     live.renewals.resumed(&mut cx);
@@ -123,6 +129,11 @@ impl Agent {
     pub fn deadline(&self) -> Option<Timer> {
         let live = self.live.as_ref().and_then(Live::deadline);
         earliest([live, self.replica.deadline()])
+    }
+
+    /// Everything up to this revision is accepted.
+    pub fn revision(&self) -> Revision {
+        self.replica.known()
     }
 
     /// The whole state, for people.

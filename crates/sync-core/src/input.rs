@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::wire::ProtocolVersion;
+use crate::wire::{ProtocolVersion, StatusEvent};
 use crate::{
     Answer, BatchId, ContentHash, LocalChange, OpResult, Phase, ProjectPath, ReadError, ReadId, Revision, Saved,
     Version,
@@ -80,6 +80,9 @@ pub enum Input {
     Resumed,
     /// The phase or the dev server's state changed: published on the status topic, where publishing is on.
     PhaseChanged(PhaseReport),
+    /// Something about the preview is to be published on the status topic, where publishing is on. The payload is an
+    /// object; the session's id is added.
+    Publish(StatusEvent, serde_json::Value),
 }
 
 /// What is published of the rest of the agent.

@@ -118,6 +118,24 @@ const COUNTERS: &[Metric] = &[
         "preview_agent_dev_server_restarts_total",
         "Restarts of the dev server, by their reason.",
     ),
+    by(
+        "kind",
+        codes_of!(diagnostics::Kind),
+        "preview_agent_problems_opened_total",
+        "Problems of the preview that were found.",
+    ),
+    by(
+        "verdict",
+        codes_of!(diagnostics::Outcome),
+        "preview_agent_verdicts_total",
+        "Settled verdicts on revisions, by their outcome.",
+    ),
+    by(
+        "seen",
+        codes_of!(diagnostics::Seen),
+        "preview_agent_verdicts_seen_total",
+        "Settled verdicts on revisions, by how far the preview was seen.",
+    ),
 ];
 
 const GAUGES: &[Metric] = &[
@@ -153,6 +171,7 @@ const GAUGES: &[Metric] = &[
         "preview_agent_pending_files",
         "Files that are accepted and not on disk, by the reason (preview_agent_debts is their sum).",
     ),
+    by("kind", codes_of!(diagnostics::Kind), "preview_agent_problems", "Open problems of the preview, by their kind."),
     by("state", DEV_SERVER_STATES, "preview_agent_dev_server_state", "1 for the dev server's state, 0 for the others."),
     plain(
         "preview_agent_dev_server_memory_bytes",
@@ -179,6 +198,7 @@ const HISTOGRAMS: &[Metric] = &[
     ),
     plain("preview_agent_install_seconds", "Duration of installs that succeeded."),
     plain("preview_agent_dev_server_start_seconds", "Time from the dev server's start to its first answer."),
+    plain("preview_agent_verdict_seconds", "Time from a revision on disk to its settled verdict."),
 ];
 
 /// Starts recording, and the upkeep that bounds its memory. None where this process has a recorder already: a second agent

@@ -10,6 +10,7 @@ use sync_core::{ChannelState, DegradedReason, LocalChange, PendingReason, Phase,
 
 use super::codes::{BootStep, Limit, NotReadyCause};
 use super::metrics::{count, resident_memory};
+use super::problems::ProblemsView;
 use super::process::{cgroup_memory, memory_of_group};
 use crate::telemetry::logs;
 use crate::telemetry::text::millis;
@@ -58,6 +59,7 @@ struct StatusData {
     errors: VecDeque<String>,
     limits: BTreeMap<Limit, u64>,
     last_applied: Option<Value>,
+    problems: ProblemsView,
 }
 
 impl SharedStatus {
@@ -79,6 +81,7 @@ impl SharedStatus {
             errors: VecDeque::new(),
             limits: BTreeMap::new(),
             last_applied: None,
+            problems: ProblemsView::default(),
         })))
     }
 
@@ -156,6 +159,17 @@ impl SharedStatus {
             Some(json!({"file_path": path, "revision": revision, "lag_ms": lag_ms, "since_sent_ms": since_sent_ms}));
     }
 
+    /// Sets the problems of the preview and the newest verdict.
+    pub fn set_problems(&self, problems: ProblemsView) {
+        self.lock().problems = problems;
+    }
+
+    /// The body of `/problems`.
+    pub fn problems_json(&self) -> Value {
+        let data = self.lock();
+        data.problems.to_json(&data.session_id)
+    }
+
     /// Keeps an error for `/status`.
     pub fn record_error(&self, error: String) {
         let mut data = self.lock();
@@ -217,6 +231,7 @@ impl SharedStatus {
             "local_changes": {"count": core.local_changes.len(), "first": local},
             "connection": {"state": core.channel.as_str(), "token_left_ms": core.token_left.map(millis)},
             "dev_server": data.dev_server.as_ref().map(DevServer::status),
+            "problems": data.problems.summary(),
             "boot_ms": data.boot.iter().map(|(step, at)| (step.as_str().to_owned(), json!(at))).collect::<serde_json::Map<_, _>>(),
             "limits_hit": data.limits_hit(),
             "last_errors": data.errors,
@@ -284,6 +299,9 @@ impl SharedStatus {
         for reason in PendingReason::ALL {
             let files = core.pending_files.iter().filter(|file| file.reason == reason).count();
             gauge!("preview_agent_pending_files", "reason" => reason.as_str()).set(files as f64);
+        }
+        for (kind, open) in &data.problems.by_kind {
+            gauge!("preview_agent_problems", "kind" => *kind).set(*open as f64);
         }
         let state = dev_server.as_ref().map(|status| status.state).unwrap_or_default();
         for known in DevServerState::ALL {

@@ -14,19 +14,20 @@ pub struct AgentReports(Arc<Mutex<BTreeMap<String, Report>>>);
 struct Report {
     status: Value,
     applied: Value,
+    verdict: Value,
     at_ms: i64,
 }
 
 impl AgentReports {
-    /// Each session with its last `preview:status` and `preview:applied`, and the time of the last one in Unix milliseconds:
-    /// `[{"session_id", "status", "applied", "at_ms"}]`.
+    /// Each session with its last `preview:status`, `preview:applied` and `preview:verdict`, and the time of the last one in
+    /// Unix milliseconds: `[{"session_id", "status", "applied", "verdict", "at_ms"}]`.
     pub fn latest(&self) -> Value {
         let sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let session = |(id, report): (&String, &Report)| json!({"session_id": id, "status": report.status, "applied": report.applied, "at_ms": report.at_ms});
+        let session = |(id, report): (&String, &Report)| json!({"session_id": id, "status": report.status, "applied": report.applied, "verdict": report.verdict, "at_ms": report.at_ms});
         sessions.iter().map(session).collect()
     }
 
-    /// Records a broadcast, `{"event", "payload"}`. Everything but the two events of agents is ignored.
+    /// Records a broadcast, `{"event", "payload"}`. Everything but the three states that agents send is ignored.
     pub(super) fn record(&self, broadcast: &str) {
         let Ok(broadcast) = serde_json::from_str::<Value>(broadcast) else { return };
         let payload = broadcast.get("payload").unwrap_or(&Value::Null);
@@ -36,10 +37,11 @@ impl AgentReports {
         };
         let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let at_ms = jiff::Timestamp::now().as_millisecond();
-        let report = Report { status: Value::Null, applied: Value::Null, at_ms };
+        let report = Report { status: Value::Null, applied: Value::Null, verdict: Value::Null, at_ms };
         match event.as_str() {
             "preview:status" => sessions.entry(session.clone()).or_insert(report).status = payload.clone(),
             "preview:applied" => sessions.entry(session.clone()).or_insert(report).applied = payload.clone(),
+            "preview:verdict" => sessions.entry(session.clone()).or_insert(report).verdict = payload.clone(),
             _ => return,
         }
         if let Some(report) = sessions.get_mut(&session) {

@@ -11,6 +11,11 @@ use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, Signature
 /// Connects to dev servers. Any certificate is accepted: the connection does not leave the machine, and a dev server's
 /// certificate is usually self-signed.
 pub fn connector() -> TlsConnector {
+    TlsConnector::from(client_config())
+}
+
+/// The configuration of such connections: see [`connector`].
+pub fn client_config() -> Arc<ClientConfig> {
     static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
     let config = CONFIG.get_or_init(|| {
         let provider = Arc::new(ring::default_provider());
@@ -21,7 +26,7 @@ pub fn connector() -> TlsConnector {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Arc::new(config)
     });
-    TlsConnector::from(config.clone())
+    config.clone()
 }
 
 /// The name that a dev server is asked for.

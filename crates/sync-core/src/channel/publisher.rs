@@ -17,7 +17,8 @@ pub(crate) struct StatusPublisher {
     session_id: String,
     /// Unix milliseconds at the agent's start, by the last wall clock that was reported.
     epoch_ms: u64,
-    phases: VecDeque<Value>,
+    /// Messages to be sent as soon as possible.
+    due: VecDeque<StatusMessage>,
     /// The largest lag since the last `preview:applied`.
     lag: Option<Duration>,
     last_applied: Option<Time>,
@@ -36,7 +37,7 @@ impl StatusPublisher {
         StatusPublisher {
             session_id,
             epoch_ms: 0,
-            phases: VecDeque::new(),
+            due: VecDeque::new(),
             lag: None,
             last_applied: None,
             last_phase: None,
@@ -60,8 +61,16 @@ impl StatusPublisher {
         if let (Some(detail), Value::Object(fields)) = (&report.detail, &mut payload) {
             fields.insert("detail".into(), detail.as_str().into());
         }
-        self.phases.push_back(payload);
+        self.due.push_back(StatusMessage { event: StatusEvent::Status, payload });
         self.last_phase = Some(report);
+    }
+
+    /// Publishes an object, with the session's id.
+    pub fn publish(&mut self, event: StatusEvent, mut payload: Value) {
+        if let Value::Object(fields) = &mut payload {
+            fields.insert("session_id".into(), self.session_id.as_str().into());
+        }
+        self.due.push_back(StatusMessage { event, payload });
     }
 
     /// Something of the database is on disk, `lag` after it was received.
@@ -71,8 +80,8 @@ impl StatusPublisher {
 
     /// The next message that is due.
     pub fn next(&mut self, now: Time, revision: Revision) -> Option<StatusMessage> {
-        if let Some(payload) = self.phases.pop_front() {
-            return Some(StatusMessage { event: StatusEvent::Status, payload });
+        if let Some(message) = self.due.pop_front() {
+            return Some(message);
         }
         if self.deadline()?.at > now {
             return None;

@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::{Link, StatusMessage};
 use crate::context::Context;
 use crate::time::{Timer, TimerReason};
-use crate::wire::{ClientMessage, JoinConfig, Push, ServerMessage, status_topic};
+use crate::wire::{ClientMessage, JoinConfig, Push, ServerMessage, StatusEvent, status_topic};
 use crate::{Backoff, Output, SkipReason, Time};
 
 /// How long a join may take; after it the next attempt is due.
@@ -12,6 +12,8 @@ const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY_LEAST: Duration = Duration::from_secs(30);
 const RETRY_BASE: Duration = Duration::from_secs(60);
 const RETRY_CAP: Duration = Duration::from_secs(600);
+/// Messages that wait for the join; the oldest makes room. As many as problems can be open, and their ends.
+const MAX_WAITING: usize = 200;
 
 /// The topic on which the agent publishes its status. It shares the socket of the project's channel and is joined after
 /// it; nothing that happens here disturbs that channel.
@@ -20,7 +22,7 @@ pub(crate) struct StatusChannel {
     topic: String,
     state: State,
     backoff: Backoff,
-    /// The newest payload of each event that waits for the join.
+    /// Messages that wait for the join.
     waiting: Vec<StatusMessage>,
 }
 
@@ -70,7 +72,16 @@ impl StatusChannel {
                 self.send(cx, link, join_ref, broadcast(message));
             }
             _ => {
-                self.waiting.retain(|waiting| waiting.event != message.event);
+                // Of a state only the newest counts; a problem and its end are events.
+                match message.event {
+                    StatusEvent::Status | StatusEvent::Applied | StatusEvent::Verdict => {
+                        self.waiting.retain(|waiting| waiting.event != message.event);
+                    }
+                    StatusEvent::Problem | StatusEvent::Resolved => {}
+                }
+                if self.waiting.len() >= MAX_WAITING {
+                    self.waiting.remove(0);
+                }
                 self.waiting.push(message);
             }
         }

@@ -11,6 +11,7 @@ pub(crate) mod timestamp;
 pub use client::{ClientMessage, JoinConfig, Push};
 pub use event_payload::ProjectEvent;
 pub use server::{FrameError, MAX_FRAME, ServerMessage};
+pub use timestamp::rfc3339_of;
 
 /// The topic of heartbeats.
 pub const PHOENIX: &str = "phoenix";
@@ -42,6 +43,12 @@ crate::code_enum! {
         Status = "preview:status",
         /// Something of the database was written to disk.
         Applied = "preview:applied",
+        /// A problem of the preview opened, or was counted again.
+        Problem = "preview:problem",
+        /// A problem ended.
+        Resolved = "preview:resolved",
+        /// The verdict of the newest revision changed.
+        Verdict = "preview:verdict",
     }
 }
 

@@ -13,7 +13,7 @@ pub(crate) fn unix_ms(value: &serde_json::Value) -> Option<u64> {
 }
 
 /// Unix milliseconds as RFC 3339 in UTC. A time that no four-digit year has, gives the end of year 9999.
-pub(crate) fn rfc3339_of(unix_ms: u64) -> String {
+pub fn rfc3339_of(unix_ms: u64) -> String {
     let unix_ms = unix_ms.min(END_OF_9999_MS);
     let (seconds, ms) = (unix_ms / 1_000, unix_ms % 1_000);
     let days = i64::try_from(seconds / 86_400).unwrap_or(0);

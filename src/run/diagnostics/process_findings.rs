@@ -1,0 +1,133 @@
+//! Failures of the install and of the dev server as findings.
+
+use diagnostics::{Finding, Kind, Place, ProjectRoot, frame, is_source};
+use supervisor::dev_server::{DevServerStatus, FaultReason};
+
+use super::project_files::ProjectFiles;
+
+/// Lines of output in which the place of a failure is looked for.
+pub(super) const LINES: usize = 60;
+
+/// What is wrong by the supervisor's status: of the install, and of the dev server. `lines` is its last output, the oldest
+/// first; `exists` tells whether a file is in the project.
+pub(super) fn findings(
+    status: &DevServerStatus,
+    lines: &[String],
+    root: &ProjectRoot,
+    exists: impl Fn(&str) -> bool,
+) -> (Option<Finding>, Option<Finding>) {
+    let Some(reason) = status.reason else { return (None, None) };
+    let detail = root.clean(status.detail.as_deref().unwrap_or(reason.as_str()));
+    let message = match detail.split_once(": ") {
+        Some((what, _)) if reason == FaultReason::ConfigError => match cause_in(lines) {
+            Some(cause) => format!("{what}: {}", root.clean(cause)),
+            None => detail,
+        },
+        _ => detail,
+    };
+    let kind = if reason == FaultReason::InstallFailed { Kind::Install } else { Kind::Server };
+    let place = match reason {
+        FaultReason::ConfigError | FaultReason::Crashed => place_in(lines, root, exists),
+        _ => None,
+    };
+    let finding = Finding { code: Some(reason.as_str()), place, ..Finding::new(kind, message) };
+    match kind {
+        Kind::Install => (Some(finding), None),
+        _ => (None, Some(finding)),
+    }
+}
+
+/// The lines of the source around the finding's place.
+pub(super) fn frame_of(finding: &Finding, files: &ProjectFiles) -> Option<String> {
+    let place = finding.place.as_ref()?;
+    frame(&files.text(&place.file_path)?, place.line?, place.column)
+}
+
+/// The lines of the last failure to load a configuration.
+fn last_failure(lines: &[String]) -> &[String] {
+    let start = lines.iter().rposition(|line| line.contains("failed to load config")).unwrap_or(0);
+    lines.get(start..).unwrap_or(lines)
+}
+
+/// The error in the lines of the last failure, without what stands before it.
+fn cause_in(lines: &[String]) -> Option<&str> {
+    last_failure(lines).iter().find_map(|line| {
+        let (_, cause) = line.split_once("_ERROR] ").or_else(|| line.split_once("ERROR: ")).or_else(|| {
+            let at = line.find("Error: ").filter(|_| !line.contains("Build failed"))?;
+            let start = line.get(..at)?.rfind(' ').map_or(0, |space| space.saturating_add(1));
+            Some(("", line.get(start..)?))
+        })?;
+        Some(cause.trim())
+    })
+}
+
+/// The first place of a project's file in the last failure that the lines show.
+fn place_in(lines: &[String], root: &ProjectRoot, exists: impl Fn(&str) -> bool) -> Option<Place> {
+    last_failure(lines).iter().find_map(|line| {
+        let line = root.clean(line);
+        let words = line.split(|c: char| c.is_whitespace() || matches!(c, '(' | ')' | '[' | ']' | ',' | '"' | '\''));
+        words.filter_map(place_of).find(|place| exists(&place.file_path))
+    })
+}
+
+/// `path:line:column` or `path:line`.
+fn place_of(word: &str) -> Option<Place> {
+    let word = word.trim_end_matches(':');
+    let (rest, last) = word.rsplit_once(':')?;
+    let last: u32 = last.parse().ok()?;
+    let (path, line, column) = match rest.rsplit_once(':').map(|(path, line)| (path, line.parse())) {
+        Some((path, Ok(line))) => (path, line, Some(last)),
+        _ => (rest, last, None),
+    };
+    let path = path.strip_prefix("./").unwrap_or(path);
+    let is_project = is_source(path) && !path.starts_with('/') && !path.contains("node_modules/");
+    is_project.then(|| Place { file_path: path.to_owned(), line: Some(line), column })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn broken_configuration_has_its_place() {
+        let lines = [
+            "src/old.ts:1:1",
+            "error when starting dev server:",
+            "failed to load config from /p/vite.config.js",
+            "12:00:00 PM [vite] Build failed with 1 error:",
+            "[PARSE_ERROR] Unexpected token",
+            "    ╭─[ vite.config.js:9:7 ]",
+            "    at x (/p/node_modules/vite/dist/a.js:1:2)",
+        ];
+        let lines = lines.map(str::to_owned);
+        let status = DevServerStatus {
+            reason: Some(FaultReason::ConfigError),
+            detail: Some("failed to load config from /p/vite.config.js: Error: x".into()),
+            ..DevServerStatus::default()
+        };
+        let root = ProjectRoot::new(["/p".to_owned()]);
+        let (install, server) = findings(&status, &lines, &root, |path| path == "vite.config.js");
+        let server = server.expect("a finding");
+        assert!(install.is_none());
+        assert_eq!((server.kind, server.code), (Kind::Server, Some("config_error")));
+        assert_eq!(server.message, "failed to load config from vite.config.js: Unexpected token");
+        let cause = |line: &str| cause_in(&[line.to_owned()]).map(str::to_owned);
+        assert_eq!(cause("x.js:9:6: ERROR: Unexpected \"=\""), Some("Unexpected \"=\"".to_owned()));
+        assert_eq!(cause("  ReferenceError: x is not defined"), Some("ReferenceError: x is not defined".to_owned()));
+        assert_eq!(server.place, Some(Place { file_path: "vite.config.js".into(), line: Some(9), column: Some(7) }));
+        assert_eq!(place_of("vite.config.ts:9:6:").map(|place| place.line), Some(Some(9)));
+        assert_eq!(place_of("12:30:45"), None);
+    }
+
+    #[test]
+    fn failed_install_is_one_of_its_kind() {
+        let status = DevServerStatus {
+            reason: Some(FaultReason::InstallFailed),
+            detail: Some("npm exit status: 1: E404".into()),
+            ..DevServerStatus::default()
+        };
+        let (install, server) = findings(&status, &[], &ProjectRoot::new([]), |_| false);
+        assert_eq!(install.map(|finding| (finding.kind, finding.code)), Some((Kind::Install, Some("install_failed"))));
+        assert!(server.is_none());
+    }
+}
