@@ -17,6 +17,8 @@ mod pages;
 mod problem;
 mod problems;
 mod project_root;
+mod source_map;
+mod stack;
 mod verdict;
 mod vite_error;
 
@@ -28,5 +30,6 @@ pub use page_report::{PageEvent, PageId, PageReport, PageReportError};
 pub use problem::{Moment, Problem, ProblemId};
 pub use problems::{Change, MAX_PROBLEMS, Source};
 pub use project_root::ProjectRoot;
+pub use source_map::{Located, SourceMaps};
 pub use verdict::{CHECK_PATIENCE, GATHER, Outcome, PAGE_PATIENCE, RENDERED_AFTER, Seen, Verdict};
 pub use vite_error::{error_in_body, frame, position_of_name, vite_finding, with_source};

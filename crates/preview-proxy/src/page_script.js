@@ -72,6 +72,9 @@
     schedule()
   }
 
+  /** Addresses become paths: the agent asks the dev server for these alone. */
+  const own = (value) => String(value ?? '').replaceAll(`${location.origin}/`, '/')
+
   const cut = (value, length) => {
     const text = String(value ?? '')
     return text.length > length ? text.slice(0, length) : text
@@ -95,8 +98,8 @@
       type: 'error',
       kind,
       message: text,
-      stack: cut(stack?.(), 3000),
-      url: cut(url, 500),
+      stack: cut(own(stack?.()), 3000),
+      url: cut(own(url), 500),
       line,
       column,
       count: 1,
@@ -142,7 +145,7 @@
         const attribute = RESOURCES[target?.tagName]
         if (attribute) {
           const url = target.currentSrc || target[attribute]
-          if (url) addError('resource', `cannot load ${url.replace(location.origin, '').split('?')[0]}`, { url })
+          if (url) addError('resource', `cannot load ${own(url).split('?')[0]}`, { url })
         } else if (target === window) {
           const { error, filename, lineno, colno } = event
           addError('runtime', error == null ? event.message : messageOf(error), {
