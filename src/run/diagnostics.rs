@@ -6,6 +6,7 @@ mod client;
 mod hot_channel;
 mod observer;
 mod outlet;
+mod page_reports;
 mod process_findings;
 mod project_files;
 mod redactor;
@@ -21,14 +22,15 @@ use serde_json::Value;
 use supervisor::dev_server::{DevServer, RootAnswer, Scheme, Upstream};
 use sync_core::wire::StatusEvent;
 use sync_core::{ProjectPath, Revision};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::preview::PageChannels;
 use crate::telemetry::status::SharedStatus;
 
 pub(super) use redactor::Redactor;
 
-use observer::Observer;
+use observer::{Inputs, Observer};
 use outlet::Outlet;
 use project_files::ProjectFiles;
 
@@ -49,6 +51,8 @@ pub(super) struct DiagnosticsConfig {
     pub(super) redactor: Redactor,
     /// Where problems and verdicts are shown.
     pub(super) status: SharedStatus,
+    /// The connection to the pages, where the preview is served by the proxy.
+    pub(super) pages: Option<PageChannels>,
 }
 
 /// An event for the status topic.
@@ -93,9 +97,16 @@ impl Diagnostics {
             scheme: Scheme::Http,
             answer: RootAnswer::Page,
         };
-        let outlet = Outlet::new(config.status, sender);
-        let observer =
-            Observer::new(config.started, shared.clone(), dev_server, at_port, files, config.redactor, outlet);
+        let (client, current_client) = watch::channel(None);
+        let (reports, notices) = match config.pages {
+            Some(PageChannels { reports, notices }) => {
+                (page_reports::resolve(reports, current_client, files.clone()), Some(notices))
+            }
+            None => (mpsc::channel(1).1, None),
+        };
+        let outlet = Outlet::new(config.status, sender, notices);
+        let inputs = Inputs { shared: shared.clone(), dev_server, reports };
+        let observer = Observer::new(config.started, inputs, at_port, client, files, config.redactor, outlet);
         Diagnostics { shared, publications, revision: None, task: tokio::spawn(observer.run()) }
     }
 

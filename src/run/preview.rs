@@ -4,9 +4,10 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use diagnostics::PageReport;
 use preview_proxy::{Hosts, Progress, Proxy, Reason, Settings, Stage, Upstream, View};
 use supervisor::dev_server::{Bind, DevServer, DevServerState, DevServerStatus, Scheme, tls};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::info;
@@ -23,6 +24,22 @@ pub(super) struct Preview {
     _proxy: Proxy,
     view: watch::Sender<View>,
     follower: Option<JoinHandle<()>>,
+    /// Reports of pages; taken once.
+    reports: Option<mpsc::Receiver<PageReport>>,
+    notices: broadcast::Sender<Arc<str>>,
+}
+
+/// Reports of pages that wait. While it is full, errors are counted only.
+const MAX_REPORTS: usize = 64;
+/// Notices that wait for a page in a frame; a page that reads too slowly misses some.
+const MAX_NOTICES: usize = 64;
+
+/// The connection between pages and what observes them.
+pub(super) struct PageChannels {
+    /// What pages report.
+    pub(super) reports: mpsc::Receiver<PageReport>,
+    /// JSON objects that pages in a frame post to their parent.
+    pub(super) notices: broadcast::Sender<Arc<str>>,
 }
 
 impl Preview {
@@ -44,7 +61,11 @@ impl Preview {
             Bind::Loopback => Hosts::loopback(),
             Bind::All => Hosts::any(),
         };
+        let (reports_in, reports) = mpsc::channel(MAX_REPORTS);
+        let (notices, _) = broadcast::channel(MAX_NOTICES);
         let settings = Settings {
+            reports: Some(reports_in),
+            notices: Some(notices.clone()),
             hosts: config.preview.hosts.clone().unwrap_or(default_hosts),
             access: config.preview.access.take(),
             frame_ancestors: config.preview.frame_ancestors.clone(),
@@ -57,7 +78,12 @@ impl Preview {
         let proxy = preview_proxy::start(listener, settings, receiver, lines).map_err(failed)?;
         let address = proxy.address();
         info!(event_type = "preview_listening", addr = %address, "the preview is served on {address}");
-        Ok(Some(Preview { _proxy: proxy, view, follower: None }))
+        Ok(Some(Preview { _proxy: proxy, view, follower: None, reports: Some(reports), notices }))
+    }
+
+    /// The connection to the pages; none after the first call.
+    pub(super) fn page_channels(&mut self) -> Option<PageChannels> {
+        Some(PageChannels { reports: self.reports.take()?, notices: self.notices.clone() })
     }
 
     /// Keeps the view up to date from now on.

@@ -69,6 +69,7 @@ impl RunLoop {
                 preview_port: config.preview_port,
                 redactor: Redactor::new(&config.environment, secrets(&config)),
                 status: status.clone(),
+                pages: preview.as_mut().and_then(preview::Preview::page_channels),
             },
             dev_server.clone(),
         );

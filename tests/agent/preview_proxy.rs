@@ -88,7 +88,9 @@ fn the_dev_server_sees_itself_and_has_no_secret() {
     let (start, preview) = start(&world);
     let agent = serving(start.set("PREVIEW_ENV_SHOWN", "yes"));
     let answer = get(&preview, "/x?y=1");
-    let seen: serde_json::Value = serde_json::from_str(head_and_body(&answer).1).unwrap();
+    // The document begins with the script that reports what goes wrong in it.
+    let body = head_and_body(&answer).1;
+    let seen: serde_json::Value = serde_json::from_str(&body[body.find(r#"{"url""#).unwrap()..]).unwrap();
     let own = format!("localhost:{}", seen["env"]["PORT"].as_str().unwrap());
     assert_eq!((&seen["url"], &seen["headers"]["host"]), (&"/x?y=1".into(), &own.into()));
     assert_eq!(seen["headers"]["x-forwarded-host"], *preview);

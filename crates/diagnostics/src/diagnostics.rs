@@ -1,10 +1,11 @@
 //! The state machine: what was observed becomes problems and verdicts.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use sync_core::{Revision, Time};
 
-use crate::pages::{Freshness, Pages};
+use crate::pages::{Freshness, MAX_PAGES, Pages};
 use crate::problem::{Moment, Problem};
 use crate::problems::{Change, Problems, Source};
 use crate::verdict::{CHECK_PATIENCE, Group, Outcome, RENDERED_AFTER, Seen, Verdict};
@@ -40,8 +41,8 @@ pub enum PageChange {
     UpdateFailed(Finding),
     /// It was closed.
     Left,
-    /// Something is wrong in it.
-    Error(Finding),
+    /// Something is wrong in it, seen so many times.
+    Error(Finding, u64),
 }
 
 /// Something to be done.
@@ -66,10 +67,22 @@ sync_core::code_enum! {
         Rendered = "rendered",
         /// A page did not take an update in time.
         PagePatience = "page_patience",
+        /// No problem of the build explains why a page could not take an update.
+        UpdateFailed = "update_failed",
         /// Nothing checked the revision in time.
         CheckPatience = "check_patience",
     }
 }
+
+#[derive(Debug)]
+struct FailedUpdate {
+    path: String,
+    finding: Finding,
+    at: Time,
+}
+
+/// Vite's client reports the end of an update also after it has failed; both come within this time.
+const SAME_UPDATE: Duration = Duration::from_millis(200);
 
 /// The problems and verdicts of one preview. After each call, take outputs with [`Diagnostics::poll`] until there are none,
 /// then wait for the next observation or until [`Diagnostics::deadline`].
@@ -77,6 +90,8 @@ sync_core::code_enum! {
 pub struct Diagnostics {
     problems: Problems,
     pages: Pages,
+    /// Updates that failed in a page. Each is reported at its time unless a problem of the build explains it.
+    failed_updates: BTreeMap<PageId, FailedUpdate>,
     revision: Revision,
     group: Option<Group>,
     verdict: Option<Verdict>,
@@ -110,6 +125,7 @@ impl Diagnostics {
     /// Does what is due by now.
     pub fn tick(&mut self, now: Moment) {
         self.ticked = now.time;
+        self.report_failed_updates(now);
         self.problems.tick(now.time);
         if let Some(group) = self.group.as_ref().filter(|group| group.update_sent) {
             self.pages.tick(now.time, group.last);
@@ -133,6 +149,8 @@ impl Diagnostics {
         let (doubt, count) = self.problems.deadlines();
         let own = [(doubt, TimerReason::NotSeenAgain), (count, TimerReason::Count)];
         let own = own.into_iter().filter_map(|(at, reason)| Some((at?, reason)));
+        let failed = self.failed_updates.values().map(|failed| failed.at.after(RENDERED_AFTER)).min();
+        let own = own.chain(failed.map(|at| (at, TimerReason::UpdateFailed)));
         // What was due by then is done, whether or not it changed anything.
         own.chain(self.group_deadlines()).filter(|(at, _)| *at > self.ticked).min()
     }
@@ -188,6 +206,7 @@ impl Diagnostics {
 
     fn page(&mut self, now: Moment, id: PageId, path: String, change: PageChange) {
         if let PageChange::Left = change {
+            self.failed_updates.remove(&id);
             return self.pages.left(&id);
         }
         let is_new = self.pages.heard(now.time, &id, &path);
@@ -199,14 +218,37 @@ impl Diagnostics {
         match change {
             PageChange::Loaded => self.pages.fresh(now.time, &id),
             PageChange::Updated => {
+                let failed = self.failed_updates.get(&id);
+                if failed.is_some_and(|failed| now.time.since(failed.at) < SAME_UPDATE) {
+                    return;
+                }
+                self.failed_updates.remove(&id);
                 self.pages.fresh(now.time, &id);
                 self.problems.doubt_page(&id, until);
             }
-            PageChange::UpdateFailed(_) if self.problems.has(|problem| problem.finding.kind == Kind::Build) => {}
-            PageChange::UpdateFailed(finding) | PageChange::Error(finding) => {
-                self.problems.report(now, self.revision, Source::Page(id), finding);
+            PageChange::UpdateFailed(finding) => {
+                self.failed_updates.insert(id, FailedUpdate { path, finding, at: now.time });
+                if self.failed_updates.len() > MAX_PAGES {
+                    self.failed_updates.pop_first();
+                }
+            }
+            PageChange::Error(finding, count) => {
+                self.problems.report(now, self.revision, Source::Page(id), finding, count);
             }
             PageChange::Left => {}
+        }
+    }
+
+    /// A module that failed while it was run, and was transformed well.
+    fn report_failed_updates(&mut self, now: Moment) {
+        let is_due = |_: &PageId, failed: &mut FailedUpdate| failed.at.after(RENDERED_AFTER) <= now.time;
+        let due: Vec<_> = self.failed_updates.extract_if(.., is_due).collect();
+        if self.problems.has(|problem| problem.finding.kind == Kind::Build) {
+            return;
+        }
+        for (id, FailedUpdate { path, finding, .. }) in due {
+            let finding = Finding { page: Some(path), ..finding };
+            self.problems.report(now, self.revision, Source::Page(id), finding, 1);
         }
     }
 

@@ -8,7 +8,7 @@ use crate::PageId;
 use crate::verdict::PAGE_PATIENCE;
 
 /// The most pages that are followed; the one that was silent for longest makes room.
-const MAX_PAGES: usize = 50;
+pub(crate) const MAX_PAGES: usize = 50;
 
 #[derive(Debug)]
 struct Page {

@@ -95,22 +95,22 @@ impl Problems {
         self.open.iter().any(|open| open.problem.is_blocking() && open.confirmed >= since)
     }
 
-    pub(crate) fn report(&mut self, now: Moment, revision: Revision, source: Source, finding: Finding) {
-        let new = Problem::new(finding, revision, now.unix_ms);
+    pub(crate) fn report(&mut self, now: Moment, revision: Revision, source: Source, finding: Finding, count: u64) {
+        let new = Problem { count, ..Problem::new(finding, revision, now.unix_ms) };
         let report = Report { at: now.time, page: new.finding.page.clone(), doubted_until: None };
         if let Some(open) = self.open.iter_mut().find(|open| open.problem.id == new.id) {
-            open.problem.count = open.problem.count.saturating_add(1);
+            open.problem.count = open.problem.count.saturating_add(count);
             open.problem.last_at = now.unix_ms;
             open.confirmed = now.time;
             open.sources.insert(source, report);
             return;
         }
         if self.open.len() >= MAX_PROBLEMS && !self.displace(new.finding.kind) {
-            return self.omit(1);
+            return self.omit(count);
         }
         self.changes.push(Change::Opened(new.clone()));
         let sources = BTreeMap::from([(source, report)]);
-        self.open.push(Open { problem: new, sources, confirmed: now.time, shown: (now.time, 1) });
+        self.open.push(Open { problem: new, sources, confirmed: now.time, shown: (now.time, count) });
     }
 
     /// Makes room for a problem that matters more than what pages report; false where there is none to displace.
@@ -130,7 +130,7 @@ impl Problems {
         let ids: Vec<ProblemId> =
             findings.iter().map(|finding| Problem::new(finding.clone(), revision, 0).id).collect();
         for finding in findings {
-            self.report(now, revision, source.clone(), finding);
+            self.report(now, revision, source.clone(), finding, 1);
         }
         self.withdraw(|holder, id| holder == source && !ids.contains(id));
     }

@@ -8,9 +8,10 @@ use diagnostics::{Diagnostics, Finding, Input, Moment, Source};
 use supervisor::clock::unix_ms;
 use supervisor::dev_server::{DevServer, DevServerState, DevServerStatus, Upstream};
 use sync_core::Time;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
 
+use super::client::DevServerClient;
 use super::outlet::Outlet;
 use super::process_findings::{self, LINES};
 use super::project_files::ProjectFiles;
@@ -18,11 +19,26 @@ use super::redactor::Redactor;
 use super::session::Session;
 use super::{Done, Shared};
 
+/// Lines of output that may describe a failure that has just happened.
+const RECENT_LINES: usize = 200;
+/// How old they may be.
+const RECENT_MS: u64 = 3_000;
+
+/// Where observations come from.
+pub(super) struct Inputs {
+    /// What the run loop has done.
+    pub(super) shared: Arc<Shared>,
+    pub(super) dev_server: DevServer,
+    /// What pages report, with positions of sources. Closed where there are no pages.
+    pub(super) reports: mpsc::Receiver<Vec<Input>>,
+}
+
 /// Observes one preview; see [`Observer::run`].
 pub(super) struct Observer {
     started: Instant,
-    shared: Arc<Shared>,
-    dev_server: DevServer,
+    inputs: Inputs,
+    /// For what reads scripts and source maps.
+    client: watch::Sender<Option<DevServerClient>>,
     status: watch::Receiver<DevServerStatus>,
     /// Where the dev server answers if its status names no address.
     at_port: Upstream,
@@ -44,6 +60,7 @@ enum Woken {
     Done,
     ServerChanged,
     Session,
+    Pages(Vec<Input>),
     Timer,
     Ended,
 }
@@ -51,18 +68,18 @@ enum Woken {
 impl Observer {
     pub(super) fn new(
         started: Instant,
-        shared: Arc<Shared>,
-        dev_server: DevServer,
+        inputs: Inputs,
         at_port: Upstream,
+        client: watch::Sender<Option<DevServerClient>>,
         files: Arc<ProjectFiles>,
         redactor: Redactor,
         outlet: Outlet,
     ) -> Observer {
-        let status = dev_server.watch();
+        let status = inputs.dev_server.watch();
         Observer {
             started,
-            shared,
-            dev_server,
+            inputs,
+            client,
             status,
             at_port,
             files,
@@ -86,6 +103,7 @@ impl Observer {
                 Woken::Done => self.take_done(),
                 Woken::ServerChanged => self.server_changed(),
                 Woken::Session => self.take_observations(),
+                Woken::Pages(inputs) => inputs.into_iter().for_each(|input| self.observe(input)),
                 Woken::Timer => self.core.tick(self.now()),
                 Woken::Ended => return,
             }
@@ -95,9 +113,10 @@ impl Observer {
     async fn wait(&mut self) -> Woken {
         let due = self.core.deadline().map(|(at, _)| self.started + at.0);
         tokio::select! {
-            () = self.shared.wake.notified() => Woken::Done,
+            () = self.inputs.shared.wake.notified() => Woken::Done,
             changed = self.status.changed() => if changed.is_ok() { Woken::ServerChanged } else { Woken::Ended },
             () = session_event(&mut self.session) => Woken::Session,
+            Some(inputs) = self.inputs.reports.recv() => Woken::Pages(inputs),
             () = async { match due {
                 Some(due) => sleep_until(due.into()).await,
                 None => std::future::pending().await,
@@ -116,7 +135,7 @@ impl Observer {
     /// Takes what the run loop has done.
     fn take_done(&mut self) {
         let Done { changed, applied } =
-            std::mem::take(&mut *self.shared.done.lock().unwrap_or_else(PoisonError::into_inner));
+            std::mem::take(&mut *self.inputs.shared.done.lock().unwrap_or_else(PoisonError::into_inner));
         if let Some(session) = &mut self.session {
             session.open_pages(&self.core.open_pages());
             changed.iter().for_each(|path| session.changed(path.as_str()));
@@ -146,7 +165,7 @@ impl Observer {
     fn server_changed(&mut self) {
         let status = self.status.borrow_and_update().clone();
         let lines: Vec<_> = match status.reason {
-            Some(_) => self.dev_server.logs(LINES).into_iter().map(|line| line.line).collect(),
+            Some(_) => self.inputs.dev_server.logs(LINES).into_iter().map(|line| line.line).collect(),
             None => Vec::new(),
         };
         let files = self.files.clone();
@@ -176,15 +195,28 @@ impl Observer {
         self.served_by = served_by;
         if let Some(ended) = self.session.take() {
             self.reported = ended.into_reported();
+            self.client.send_replace(None);
         }
         if served_by.is_some() {
             self.unchecked = true;
-            match Session::new(upstream, self.files.clone(), std::mem::take(&mut self.reported)) {
-                Ok(session) => self.session = Some(session),
+            let dev_server = self.inputs.dev_server.clone();
+            let output = Box::new(move || recent_lines(&dev_server));
+            match Session::new(upstream, self.files.clone(), output, std::mem::take(&mut self.reported)) {
+                Ok(session) => {
+                    self.client.send_replace(Some(session.client().clone()));
+                    self.session = Some(session);
+                }
                 Err(error) => tracing::warn!("cannot check the modules of the preview: {error}"),
             }
         }
     }
+}
+
+/// What the dev server printed within the last seconds, the oldest first.
+fn recent_lines(dev_server: &DevServer) -> Vec<String> {
+    let since = unix_ms().saturating_sub(RECENT_MS);
+    let lines = dev_server.logs(RECENT_LINES).into_iter();
+    lines.filter(|line| line.at_unix_ms >= since).map(|line| line.line).collect()
 }
 
 /// Never ends where there is no session.

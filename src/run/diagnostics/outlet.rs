@@ -1,10 +1,12 @@
 //! Where problems and verdicts are shown: the log, `/problems`, the metrics, the status topic.
 
+use std::sync::Arc;
+
 use diagnostics::{Change, Diagnostics, Kind, Output, Problem, Verdict};
 use serde_json::{Value, json};
 use sync_core::Revision;
 use sync_core::wire::StatusEvent;
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 
 use super::Publication;
 use crate::telemetry::problems::{self, ProblemLine, VerdictLine};
@@ -15,13 +17,19 @@ use crate::telemetry::status::{ProblemsView, SharedStatus};
 pub(super) struct Outlet {
     status: SharedStatus,
     publications: mpsc::Sender<Publication>,
+    /// For pages in a frame.
+    notices: Option<broadcast::Sender<Arc<str>>>,
     /// The revision that was last shown.
     revision: Option<Revision>,
 }
 
 impl Outlet {
-    pub(super) fn new(status: SharedStatus, publications: mpsc::Sender<Publication>) -> Outlet {
-        Outlet { status, publications, revision: None }
+    pub(super) fn new(
+        status: SharedStatus,
+        publications: mpsc::Sender<Publication>,
+        notices: Option<broadcast::Sender<Arc<str>>>,
+    ) -> Outlet {
+        Outlet { status, publications, notices, revision: None }
     }
 
     /// Shows everything that is new.
@@ -62,7 +70,25 @@ impl Outlet {
 
     /// Never waits: what finds no room is lost, and `/problems` still has it.
     fn publish(&self, event: StatusEvent, payload: Value) {
+        if let Some(notices) = &self.notices {
+            // An error means that no page in a frame is open.
+            let _ = notices.send(notice(event, &payload).to_string().into());
+        }
         let _ = self.publications.try_send(Publication { event, payload });
+    }
+}
+
+/// The message to the parent of a page in a frame; the page adds its `source`.
+fn notice(event: StatusEvent, payload: &Value) -> Value {
+    let kind = event.as_str().trim_start_matches("preview:");
+    match (event, payload) {
+        (StatusEvent::Problem, problem) => json!({"type": kind, "problem": problem}),
+        (_, Value::Object(fields)) => {
+            let mut fields = fields.clone();
+            fields.insert("type".to_owned(), kind.into());
+            Value::Object(fields)
+        }
+        (_, other) => other.clone(),
     }
 }
 

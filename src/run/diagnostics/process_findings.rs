@@ -43,6 +43,29 @@ pub(super) fn frame_of(finding: &Finding, files: &ProjectFiles) -> Option<String
     frame(&files.text(&place.file_path)?, place.line?, place.column)
 }
 
+/// The last error that a dev server has printed in `lines`, for an answer that does not describe it.
+pub(super) fn error_in_output(lines: &[String], root: &ProjectRoot, exists: impl Fn(&str) -> bool) -> Option<Finding> {
+    let is_error = |line: &String| line.contains("Error") && !line.trim_start().starts_with("at ");
+    let at = lines.iter().rposition(is_error)?;
+    let lines = lines.get(at..)?;
+    let line = root.clean(lines.first()?);
+    let line = line.split_once("Error when evaluating SSR module ").map_or(line.as_str(), |(_, rest)| rest);
+    let message = match line.split_once(": ") {
+        // The module that was evaluated, and then the error.
+        Some((module, rest)) if module.starts_with('/') => rest,
+        _ => line.find("Error").and_then(|at| line.get(..at)).map_or(line, |before| {
+            let start = before.rfind(' ').map_or(0, |space| space.saturating_add(1));
+            line.get(start..).unwrap_or(line)
+        }),
+    };
+    let message = match message.split_once(' ') {
+        Some((first, rest)) if place_of(first).is_some() => rest,
+        _ => message,
+    };
+    let place = place_in(lines, root, exists);
+    Some(Finding { place, ..Finding::new(Kind::Build, message) })
+}
+
 /// The lines of the last failure to load a configuration.
 fn last_failure(lines: &[String]) -> &[String] {
     let start = lines.iter().rposition(|line| line.contains("failed to load config")).unwrap_or(0);
@@ -117,6 +140,26 @@ mod tests {
         assert_eq!(server.place, Some(Place { file_path: "vite.config.js".into(), line: Some(9), column: Some(7) }));
         assert_eq!(place_of("vite.config.ts:9:6:").map(|place| place.line), Some(Some(9)));
         assert_eq!(place_of("12:30:45"), None);
+    }
+
+    #[test]
+    fn error_in_the_output_has_its_place() {
+        let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+        let root = ProjectRoot::new(["/p".to_owned()]);
+        let found =
+            |text: &str| error_in_output(&lines(text), &root, |path| path.starts_with("src/")).expect("an error");
+        let evaluated = found(
+            "1:03:30 PM [vite] (ssr) Error when evaluating SSR module /src/routes/+page.svelte: /p/src/lib/Note.svelte:4:12 Expected token }\n  File: /p/src/lib/Note.svelte:4:12",
+        );
+        assert_eq!(evaluated.message, "Expected token }");
+        let place = evaluated.place.expect("a place");
+        assert_eq!((place.file_path.as_str(), place.line, place.column), ("src/lib/Note.svelte", Some(4), Some(12)));
+        let thrown = found(
+            "[500] GET /\nTypeError: Cannot read properties of null (reading 'boom')\n    at /p/src/routes/+page.svelte:2:21\n    at /p/node_modules/x.js:1:1",
+        );
+        assert_eq!(thrown.message, "TypeError: Cannot read properties of null (reading 'boom')");
+        assert_eq!(thrown.place.map(|place| place.line), Some(Some(2)));
+        assert_eq!(error_in_output(&lines("all is well"), &root, |_| true), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use diagnostics::{Finding, Input};
+use diagnostics::{Finding, Input, PageChange};
 use secrecy::SecretString;
 
 use crate::sync::scrub::redact;
@@ -32,6 +32,14 @@ impl Redactor {
         match input {
             Input::Found(source, findings) => {
                 Input::Found(source, findings.into_iter().map(|finding| self.finding(finding)).collect())
+            }
+            Input::Page(id, path, change) => {
+                let change = match change {
+                    PageChange::Error(finding, count) => PageChange::Error(self.finding(finding), count),
+                    PageChange::UpdateFailed(finding) => PageChange::UpdateFailed(self.finding(finding)),
+                    other => other,
+                };
+                Input::Page(id, path, change)
             }
             other => other,
         }

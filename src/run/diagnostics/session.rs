@@ -1,6 +1,6 @@
 //! One dev server while it serves: what it is, what it loads, and what it was asked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use super::asks::{Answered, Asks};
 use super::awaited::Awaited;
 use super::client::{Answer, AskFor, DevServerClient};
 use super::hot_channel::{self, HotMessage};
+use super::process_findings::{error_in_output, frame_of};
 use super::project_files::ProjectFiles;
 
 /// Frameworks without a channel that is known here compile when they are asked. Their watchers need this long for a change.
@@ -27,6 +28,8 @@ const WATCHER_TIME_MOST: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_millis(300);
 /// The channel is not waited for longer: HMR may be off.
 const CHANNEL_TIME: Duration = Duration::from_secs(3);
+/// What a dev server prints about a failure is read this long after its answer.
+const OUTPUT_TIME: Duration = Duration::from_millis(60);
 /// Documents that are asked for: `/`, and the pages that are open.
 const MAX_DOCUMENTS: usize = 6;
 
@@ -52,8 +55,10 @@ enum Rendering {
     Dynamic,
 }
 
+/// Gives the lines that the dev server has just printed, the oldest first.
+pub(super) type Output = Box<dyn Fn() -> Vec<String> + Send + Sync>;
+
 /// The dev server at one address.
-#[derive(Debug)]
 pub(super) struct Session {
     client: DevServerClient,
     files: Arc<ProjectFiles>,
@@ -69,6 +74,12 @@ pub(super) struct Session {
     restart_due: Option<Instant>,
     /// Modules are not asked for before the channel is open: a change could go unnoticed.
     channel_due: Option<Instant>,
+    /// Documents that failed without a word, with the status and the time by which the output says more.
+    failed_documents: BTreeMap<String, (u16, Instant)>,
+    /// The lines that the dev server has just printed.
+    output: Output,
+    /// Modules that seemed to be missing while what loads them was asked for.
+    doubtful: BTreeSet<String>,
     /// Sources with a finding.
     reported: BTreeSet<String>,
     inputs: Vec<Input>,
@@ -79,6 +90,7 @@ impl Session {
     pub(super) fn new(
         upstream: Upstream,
         files: Arc<ProjectFiles>,
+        output: Output,
         reported: BTreeSet<String>,
     ) -> Result<Session, reqwest::Error> {
         let mut session = Session {
@@ -92,11 +104,19 @@ impl Session {
             documents_due: BTreeSet::new(),
             restart_due: None,
             channel_due: None,
+            failed_documents: BTreeMap::new(),
+            output,
+            doubtful: BTreeSet::new(),
             reported,
             inputs: Vec::new(),
         };
         session.restart();
         Ok(session)
+    }
+
+    /// For other requests to the same server.
+    pub(super) fn client(&self) -> &DevServerClient {
+        &self.client
     }
 
     /// What was observed since the last call.
@@ -112,6 +132,8 @@ impl Session {
     /// Every change until now was seen by the dev server, and every module that it concerns was asked.
     pub(super) fn is_checked(&self) -> bool {
         self.asks.is_idle()
+            && self.doubtful.is_empty()
+            && self.failed_documents.is_empty()
             && self.awaited.is_over()
             && self.documents_due.first().is_none_or(|due| *due > Instant::now() + WATCHER_TIME)
             && self.restart_due.is_none()
@@ -168,7 +190,8 @@ impl Session {
     }
 
     fn due(&self) -> Option<Instant> {
-        let own = [self.awaited.due(), self.restart_due, self.channel_due, self.documents_due.first().copied()];
+        let failed = self.failed_documents.values().map(|(_, due)| *due).filter(|due| *due > Instant::now()).min();
+        let own = [failed, self.awaited.due(), self.restart_due, self.channel_due, self.documents_due.first().copied()];
         own.into_iter().flatten().min()
     }
 
@@ -190,8 +213,14 @@ impl Session {
             self.documents_due.pop_first();
             self.ask_documents();
         }
+        if self.asks.is_idle() {
+            self.report_failed_documents();
+        }
         if self.asks.is_idle() && self.restart_due.is_none() && self.channel_due.is_none() {
             self.drop_unreachable();
+            for module in std::mem::take(&mut self.doubtful).iter().filter(|module| self.graph.contains(module)) {
+                self.asks.ask(module, AskFor::Module);
+            }
         }
     }
 
@@ -310,11 +339,31 @@ impl Session {
                 return;
             }
         };
+        if matches!(self.server, Server::Unknown) && address.ends_with(CLIENT) {
+            match answer.status == 200 && answer.body.contains("vite-hmr") {
+                true => self.begin_vite("/"),
+                false => self.server = Server::Other,
+            }
+            return;
+        }
         if answer.status >= 500 && self.is_project_error(&answer) {
             self.graph.failed(&address);
-            let finding = self.failure(&address, what, &answer);
-            return self.report(address, vec![finding]);
+            match error_in_body(&answer.body) {
+                Some(error) => {
+                    let finding = self.finding(&error, Some(&address));
+                    self.report(address, vec![finding]);
+                }
+                None if what == AskFor::Document => {
+                    self.failed_documents.insert(address, (answer.status, Instant::now() + OUTPUT_TIME));
+                }
+                None => {
+                    let message = format!("the dev server answered {} for the module {address}", answer.status);
+                    self.report(address, vec![Finding::new(Kind::Build, message)]);
+                }
+            }
+            return;
         }
+        self.failed_documents.remove(&address);
         if what == AskFor::Module && (answer.status == 404 || answer.content_type == "text/html") {
             return self.no_module(address);
         }
@@ -343,6 +392,11 @@ impl Session {
         if !self.graph.is_missing(&address) {
             self.graph.set_known(&address);
             return self.report(address, Vec::new());
+        }
+        if self.graph.importers(&address).any(|importer| self.asks.is_asking(importer)) {
+            // It may not load it any more.
+            self.doubtful.insert(address);
+            return;
         }
         self.graph.failed(&address);
         let finding = self.missing(&address);
@@ -378,18 +432,22 @@ impl Session {
             return;
         }
         let loads = loads_of_document(&answer.body);
-        let client = loads.iter().find_map(|address| address.split('?').next()?.strip_suffix("@vite/client"));
-        self.server = match client {
-            Some(base) if base.starts_with('/') => {
-                let rendering = if self.files.has_index_html() { Rendering::Static } else { Rendering::Dynamic };
-                base.clone_into(&mut self.base);
-                self.graph = ModuleGraph::new(base);
-                self.graph.add_document("/");
-                self.channel_due = Some(Instant::now() + CHANNEL_TIME);
-                Server::Vite { channel: hot_channel::follow(self.client.clone(), base.to_owned()), rendering }
-            }
-            _ => Server::Other,
-        };
+        let client = loads.iter().find_map(|address| address.split('?').next()?.strip_suffix(CLIENT));
+        match client {
+            Some(base) if base.starts_with('/') => self.begin_vite(base),
+            // SvelteKit loads it from another module.
+            _ => self.asks.ask(&format!("/{CLIENT}"), AskFor::Module),
+        }
+    }
+
+    fn begin_vite(&mut self, base: &str) {
+        let rendering = if self.files.has_index_html() { Rendering::Static } else { Rendering::Dynamic };
+        base.clone_into(&mut self.base);
+        self.graph = ModuleGraph::new(base);
+        self.graph.add_document("/");
+        self.channel_due = Some(Instant::now() + CHANNEL_TIME);
+        let channel = hot_channel::follow(self.client.clone(), base.to_owned());
+        self.server = Server::Vite { channel, rendering };
     }
 
     /// A proxied API that fails answers 5xx as well; that says nothing about the modules.
@@ -397,14 +455,23 @@ impl Session {
         answer.status == 500 && answer.content_type != "application/octet-stream"
     }
 
-    fn failure(&self, address: &str, what: AskFor, answer: &Answer) -> Finding {
-        match error_in_body(&answer.body) {
-            Some(error) => self.finding(&error, Some(address)),
-            None => {
-                let name = if what == AskFor::Document { "the page" } else { "the module" };
-                let message = format!("the dev server answered {} for {name} {address}", answer.status);
-                Finding::new(Kind::Build, message)
+    /// Documents that failed: because of a module that is known to be broken, or as the output says.
+    fn report_failed_documents(&mut self) {
+        let now = Instant::now();
+        let failed: Vec<_> = self.failed_documents.extract_if(.., |_, (_, due)| *due <= now).collect();
+        for (address, (status, _)) in failed {
+            let is_module = |source: &String| !self.graph.documents().any(|document| document == source);
+            if self.reported.iter().any(is_module) {
+                self.report(address, Vec::new());
+                continue;
             }
+            let files = &self.files;
+            let described = error_in_output(&(self.output)(), files.root(), |path| files.exists(path));
+            let finding = described.unwrap_or_else(|| {
+                Finding::new(Kind::Build, format!("the dev server answered {status} for the page {address}"))
+            });
+            let frame = frame_of(&finding, files);
+            self.report(address, vec![Finding { frame, ..finding }]);
         }
     }
 
@@ -435,6 +502,9 @@ impl Session {
         unknown.into_iter().for_each(|source| self.report(source, Vec::new()));
     }
 }
+
+/// The address of Vite's client below its base.
+const CLIENT: &str = "@vite/client";
 
 /// Begins the source of an error of a module that no document is known to load.
 const ELSEWHERE: &str = "elsewhere:";

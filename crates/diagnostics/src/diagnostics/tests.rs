@@ -122,7 +122,7 @@ fn page_error_is_settled_and_ends_when_an_update_does_not_bring_it_back() {
     rig.ms += 10;
     rig.page(1, PageChange::Updated);
     rig.ms += 10;
-    rig.page(1, PageChange::Error(runtime("x is not a function")));
+    rig.page(1, PageChange::Error(runtime("x is not a function"), 1));
     rig.wait(200);
     assert_eq!(rig.verdict(), (1, "broken", "built", true));
     // The repair: broken as long as nothing shows otherwise, and not settled.
@@ -143,10 +143,10 @@ fn page_error_is_settled_and_ends_when_an_update_does_not_bring_it_back() {
 fn error_of_a_new_load_is_the_same_problem() {
     let mut rig = Rig::default();
     rig.give(Input::Applied(1));
-    rig.page(1, PageChange::Error(runtime("boom")));
+    rig.page(1, PageChange::Error(runtime("boom"), 1));
     rig.page(1, PageChange::Loaded);
     rig.page(1, PageChange::Left);
-    let outputs = rig.page(2, PageChange::Error(runtime("boom")));
+    let outputs = rig.page(2, PageChange::Error(runtime("boom"), 1));
     assert!(!outputs.iter().any(|output| matches!(output, Output::Problem(_))), "{outputs:?}");
     rig.page(2, PageChange::Loaded);
     rig.wait(2000);
@@ -161,7 +161,7 @@ fn error_of_a_new_load_is_the_same_problem() {
 fn error_of_a_closed_page_ends_with_the_next_checked_revision() {
     let mut rig = Rig::default();
     rig.give(Input::Applied(1));
-    rig.page(1, PageChange::Error(runtime("boom")));
+    rig.page(1, PageChange::Error(runtime("boom"), 1));
     rig.page(1, PageChange::Left);
     rig.wait(1000);
     rig.give(Input::Checked(1));
@@ -216,7 +216,7 @@ fn broken_dev_server_is_settled_after_10_s_although_nothing_checks() {
 fn console_errors_do_not_break_a_preview() {
     let mut rig = Rig::default();
     rig.give(Input::Applied(1));
-    rig.page(1, PageChange::Error(Finding::new(Kind::Console, "careful")));
+    rig.page(1, PageChange::Error(Finding::new(Kind::Console, "careful"), 1));
     rig.give(Input::Checked(1));
     rig.wait(600);
     assert_eq!(rig.verdict(), (1, "ok", "rendered", true));
@@ -224,11 +224,31 @@ fn console_errors_do_not_break_a_preview() {
 }
 
 #[test]
+fn failed_update_is_a_problem_unless_the_build_explains_it() {
+    let failed = || PageChange::UpdateFailed(runtime("Failed to reload /a.js"));
+    let mut rig = Rig::default();
+    rig.page(1, PageChange::Loaded);
+    rig.give(Input::Found(module("/a.js"), vec![build("bad")]));
+    rig.page(1, failed());
+    rig.wait(1000);
+    assert_eq!(rig.core.ids().len(), 1, "the problem of the build");
+    rig.give(Input::Found(module("/a.js"), vec![]));
+    rig.page(1, failed());
+    rig.ms += 20;
+    rig.page(1, PageChange::Updated);
+    rig.wait(1000);
+    assert_eq!(rig.core.ids().len(), 1, "the end of the update that failed does not end it");
+    rig.page(1, PageChange::Updated);
+    rig.wait(1000);
+    assert_eq!(rig.core.ids().len(), 0);
+}
+
+#[test]
 fn counts_are_shown_at_most_once_in_5_s() {
     let mut rig = Rig::default();
     let mut counted = 0;
     for _ in 0..1000 {
-        let outputs = [rig.page(1, PageChange::Error(runtime("boom"))), rig.wait(10)].concat();
+        let outputs = [rig.page(1, PageChange::Error(runtime("boom"), 1)), rig.wait(10)].concat();
         counted += outputs.iter().filter(|output| matches!(output, Output::Problem(Change::Counted(_)))).count();
     }
     assert_eq!(counted, 2);
@@ -239,7 +259,7 @@ fn counts_are_shown_at_most_once_in_5_s() {
 fn build_problem_displaces_one_of_a_page() {
     let mut rig = Rig::default();
     for number in 0..MAX_PROBLEMS + 5 {
-        rig.page(1, PageChange::Error(runtime(&number.to_string())));
+        rig.page(1, PageChange::Error(runtime(&number.to_string()), 1));
     }
     assert_eq!((rig.core.problems().count(), rig.core.omitted()), (MAX_PROBLEMS, 5));
     rig.give(Input::Found(module("/a.js"), vec![build("bad")]));
@@ -304,7 +324,7 @@ proptest! {
                         1 => PageChange::Updated,
                         2 => PageChange::UpdateFailed(runtime("update")),
                         3 => PageChange::Left,
-                        _ => PageChange::Error(runtime(&error.to_string())),
+                        _ => PageChange::Error(runtime(&error.to_string()), 1),
                     };
                     rig.page(u32::from(id), change)
                 }
