@@ -95,7 +95,10 @@ function get(port, url, agent) {
   return new Promise((resolve, reject) => {
     const request = http.get({ host: '127.0.0.1', port, path: url, agent }, (response) => {
       let bytes = 0
-      response.on('data', (data) => (bytes += data.length)).on('end', () => resolve(bytes)).on('error', reject)
+      response
+        .on('data', (data) => (bytes += data.length))
+        .on('end', () => resolve(bytes))
+        .on('error', reject)
     })
     request.on('error', reject)
   })
@@ -171,7 +174,11 @@ try {
   await dev.start()
   await until('the dev server', () => get(direct, '/small').catch(() => 0))
   const ports = { proxy: dev.port, direct }
-  const measured = { load: { proxy: [], direct: [] }, request: { proxy: [], direct: [] }, download: { proxy: [], direct: [] } }
+  const measured = {
+    load: { proxy: [], direct: [] },
+    request: { proxy: [], direct: [] },
+    download: { proxy: [], direct: [] },
+  }
   for (const port of Object.values(ports)) {
     await load(browser, port)
     await requests(port)

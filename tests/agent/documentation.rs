@@ -41,6 +41,7 @@ const COMMANDS: &[(&str, Tried)] = &[
     ),
     ("curl -s http://127.0.0.1:9464/readyz", Prints("\"ready\":")),
     ("curl -s http://127.0.0.1:9464/status", Prints("\"session_id\":")),
+    ("curl -s http://127.0.0.1:9464/problems", Prints("\"verdict\":")),
     ("curl -s 'http://127.0.0.1:9464/logs?tail=50'", Prints("")),
     (
         "curl -s http://127.0.0.1:9464/metrics | grep -E '^preview_agent_(degraded|debts|in_sync)'",
@@ -49,6 +50,22 @@ const COMMANDS: &[(&str, Tried)] = &[
     ("curl -s -H \"Authorization: Bearer $STATUS_TOKEN\" http://$MACHINE:9464/status", Prints("\"session_id\":")),
     ("promtool check rules deploy/alerts.yml", Prints("SUCCESS")),
     ("promtool test rules tests/alerts.test.yml", Prints("SUCCESS")),
+    (
+        "preview-agent dev fixtures/react-vite --env-file editor.env",
+        Not("tests/browser/repair-loop.test.mjs does it", &["fixtures/react-vite"]),
+    ),
+    (
+        "npm install --prefix clients/project-files && npm run build --prefix clients/project-files",
+        Not("tests/browser/repair-loop.test.mjs does it", &["clients/project-files"]),
+    ),
+    (
+        "npm install --prefix examples/repair-loop",
+        Not("tests/browser/repair-loop.test.mjs needs it", &["examples/repair-loop"]),
+    ),
+    (
+        "npm start --prefix examples/repair-loop -- src/App.jsx",
+        Not("tests/browser/repair-loop.test.mjs does it", &["fixtures/react-vite/src/App.jsx"]),
+    ),
     ("tests/run", Not("it is what runs this test", &["tests/run"])),
     ("cargo static", Not("a release build of minutes: `tests/run static` makes it", &[".cargo/static.toml"])),
     ("cargo bench --bench compare", Not("a release build, and minutes of measuring", &["benches"])),

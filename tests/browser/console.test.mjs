@@ -134,6 +134,34 @@ describe('console', () => {
     await other.page.close()
   })
 
+  test('a broken preview is shown with its file and line, and ends with the repair', async () => {
+    await ui.show(HEADLINE)
+    await ui.replaceText(`${source}\nconst broken = {\n`)
+    const panel = ui.page.getByRole('region', { name: 'Problems' })
+    const place = panel.getByRole('button', { name: new RegExp(`^${HEADLINE}:\\d+`) })
+    await place.waitFor()
+    await ui.page.locator('.pill.bad', { hasText: 'Preview broken' }).waitFor()
+    await ui.page.locator('.editor .cm-lint-marker-error').waitFor()
+    await ui.page.locator('.edits li').first().getByText('preview broken').waitFor()
+    for (const colorScheme of ['light', 'dark']) {
+      await ui.page.emulateMedia({ colorScheme })
+      assert.deepEqual(await violations(ui.page), [], `problems, ${colorScheme}`)
+    }
+    await mkdir(pictures, { recursive: true })
+    await ui.page.screenshot({ path: path.join(pictures, 'console-problem.png') })
+    const [, line] = /:(\d+)/.exec(await place.innerText())
+    await place.click()
+    await ui.page.locator('.cm-activeLineGutter', { hasText: new RegExp(`^${line}$`) }).waitFor()
+    await ui.show('src/App.jsx')
+    await place.click()
+    await ui.page.locator('.editor .path', { hasText: HEADLINE }).waitFor()
+    await ui.replaceText(source.replace(SHOWN, 'Typed in the console'))
+    await panel.waitFor({ state: 'hidden' })
+    await ui.page.locator('.pill.ok', { hasText: 'Preview ok' }).waitFor()
+    await ui.page.locator('.edits li').first().locator('.step:not(.open)', { hasText: 'visible' }).waitFor()
+    await ui.preview().getByText('Typed in the console').waitFor()
+  })
+
   test('undo takes back own changes, not those of others', async () => {
     await ui.show(HEADLINE)
     await ui.replaceText('first line\nsecond line\nthird line\n')

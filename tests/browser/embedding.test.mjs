@@ -61,7 +61,10 @@ describe('a private preview in frames of another site', () => {
       [name, new URL(path, preview.url).href],
     )
     const body = page.frameLocator(`iframe[name="${name}"]`).locator('body')
-    await body.getByText(/page|access/).first().waitFor({ timeout: STEP_MS })
+    await body
+      .getByText(/page|access/)
+      .first()
+      .waitFor({ timeout: STEP_MS })
     return body.innerText()
   }
 

@@ -23,7 +23,12 @@ assert.ok(projects.length > 0, `no framework has the name ${wanted}`)
 
 /** The status of a form that a page of another site posts to the preview. */
 function postFrom(origin, port) {
-  const headers = { host: HOST, origin, 'x-forwarded-proto': 'https', 'content-type': 'application/x-www-form-urlencoded' }
+  const headers = {
+    host: HOST,
+    origin,
+    'x-forwarded-proto': 'https',
+    'content-type': 'application/x-www-form-urlencoded',
+  }
   return new Promise((resolve, reject) => {
     const request = http.request({ port, method: 'POST', path: '/', headers, agent: false }, (answer) => {
       answer.resume()
@@ -43,7 +48,9 @@ describe('frameworks behind the preview port', () => {
 
   after(async () => {
     await browser?.close()
-    console.log('| framework | version | first answer | edit visible | how | form |\n| --- | --- | --- | --- | --- | --- |')
+    console.log(
+      '| framework | version | first answer | edit visible | how | form |\n| --- | --- | --- | --- | --- | --- |',
+    )
     for (const row of rows) console.log(`| ${row.join(' | ')} |`)
   })
 
@@ -92,7 +99,14 @@ describe('frameworks behind the preview port', () => {
         const kept = await page.evaluate(() => window.kept === true)
         assert.equal(kept ? Update.hot : Update.load, project.update)
         assert.deepEqual(refused, [])
-        rows.push([project.name, project.version, `${seconds} s`, `${visible} ms`, kept ? 'hot update' : 'page load', form])
+        rows.push([
+          project.name,
+          project.version,
+          `${seconds} s`,
+          `${visible} ms`,
+          kept ? 'hot update' : 'page load',
+          form,
+        ])
       } finally {
         await page.close()
         front.close()

@@ -13,6 +13,7 @@ import { Header } from './header'
 import { LogPanel } from './log-panel'
 import { OpenFile, type OpenFileListener } from './open-file'
 import { Preview } from './preview'
+import { ProblemsPanel, type ProblemsReport } from './problems'
 import { ProjectSession } from './project-session'
 import { StatusPanel } from './status-panel'
 import type { ReceivedStatus } from './sync-state'
@@ -30,6 +31,7 @@ export class App {
   private selected = ''
   private state: ConsoleState = 'connecting'
   private status: ReceivedStatus | null = null
+  private problems: ProblemsReport | null = null
   /** Agents in other processes; null where this program has its own. */
   private remoteAgents: RemoteAgent[] | null = null
 
@@ -38,6 +40,7 @@ export class App {
   private readonly bootTimeline = new BootTimeline()
   private readonly preview = new Preview((at) => this.timeline.addPaint(at))
   private readonly statusPanel = new StatusPanel()
+  private readonly problemsPanel = new ProblemsPanel((path, line, column) => void this.openAt(path, line, column))
   private readonly log = new LogPanel()
   private readonly faults = new FaultPanel()
   private readonly toast = new Toast()
@@ -80,6 +83,7 @@ export class App {
       this.timeline.element,
       this.bootTimeline.element,
     )
+    this.editor.element.append(this.problemsPanel.element)
     const activity = h(
       'section',
       { class: 'activity', 'aria-label': 'Activity' },
@@ -202,6 +206,12 @@ export class App {
     }
   }
 
+  /** Opens a file at a position, which begins at 1. */
+  private async openAt(path: string, line: number, column: number): Promise<void> {
+    await this.open(path)
+    if (this.selected === path && this.openFiles.has(path)) this.editor.goTo(line, column)
+  }
+
   private async read(session: ProjectSession, path: string): Promise<OpenFile> {
     this.editor.showOpening()
     const version = session.files.version(path)
@@ -241,6 +251,7 @@ export class App {
   private feedStateChanged(state: FeedState): void {
     this.status = state.agent && { agent: state.agent, receivedAt: Date.now() }
     this.remoteAgents = state.agent ? null : state.agents
+    this.showProblems(state.problems)
     this.faults.show(state)
     this.preview.show(state.agent)
     if (state.agent) this.bootTimeline.show(state.agent.boot_ms)
@@ -252,6 +263,7 @@ export class App {
       this.state = 'ended'
       this.status = null
       this.remoteAgents = null
+      this.showProblems(null)
       this.preview.showEnded()
     } else if (this.state === 'locked') {
       location.reload()
@@ -275,6 +287,12 @@ export class App {
     this.showState()
   }
 
+  private showProblems(problems: ProblemsReport | null): void {
+    this.problems = problems
+    this.problemsPanel.show(problems)
+    this.editor.mark(problems?.problems ?? [])
+  }
+
   private showTree(): void {
     this.files.show(this.session?.files.paths() ?? [], this.selected, (path) => {
       const file = this.openFiles.get(path)
@@ -285,7 +303,7 @@ export class App {
   private showState(): void {
     const newestRevision = this.session?.newestRevision ?? 0
     this.statusPanel.show(this.state, this.status, this.remoteAgents, newestRevision)
-    this.header.showState(this.state, this.status, newestRevision)
+    this.header.showState(this.state, this.status, this.problems, newestRevision)
   }
 }
 

@@ -3,6 +3,7 @@ import { h, iconButton } from './dom'
 import { Editor, type TabMode } from './editor'
 import { type Card, connectingCard } from './file-card'
 import type { OpenFile } from './open-file'
+import type { ShownProblem } from './problems'
 
 export interface EditorPaneListener {
   onTyped(path: string, text: string): void
@@ -94,6 +95,16 @@ export class EditorPane {
 
   replaceText(file: OpenFile, undo: 'keep' | 'reset'): void {
     this.editor.replace(file.path, file.text, undo)
+  }
+
+  /** Marks the places of these problems. */
+  mark(problems: readonly ShownProblem[]): void {
+    this.editor.mark(problems)
+  }
+
+  /** Moves the cursor to a position of the file that is shown; both begin at 1. */
+  goTo(line: number, column: number): void {
+    this.editor.goTo(line, column)
   }
 
   forget(path: string): void {

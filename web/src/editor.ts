@@ -1,5 +1,6 @@
 import { defaultKeymap, history, historyKeymap, indentLess, indentMore } from '@codemirror/commands'
 import { bracketMatching, foldGutter, foldKeymap, indentOnInput } from '@codemirror/language'
+import { type Diagnostic, lintGutter, setDiagnostics } from '@codemirror/lint'
 import { diff, unifiedMergeView } from '@codemirror/merge'
 import { highlightSelectionMatches, search, searchKeymap, searchPanelOpen } from '@codemirror/search'
 import { Annotation, Compartment, EditorState, type Extension, Transaction } from '@codemirror/state'
@@ -13,6 +14,7 @@ import {
   lineNumbers,
 } from '@codemirror/view'
 import { languageOf, theme } from './editor-theme'
+import type { ShownProblem } from './problems'
 
 /** Marks a change that came from the database, not from this editor's user. */
 const external = Annotation.define<boolean>()
@@ -36,6 +38,8 @@ export class Editor {
   private readonly states = new Map<string, EditorState>()
   private path: string | null = null
   private tabMode: TabMode = 'move'
+  private problems: readonly ShownProblem[] = []
+  private marked = ''
 
   constructor(
     parent: HTMLElement,
@@ -50,6 +54,23 @@ export class Editor {
     this.path = path
     const kept = this.states.get(path)
     this.view.setState(kept && kept.doc.toString() === text ? kept : this.newState(path, text))
+    this.showMarks()
+  }
+
+  /** Marks the places of these problems in the files that they name. */
+  mark(problems: readonly ShownProblem[]): void {
+    const marked = JSON.stringify(problems.map(({ id, message, line, column }) => [id, message, line, column]))
+    if (marked === this.marked) return
+    this.marked = marked
+    this.problems = problems
+    this.showMarks()
+  }
+
+  /** Moves the cursor there and scrolls to it. Positions begin at 1; one beyond the text is moved into it. */
+  goTo(line: number, column: number): void {
+    const at = offsetOf(this.view.state, line, column)
+    this.view.dispatch({ selection: { anchor: at }, effects: EditorView.scrollIntoView(at, { y: 'center' }) })
+    this.view.focus()
   }
 
   /**
@@ -95,6 +116,17 @@ export class Editor {
     if (this.path === path) this.path = null
   }
 
+  private showMarks(): void {
+    const { state } = this.view
+    const here = this.problems.filter(({ file_path: path, line }) => path === this.path && line !== undefined)
+    this.view.dispatch(
+      setDiagnostics(
+        state,
+        here.map((problem) => markOf(state, problem)),
+      ),
+    )
+  }
+
   private keepState(): void {
     if (this.path !== null) this.states.set(this.path, this.view.state)
   }
@@ -109,6 +141,7 @@ export class Editor {
     return EditorState.create({
       doc,
       extensions: [
+        lintGutter(),
         lineNumbers(),
         foldGutter(),
         highlightSpecialChars(),
@@ -164,5 +197,22 @@ export class Editor {
       ...foldKeymap,
       ...defaultKeymap,
     ])
+  }
+}
+
+function offsetOf(state: EditorState, line: number, column: number): number {
+  const found = state.doc.line(Math.min(Math.max(line, 1), state.doc.lines))
+  return Math.min(found.from + Math.max(column, 1) - 1, found.to)
+}
+
+/** From the place to the end of the word there. */
+function markOf(state: EditorState, { line = 1, column = 1, message, kind }: ShownProblem): Diagnostic {
+  const from = offsetOf(state, line, column)
+  const to = state.wordAt(from)?.to ?? state.doc.lineAt(from).to
+  return {
+    from,
+    to: Math.max(from, to),
+    severity: kind === 'console' || kind === 'type' ? 'warning' : 'error',
+    message,
   }
 }

@@ -1,4 +1,5 @@
 import { feedAddress, keyHeaders, serverKnowsKey } from './console-key'
+import type { ProblemsReport } from './problems'
 
 /** What the page needs to begin. */
 export interface Session {
@@ -59,6 +60,8 @@ export interface RemoteAgent {
 
 export interface FeedState {
   agent: AgentStatus | null
+  /** Null where this program runs no agent. */
+  problems: ProblemsReport | null
   /** Only of `serve`, which runs no agent itself. */
   agents: RemoteAgent[]
   faults: Faults

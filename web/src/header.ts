@@ -1,6 +1,7 @@
 import { CONSOLE_STATE_TEXTS, CONSOLE_STATE_TONES, type ConsoleState, readable, type Tone } from './codes'
 import { h } from './dom'
 import type { AgentStatus } from './feed'
+import { type ProblemsReport, problemsSummary } from './problems'
 import { type ReceivedStatus, syncText } from './sync-state'
 
 /** The bar at the top: the project's name, and the state in short. */
@@ -25,13 +26,20 @@ export class Header {
     document.title = `${name} · preview-agent`
   }
 
-  showState(state: ConsoleState, status: ReceivedStatus | null, newestRevision: number): void {
+  showState(
+    state: ConsoleState,
+    status: ReceivedStatus | null,
+    problems: ProblemsReport | null,
+    newestRevision: number,
+  ): void {
     const pills: [string, Tone][] = [[CONSOLE_STATE_TEXTS[state], CONSOLE_STATE_TONES[state]]]
     if (status) {
       const { agent } = status
       const sync = syncText(status, newestRevision)
       pills.push([`Revision ${agent.revision} · ${sync.text}`, sync.tone], devServerPill(agent))
     }
+    const preview = problemsSummary(problems)
+    if (preview) pills.push([preview.text, preview.tone])
     const key = JSON.stringify(pills)
     if (this.shown === key) return
     this.shown = key

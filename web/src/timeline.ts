@@ -12,6 +12,12 @@ interface Edit {
   began: number
   origin: 'this_console' | 'elsewhere'
   observed: StepTimes
+  /** Of the database; known once the agent has written the file. */
+  revision?: number
+  /** When the page first changed after the write. It is shown once the agent's verdict confirms it. */
+  paintedAt?: number
+  /** The agent's verdict about the revision. */
+  verdict?: 'ok' | 'broken'
 }
 
 const MAX_EDITS = 50
@@ -51,24 +57,40 @@ export class Timeline {
     this.draw()
   }
 
-  /** A line of the log may say that the agent has written a file. */
+  /** A line of the log may say that the agent has written a file, or whether the preview works with a revision. */
   addLogLine(line: LogLine): void {
+    if (line.event_type === 'verdict' && line.settled === true) this.addVerdict(line)
     if (line.event_type !== 'file_applied' || typeof line.version !== 'number') return
     const at = Date.parse(line.timestamp)
     const known = this.edits.find((edit) => edit.path === line.file_path && edit.version === line.version)
     // Edits from before this page was opened cannot be measured here.
     if (!known && at < this.since) return
-    this.find(String(line.file_path), line.version, at - Number(line.lag_ms ?? 0)).observed.disk = at
+    const edit = this.find(String(line.file_path), line.version, at - Number(line.lag_ms ?? 0))
+    edit.observed.disk = at
+    if (typeof line.revision === 'number') edit.revision = line.revision
     this.addPaint(this.lastPainted)
+  }
+
+  /** A verdict is about every revision up to its own that has none yet. */
+  private addVerdict({ timestamp, revision, verdict, seen }: LogLine): void {
+    for (const edit of this.edits) {
+      const isMeant = edit.revision !== undefined && edit.revision <= Number(revision)
+      if (!isMeant || edit.observed.visible !== undefined) continue
+      edit.verdict = verdict === 'ok' ? 'ok' : 'broken'
+      if (seen === 'rendered') edit.paintedAt ??= Date.parse(timestamp)
+      showWhenConfirmed(edit)
+    }
+    this.draw()
   }
 
   /** The preview's page has changed what it shows. */
   addPaint(at: number): void {
     this.lastPainted = at
-    for (const { observed } of this.edits) {
-      const { disk } = observed
-      if (disk === undefined || observed.visible !== undefined) continue
-      if (at >= disk && at - disk < VISIBLE_WITHIN_MS) observed.visible = at
+    for (const edit of this.edits) {
+      const { disk } = edit.observed
+      if (disk === undefined || edit.paintedAt !== undefined) continue
+      if (at >= disk && at - disk < VISIBLE_WITHIN_MS) edit.paintedAt = at
+      showWhenConfirmed(edit)
     }
     this.draw()
   }
@@ -92,6 +114,11 @@ export class Timeline {
   }
 }
 
+/** A page that changed shows the edit only where the agent says that the preview works with it. */
+function showWhenConfirmed(edit: Edit): void {
+  if (edit.verdict === 'ok' && edit.paintedAt !== undefined) edit.observed.visible = edit.paintedAt
+}
+
 /** Milliseconds from the beginning of the edit to each step. */
 function stepDurations(edit: Edit): Map<EditStep, number> {
   const times = inCausalOrder(edit.observed)
@@ -106,6 +133,7 @@ function stepDurations(edit: Edit): Map<EditStep, number> {
 function editRow(edit: Edit, times: ReadonlyMap<EditStep, number>, longest: number): HTMLElement {
   const steps = EDIT_STEPS.map((step) => {
     const time = times.get(step)
+    if (step === 'visible' && edit.verdict === 'broken') return h('span', { class: 'step broken' }, 'preview broken')
     return h(
       'span',
       { class: `step ${time === undefined ? 'open' : ''}` },

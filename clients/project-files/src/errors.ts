@@ -8,6 +8,7 @@
  * - `rate_limited`: too many writes, also after the retries.
  * - `unavailable`: the network or a server failed, also after the retries. A write may have taken effect.
  * - `aborted`: ended by the caller's signal or by `close`. A write may have taken effect.
+ * - `timeout`: no verdict about the preview came in time.
  * - `unsupported`: the database does not have the function.
  * - `unexpected`: an answer that this module does not understand.
  */
@@ -20,6 +21,7 @@ export const ERROR_KINDS = [
   'rate_limited',
   'unavailable',
   'aborted',
+  'timeout',
   'unsupported',
   'unexpected',
 ] as const

@@ -1,6 +1,7 @@
 export type { Client } from './database.js'
 export { ERROR_KINDS, type ErrorKind, ProjectFilesError } from './errors.js'
 export { PATH_LIMITS, pathTooLong } from './paths.js'
+export * from './preview-types.js'
 export { type Options, ProjectFiles } from './project-files.js'
 export type { RetryPolicy } from './retry.js'
 export * from './types.js'

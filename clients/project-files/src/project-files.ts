@@ -3,6 +3,8 @@ import { type Client, Database } from './database.js'
 import { ProjectFilesError } from './errors.js'
 import { Follower } from './follower.js'
 import { checkPathLength } from './paths.js'
+import { Preview } from './preview.js'
+import type { PreviewEvents, Problem, Settled, Verdict } from './preview-types.js'
 import { MAX_ROUNDS, Reader } from './reader.js'
 import { abortedError, DEFAULT_RETRY, type RetryPolicy } from './retry.js'
 import { existingFile, ProjectState } from './state.js'
@@ -16,9 +18,13 @@ export interface Options {
   retry?: Partial<RetryPolicy> | undefined
   /** How often the head is requested while there is a listener, in milliseconds, with jitter; 30,000 by default. */
   headCheckMs?: number | undefined
+  /** The session whose preview `problems`, `on` and `settled` are about. Left out: every open preview of the project. */
+  sessionId?: string | undefined
 }
 
 const HEAD_CHECK_MS = 30_000
+/** Longer than an installation of packages mostly takes. */
+const SETTLED_TIMEOUT_MS = 60_000
 
 /** One project's files. Use one object for a client and project: two would share a channel. */
 export class ProjectFiles {
@@ -28,6 +34,7 @@ export class ProjectFiles {
   private readonly database: Database
   private readonly reader: Reader
   private readonly writer: Writer
+  private readonly preview: Preview
   private readonly random: () => number
   private follower: Follower | null = null
   private channelState: api.ChannelState = 'connecting'
@@ -47,6 +54,9 @@ export class ProjectFiles {
     this.database = new Database(client, projectId, policy, this.closing.signal)
     this.reader = new Reader(this.database, this.state, options.texts ?? 'keep', onChanged)
     this.writer = new Writer(this.database, this.state, onChanged, () => void this.follower?.catchUp())
+    const { random } = this
+    const { sessionId } = options
+    this.preview = new Preview({ client, projectId, sessionId, random, closed: this.closing.signal })
   }
 
   /** The revision up to which everything is known. */
@@ -207,11 +217,41 @@ export class ProjectFiles {
     }
   }
 
+  /**
+   * The open problems of the preview, the oldest first. The preview is followed from the first call of `problems`,
+   * `verdict`, `on` or `settled` until `close`; what was open before that is known within 30 seconds.
+   */
+  problems(): Problem[] {
+    return this.preview.problems()
+  }
+
+  /** The newest verdict of the preview; null until there is one. */
+  verdict(): Verdict | null {
+    return this.preview.verdict()
+  }
+
+  /** Calls `handler` for each problem that opens or is seen again, each one that ends, or each verdict. Returns the function that removes it. */
+  on<Name extends keyof PreviewEvents>(event: Name, handler: (value: PreviewEvents[Name]) => void): () => void {
+    return this.preview.on(event, handler)
+  }
+
+  /**
+   * Waits until the preview has a final verdict about `revision` or a later one: `broken` with the problems, or `ok`. Call
+   * `on` or `problems` before the edit: an event that comes before the preview is followed is known only when it is repeated.
+   * Throws `timeout` where there is none in time (60 s by default), which is also so where no preview is open.
+   */
+  settled(
+    revision: number,
+    options: { timeoutMs?: number | undefined; signal?: AbortSignal | undefined } = {},
+  ): Promise<Settled> {
+    return this.preview.settled(revision, options.timeoutMs ?? SETTLED_TIMEOUT_MS, options.signal)
+  }
+
   /** Ends everything: calls that are running fail as `aborted`. */
   async close(): Promise<void> {
     this.closing.abort()
     this.listeners.clear()
-    await this.unfollow()
+    await Promise.all([this.unfollow(), this.preview.close()])
   }
 
   /** The content of a path as an entry of a bulk: what is shown when it resolves. */

@@ -135,7 +135,8 @@ impl ConsoleState {
 
     fn status(&self) -> Event {
         let agent = self.status.as_ref().map(SharedStatus::to_json);
-        let status = json!({"agent": agent, "agents": self.agents.latest(), "faults": self.faults.settings()});
+        let problems = self.status.as_ref().map(SharedStatus::problems_json);
+        let status = json!({"agent": agent, "problems": problems, "agents": self.agents.latest(), "faults": self.faults.settings()});
         Event::default().event("status").data(status.to_string())
     }
 }

@@ -14,7 +14,15 @@ async function certificate(host) {
   try {
     const [key, cert] = ['key.pem', 'cert.pem'].map((name) => path.join(home, name))
     const request = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', `/CN=${host}`]
-    await promisify(execFile)('openssl', [...request, '-addext', `subjectAltName=DNS:${host}`, '-keyout', key, '-out', cert])
+    await promisify(execFile)('openssl', [
+      ...request,
+      '-addext',
+      `subjectAltName=DNS:${host}`,
+      '-keyout',
+      key,
+      '-out',
+      cert,
+    ])
     return { key: await readFile(key), cert: await readFile(cert) }
   } finally {
     await rm(home, { recursive: true, force: true })
@@ -39,7 +47,12 @@ export async function tlsFront(host, previewPort) {
     upstream.write(`GET ${request.url} HTTP/1.1\r\n${lines.join('')}\r\n`)
     upstream.write(head)
     upstream.pipe(socket).pipe(upstream)
-    for (const side of [upstream, socket]) side.on('error', () => [upstream, socket].forEach((side) => side.destroy()))
+    const end = () => {
+      upstream.destroy()
+      socket.destroy()
+    }
+    upstream.on('error', end)
+    socket.on('error', end)
   })
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address()
