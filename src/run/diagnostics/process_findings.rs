@@ -45,10 +45,16 @@ pub(super) fn frame_of(finding: &Finding, files: &ProjectFiles) -> Option<String
 
 /// The last error that a dev server has printed in `lines`, for an answer that does not describe it.
 pub(super) fn error_in_output(lines: &[String], root: &ProjectRoot, exists: impl Fn(&str) -> bool) -> Option<Finding> {
-    let is_error = |line: &String| line.contains("Error") && !line.trim_start().starts_with("at ");
-    let at = lines.iter().rposition(is_error)?;
+    let is_place = |line: &String| line.trim().strip_prefix("⨯ ").is_some_and(|rest| place_of(rest).is_some());
+    let is_error = |line: &String| is_place(line) || line.contains("Error") && !line.trim_start().starts_with("at ");
+    let mut at = lines.iter().rposition(is_error)?;
+    // Next prints the place first, and the error in the line after it.
+    if at.checked_sub(1).and_then(|before| lines.get(before)).is_some_and(is_place) {
+        at = at.saturating_sub(1);
+    }
     let lines = lines.get(at..)?;
-    let line = root.clean(lines.first()?);
+    let described = if is_place(lines.first()?) { lines.get(1)? } else { lines.first()? };
+    let line = root.clean(described);
     let line = line.split_once("Error when evaluating SSR module ").map_or(line.as_str(), |(_, rest)| rest);
     let message = match line.split_once(": ") {
         // The module that was evaluated, and then the error.
@@ -62,7 +68,11 @@ pub(super) fn error_in_output(lines: &[String], root: &ProjectRoot, exists: impl
         Some((first, rest)) if place_of(first).is_some() => rest,
         _ => message,
     };
-    let place = place_in(lines, root, exists);
+    // Vite names the file that loads what is missing.
+    let named = message.split_once(" in ").and_then(|(_, rest)| rest.strip_suffix(". Does the file exist?"));
+    let named = named.filter(|path| exists(path));
+    let named = named.map(|path| Place { file_path: path.to_owned(), line: None, column: None });
+    let place = place_in(lines, root, &exists).or(named);
     Some(Finding { place, ..Finding::new(Kind::Build, message) })
 }
 
@@ -159,6 +169,11 @@ mod tests {
         );
         assert_eq!(thrown.message, "TypeError: Cannot read properties of null (reading 'boom')");
         assert_eq!(thrown.place.map(|place| place.line), Some(Some(2)));
+        let next = found("⨯ ./src/note.jsx:2:1\nError: Module not found: Can't resolve './nope'\n  1 | x");
+        assert_eq!(next.message, "Error: Module not found: Can't resolve './nope'");
+        assert_eq!(next.place.map(|place| (place.file_path, place.line)), Some(("src/note.jsx".to_owned(), Some(2))));
+        let parse = found("⨯ ./src/note.jsx:3:22\nParsing ecmascript source code failed");
+        assert_eq!(parse.message, "Parsing ecmascript source code failed");
         assert_eq!(error_in_output(&lines("all is well"), &root, |_| true), None);
     }
 

@@ -156,7 +156,6 @@ impl Session {
                 self.awaited.forget_modules();
                 self.awaited.wait(WATCHER_TIME);
                 self.documents_later(WATCHER_TIME);
-                self.documents_later(WATCHER_TIME_MOST);
             }
         }
     }
@@ -232,10 +231,11 @@ impl Session {
         self.asks.ask("/", AskFor::Document);
     }
 
+    /// Documents are asked for after this time, and not before: further changes come together.
     fn documents_later(&mut self, wait: Duration) {
-        self.documents_due.retain(|due| *due <= Instant::now());
+        self.documents_due.clear();
         self.documents_due.insert(Instant::now() + wait);
-        if wait < WATCHER_TIME_MOST && matches!(self.server, Server::Other) {
+        if matches!(self.server, Server::Other) {
             self.documents_due.insert(Instant::now() + WATCHER_TIME_MOST);
         }
     }
