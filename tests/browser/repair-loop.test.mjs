@@ -5,7 +5,7 @@ import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { after, before, test } from 'node:test'
 import { promisify } from 'node:util'
-import { Dev } from './dev.mjs'
+import { Dev, until } from './dev.mjs'
 
 const FILE = 'src/App.jsx'
 const run = promisify(execFile)
@@ -33,6 +33,22 @@ test('an edit that breaks the preview is repaired by what the problem says', asy
   assert.match(lines[2], /^revision \d+: ok, /)
   assert.equal(lines[3], 'the preview works after 2 rounds')
   assert.equal((await readFile(path.join(dev.projectDir, FILE), 'utf8')).trimEnd(), before.trimEnd())
+})
+
+test('a verdict that came before an editor followed the preview is sent again', async () => {
+  const text = await readFile(path.join(dev.projectDir, FILE), 'utf8')
+  const saved = await dev.rpc('upsert_project_file', {
+    p_file_path: FILE,
+    p_content: `${text}\n// one more line\n`,
+    p_file_type: 'jsx',
+    expected_version: null,
+  })
+  const isVerdict = (event) => event.event_type === 'verdict' && event.revision >= saved.revision
+  await until('the verdict', () => dev.events.some(isVerdict))
+  const env = { ...process.env, ...dev.editor }
+  const { stdout } = await run('node', ['verdict.js', String(saved.revision)], { cwd: example, env })
+  const { verdict, revision, problems } = JSON.parse(stdout)
+  assert.deepEqual([verdict, revision >= saved.revision, problems], ['ok', true, []])
 })
 
 test('settings that are missing are named', async () => {

@@ -219,7 +219,7 @@ export class ProjectFiles {
 
   /**
    * The open problems of the preview, the oldest first. The preview is followed from the first call of `problems`,
-   * `verdict`, `on` or `settled` until `close`; what was open before that is known within 30 seconds.
+   * `verdict`, `on` or `settled` until `close`; what was open long before that is known with the next verdict.
    */
   problems(): Problem[] {
     return this.preview.problems()
@@ -237,7 +237,7 @@ export class ProjectFiles {
 
   /**
    * Waits until the preview has a final verdict about `revision` or a later one: `broken` with the problems, or `ok`. Call
-   * `on` or `problems` before the edit: an event that comes before the preview is followed is known only when it is repeated.
+   * `on` or `problems` before the edit: a final verdict is sent again after 2 and 10 seconds only.
    * Throws `timeout` where there is none in time (60 s by default), which is also so where no preview is open.
    */
   settled(

@@ -62,6 +62,7 @@ enum Woken {
     Session,
     Pages(Vec<Input>),
     Timer,
+    Repeat,
     Ended,
 }
 
@@ -105,6 +106,7 @@ impl Observer {
                 Woken::Session => self.take_observations(),
                 Woken::Pages(inputs) => inputs.into_iter().for_each(|input| self.observe(input)),
                 Woken::Timer => self.core.tick(self.now()),
+                Woken::Repeat => self.outlet.repeat(&self.core),
                 Woken::Ended => return,
             }
         }
@@ -117,10 +119,8 @@ impl Observer {
             changed = self.status.changed() => if changed.is_ok() { Woken::ServerChanged } else { Woken::Ended },
             () = session_event(&mut self.session) => Woken::Session,
             Some(inputs) = self.inputs.reports.recv() => Woken::Pages(inputs),
-            () = async { match due {
-                Some(due) => sleep_until(due.into()).await,
-                None => std::future::pending().await,
-            } } => Woken::Timer,
+            () = at(due) => Woken::Timer,
+            () = at(self.outlet.deadline()) => Woken::Repeat,
         }
     }
 
@@ -217,6 +217,14 @@ fn recent_lines(dev_server: &DevServer) -> Vec<String> {
     let since = unix_ms().saturating_sub(RECENT_MS);
     let lines = dev_server.logs(RECENT_LINES).into_iter();
     lines.filter(|line| line.at_unix_ms >= since).map(|line| line.line).collect()
+}
+
+/// Never ends where there is no deadline.
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Never ends where there is no session.

@@ -1,6 +1,8 @@
 //! Where problems and verdicts are shown: the log, `/problems`, the metrics, the status topic.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use diagnostics::{Change, Diagnostics, Kind, Output, Problem, Verdict};
 use serde_json::{Value, json};
@@ -12,6 +14,12 @@ use super::Publication;
 use crate::telemetry::problems::{self, ProblemLine, VerdictLine};
 use crate::telemetry::status::{ProblemsView, SharedStatus};
 
+/// A final verdict is sent again after these times, with the open problems, because an event may be lost, and an editor may
+/// have joined the topic just after it.
+const REPEAT_AFTER: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
+/// Problems that are sent again with a verdict.
+const REPEATED_PROBLEMS: usize = 20;
+
 /// Shows what the state machine puts out.
 #[derive(Debug)]
 pub(super) struct Outlet {
@@ -21,6 +29,8 @@ pub(super) struct Outlet {
     notices: Option<broadcast::Sender<Arc<str>>>,
     /// The revision that was last shown.
     revision: Option<Revision>,
+    /// When the newest verdict is sent again.
+    repeats: VecDeque<Instant>,
 }
 
 impl Outlet {
@@ -29,7 +39,7 @@ impl Outlet {
         publications: mpsc::Sender<Publication>,
         notices: Option<broadcast::Sender<Arc<str>>>,
     ) -> Outlet {
-        Outlet { status, publications, notices, revision: None }
+        Outlet { status, publications, notices, revision: None, repeats: VecDeque::new() }
     }
 
     /// Shows everything that is new.
@@ -63,17 +73,41 @@ impl Outlet {
                     let ids = core.ids();
                     problems::verdict(&verdict_line(&verdict, ids.len()));
                     self.publish(StatusEvent::Verdict, verdict.to_json(&ids));
+                    let now = Instant::now();
+                    self.repeats.clear();
+                    if verdict.settled {
+                        self.repeats.extend(REPEAT_AFTER.map(|after| now + after));
+                    }
                 }
             }
         }
     }
 
-    /// Never waits: what finds no room is lost, and `/problems` still has it.
+    /// When [`Outlet::repeat`] has something to do.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.repeats.front().copied()
+    }
+
+    /// Sends the newest verdict again on the status topic, after the open problems.
+    pub(super) fn repeat(&mut self, core: &Diagnostics) {
+        self.repeats.pop_front();
+        let Some(verdict) = core.verdict() else { return };
+        for problem in core.problems().take(REPEATED_PROBLEMS) {
+            self.send(StatusEvent::Problem, Value::Object(problem.to_json()));
+        }
+        self.send(StatusEvent::Verdict, verdict.to_json(&core.ids()));
+    }
+
     fn publish(&self, event: StatusEvent, payload: Value) {
         if let Some(notices) = &self.notices {
             // An error means that no page in a frame is open.
             let _ = notices.send(notice(event, &payload).to_string().into());
         }
+        self.send(event, payload);
+    }
+
+    /// On the status topic. Never waits: what finds no room is lost, and `/problems` still has it.
+    fn send(&self, event: StatusEvent, payload: Value) {
         let _ = self.publications.try_send(Publication { event, payload });
     }
 }
