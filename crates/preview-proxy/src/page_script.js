@@ -179,7 +179,7 @@
       return
     }
     const error = values.find((value) => value instanceof Error) ?? new Error()
-    addError('console', text, { stack: () => error.stack })
+    addError('console', text, { stack: () => error.stack.replace(/^Error\n/, '') })
   }
 
   wrap('error', addConsole)
