@@ -74,7 +74,7 @@ async fn install_errors_name_each_cause_once() {
     let task = tokio::spawn(std::future::pending::<()>());
     task.abort();
     let own = [
-        InstallError::ManagerMissing { manager: "pnpm", lock: "pnpm-lock.yaml" },
+        InstallError::ManagerMissing { manager: "pnpm", asked_for_by: "pnpm-lock.yaml" },
         InstallError::NpmMissing,
         InstallError::Spawn { manager: "npm", source: io_cause() },
         InstallError::Failed {

@@ -25,7 +25,7 @@ pub struct PackageJson(Value);
 pub enum PackageJsonError {
     #[error(transparent)]
     Read(#[from] ReadError),
-    #[error("{} is broken", .path.display())]
+    #[error("{} is not valid JSON", .path.display())]
     Broken { path: PathBuf, source: serde_json::Error },
 }
 
@@ -56,6 +56,16 @@ impl PackageJson {
     /// Whether it has a field of this name.
     pub fn has(&self, field: &str) -> bool {
         self.0.get(field).is_some()
+    }
+
+    /// The value of a field.
+    pub fn field(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+
+    /// The versions of the packages that an install brings, as the project asks for them.
+    pub fn specifiers(&self) -> impl Iterator<Item = &str> {
+        DEPENDENCY_LISTS.iter().filter_map(|list| self.map(list)).flat_map(Map::values).filter_map(Value::as_str)
     }
 
     /// Whether an install brings this package.

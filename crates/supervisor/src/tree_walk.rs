@@ -20,7 +20,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, openat, statat};
 use rustix::io::Errno;
 
-pub use copy::copy_tree;
+pub use copy::{copy_tree, link_tree};
 pub use own::own_tree;
 pub use remove::remove_tree;
 

@@ -46,7 +46,9 @@ pub(super) fn frame_of(finding: &Finding, files: &ProjectFiles) -> Option<String
 /// The last error that a dev server has printed in `lines`, for an answer that does not describe it.
 pub(super) fn error_in_output(lines: &[String], root: &ProjectRoot, exists: impl Fn(&str) -> bool) -> Option<Finding> {
     let is_place = |line: &String| line.trim().strip_prefix("⨯ ").is_some_and(|rest| place_of(rest).is_some());
-    let is_error = |line: &String| is_place(line) || line.contains("Error") && !line.trim_start().starts_with("at ");
+    let names_error = |line: &str| line.contains("Error") || line.starts_with("ERROR ");
+    let is_detail = |line: &str| line.starts_with("at ") || line.starts_with("WARN ");
+    let is_error = |line: &String| is_place(line) || names_error(line.trim()) && !is_detail(line.trim());
     let mut at = lines.iter().rposition(is_error)?;
     // Next prints the place first, and the error in the line after it.
     if at.checked_sub(1).and_then(|before| lines.get(before)).is_some_and(is_place) {
@@ -55,7 +57,8 @@ pub(super) fn error_in_output(lines: &[String], root: &ProjectRoot, exists: impl
     let lines = lines.get(at..)?;
     let described = if is_place(lines.first()?) { lines.get(1)? } else { lines.first()? };
     let line = root.clean(described);
-    let line = line.split_once("Error when evaluating SSR module ").map_or(line.as_str(), |(_, rest)| rest);
+    let line = line.trim().strip_prefix("ERROR ").map_or(line.as_str(), str::trim);
+    let line = line.split_once("Error when evaluating SSR module ").map_or(line, |(_, rest)| rest);
     let message = match line.split_once(": ") {
         // The module that was evaluated, and then the error.
         Some((module, rest)) if module.starts_with('/') => rest,
@@ -174,6 +177,9 @@ mod tests {
         assert_eq!(next.place.map(|place| (place.file_path, place.line)), Some(("src/note.jsx".to_owned(), Some(2))));
         let parse = found("⨯ ./src/note.jsx:3:22\nParsing ecmascript source code failed");
         assert_eq!(parse.message, "Parsing ecmascript source code failed");
+        let nuxt =
+            found("ERROR  /pages/index.vue — Unexpected token (3:6)\n    at x\nWARN  [NUXT_E8003] DevalueError: no");
+        assert_eq!(nuxt.message, "/pages/index.vue — Unexpected token (3:6)");
         assert_eq!(error_in_output(&lines("all is well"), &root, |_| true), None);
     }
 

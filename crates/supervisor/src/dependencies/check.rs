@@ -1,11 +1,12 @@
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
-use super::install::{InstallJob, Staging, TREE};
+use super::candidates::{Candidate, candidates};
+use super::install::{InstallJob, Staging};
+use super::key::{SETTINGS, installed_key, key};
 use super::manager::Manager;
+use super::workspace;
 use crate::directory::{Directory, ReadError};
-use crate::package_json::{DEPENDENCY_LISTS, MAX_PACKAGE_JSON, PACKAGE_JSON, PackageJson};
+use crate::package_json::{DEPENDENCY_LISTS, PackageJson, PackageJsonError};
 
 /// Inside `node_modules`: the key of what is installed there.
 pub const KEY_FILE: &str = ".preview-key";
@@ -13,8 +14,6 @@ pub const KEY_FILE: &str = ".preview-key";
 const MAX_YARNRC: u64 = 1 << 20;
 /// The largest lock file that is read, in bytes. Those of big monorepos have some millions.
 pub const MAX_LOCK: u64 = 64 << 20;
-/// The largest key file that is read, in bytes. A key has 64 hexadecimal digits.
-const MAX_KEY: u64 = 128;
 
 /// Whether the dependencies are installed.
 #[derive(Debug)]
@@ -31,87 +30,73 @@ pub enum Dependencies {
 pub enum CheckError {
     #[error(transparent)]
     Read(#[from] ReadError),
+    #[error(transparent)]
+    Package(#[from] PackageJsonError),
     #[error("cannot open {}", .path.display())]
     Open { path: PathBuf, source: std::io::Error },
 }
 
-/// Reads package.json, lock file and key file of the app at `app_dir`, which is relative to the project's `root`.
+/// Compares the key of what the app at `app_dir`, which is relative to the project's `root`, needs with the key of what is
+/// installed.
 ///
-/// Without a lock file of its own, the app belongs to the nearest directory above it (inside the project) that has one
-/// beside a package.json: a workspace, which is installed there.
+/// An app that a workspace above it (inside the project) includes is installed at the workspace's root.
 ///
 /// # Errors
-/// A file that cannot be read or is not a regular file, and a directory that cannot be opened.
+/// A file that cannot be read, is not a regular file, or is not JSON, and a directory that cannot be opened.
 pub fn check_dependencies(root: &Directory, app_dir: &Path) -> Result<Dependencies, CheckError> {
-    let place = find_place(root, app_dir)?;
-    let dir = place.dir;
-    let package = dir.read(PACKAGE_JSON, MAX_PACKAGE_JSON)?;
-    let app_package = match place.relative == app_dir {
-        true => None,
-        false => open(root, app_dir)?.read(PACKAGE_JSON, MAX_PACKAGE_JSON)?,
-    };
-    let lock_bytes = match place.lock {
-        Some(lock) => dir.read(lock, MAX_LOCK)?,
-        None => None,
-    };
-    let manager = place.manager.refined(lock_bytes.as_deref().unwrap_or_default());
-    // The package manager says what is wrong with one that is broken.
-    let content = package.as_deref().and_then(|bytes| PackageJson::parse(bytes).ok()).unwrap_or_default();
-    if package.is_none() || (lock_bytes.is_none() && !has_dependencies(&content)) {
+    let Place { dir, package, kind } = find_place(root, app_dir)?;
+    let Some(package) = package else { return Ok(Dependencies::Installed) };
+    let ways = candidates(&package, &dir);
+    let is_locked = ways.iter().any(|way| way.lock.is_some());
+    if kind == PlaceKind::Package && !is_locked && !has_dependencies(&package) {
         return Ok(Dependencies::Installed);
     }
-    let key = key(manager, [package.as_deref(), app_package.as_deref(), lock_bytes.as_deref()]);
+    let staging = match kind {
+        PlaceKind::Workspace => Staging::InPlaceOnly,
+        PlaceKind::Package => staging(&package, &dir),
+    };
+    let manager = ways.first().map_or(Manager::Npm, |way: &Candidate| way.manager);
+    let key = key(manager, &dir, staging)?;
     if installed_key(&dir).as_deref() == Some(&*key) {
         return Ok(Dependencies::Installed);
     }
-    let staging = staging(&content, &dir);
-    Ok(Dependencies::Missing(InstallJob { root: dir, manager, lock: place.lock, key, staging }))
+    Ok(Dependencies::Missing(InstallJob { root: dir, ways, key, staging }))
 }
 
-/// Where to install, with which manager, by which lock file.
-struct Place<'a> {
+/// Where to install.
+struct Place {
     dir: Directory,
-    relative: &'a Path,
-    manager: Manager,
-    lock: Option<&'static str>,
+    package: Option<PackageJson>,
+    kind: PlaceKind,
 }
 
-fn find_place<'a>(root: &Directory, app_dir: &'a Path) -> Result<Place<'a>, CheckError> {
-    for relative in app_dir.ancestors() {
-        if let Ok(dir) = root.open_below(relative)
-            && let Some((manager, lock)) = Manager::of(&dir)
-            && dir.has_file("package.json")
-        {
-            return Ok(Place { dir, relative, manager, lock: Some(lock) });
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum PlaceKind {
+    Package,
+    /// The root of a workspace, whose packages are installed together.
+    Workspace,
+}
+
+fn find_place(root: &Directory, app_dir: &Path) -> Result<Place, CheckError> {
+    for above in app_dir.ancestors().skip(1) {
+        // A directory above that cannot be used has no say.
+        let Ok(dir) = root.open_below(above) else { continue };
+        let Ok(Some(package)) = PackageJson::read(&dir) else { continue };
+        let Some(patterns) = workspace::patterns(&package, &dir) else { continue };
+        if app_dir.strip_prefix(above).is_ok_and(|relative| workspace::includes(&patterns, relative)) {
+            return Ok(Place { dir, package: Some(package), kind: PlaceKind::Workspace });
         }
     }
-    Ok(Place { dir: open(root, app_dir)?, relative: app_dir, manager: Manager::Npm, lock: None })
-}
-
-fn open(root: &Directory, relative: &Path) -> Result<Directory, CheckError> {
-    root.open_below(relative).map_err(|source| CheckError::Open { path: root.path().join(relative), source })
-}
-
-/// Hash of the manager's name and the files. Each file comes after its length, so that no two inputs give the same key.
-fn key(manager: Manager, files: [Option<&[u8]>; 3]) -> String {
-    let mut hash = Sha256::new();
-    hash.update(manager.name());
-    for file in files {
-        // An absent file differs from an empty one.
-        hash.update(file.map_or(u64::MAX, |bytes| bytes.len() as u64).to_be_bytes());
-        hash.update(file.unwrap_or_default());
-    }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn installed_key(dir: &Directory) -> Option<String> {
-    let bytes = dir.open_below(TREE).ok()?.read(KEY_FILE, MAX_KEY).ok()??;
-    String::from_utf8(bytes).ok().map(|text| text.trim().to_owned())
+    let dir =
+        root.open_below(app_dir).map_err(|source| CheckError::Open { path: root.path().join(app_dir), source })?;
+    let package = PackageJson::read(&dir)?;
+    let is_workspace = package.as_ref().is_some_and(|package| workspace::patterns(package, &dir).is_some());
+    let kind = if is_workspace { PlaceKind::Workspace } else { PlaceKind::Package };
+    Ok(Place { dir, package, kind })
 }
 
 fn has_dependencies(package: &PackageJson) -> bool {
-    let has_entries = |list: &&str| package.map(list).is_some_and(|list| !list.is_empty());
-    package.has("workspaces") || DEPENDENCY_LISTS.iter().any(has_entries)
+    DEPENDENCY_LISTS.iter().any(|list| package.map(list).is_some_and(|list| !list.is_empty()))
 }
 
 /// A tree can be made in a stage where nothing but package.json, lock file and the manager's configuration decides what
@@ -119,15 +104,14 @@ fn has_dependencies(package: &PackageJson) -> bool {
 fn staging(package: &PackageJson, dir: &Directory) -> Staging {
     let scripts = ["preinstall", "install", "postinstall", "prepublish", "preprepare", "prepare", "postprepare"];
     let local = ["file:", "link:", "portal:", "workspace:", "patch:", ".", "/", "~"];
-    let other_files = ["pnpm-workspace.yaml", ".pnpmfile.cjs", "bunfig.toml"];
-    let specs = DEPENDENCY_LISTS.iter().filter_map(|list| package.map(list)).flat_map(|list| list.values());
-    let specs = specs.filter_map(|spec| spec.as_str());
+    // These may name other files of the project.
+    let other_files = SETTINGS.iter().filter(|name| !matches!(**name, ".npmrc" | ".yarnrc" | ".yarnrc.yml"));
     let possible = !yarn_uses_project(dir)
         && !package.has("workspaces")
         && !package.has("pnpm")
         && !scripts.iter().any(|name| package.script(name).is_some())
-        && !specs.into_iter().any(|spec| local.iter().any(|start| spec.starts_with(start)))
-        && !other_files.iter().any(|name| dir.kind(name).is_some());
+        && !package.specifiers().any(|specifier| local.iter().any(|start| specifier.starts_with(start)))
+        && !other_files.into_iter().any(|name| dir.kind(name).is_some());
     if possible { Staging::Possible } else { Staging::InPlaceOnly }
 }
 
@@ -170,7 +154,7 @@ mod tests {
             let dir = tempfile::tempdir().expect("a directory");
             write(dir.path().join("package.json"), "{}").expect("written");
             write(dir.path().join(name), "").expect("written");
-            assert_eq!(job(dir.path()).expect("an install").manager, manager);
+            assert_eq!(job(dir.path()).expect("an install").ways[0].manager, manager);
         }
     }
 
@@ -186,7 +170,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         write(dir.path().join("package.json"), "{}").expect("written");
         write(dir.path().join("yarn.lock"), "# made by yarn\n\n__metadata:\n  version: 8\n").expect("written");
-        assert_eq!(job(dir.path()).expect("an install").manager, Manager::YarnBerry);
+        assert_eq!(job(dir.path()).expect("an install").ways[0].manager, Manager::YarnBerry);
     }
 
     #[test]
@@ -215,7 +199,60 @@ mod tests {
         write(dir.path().join("yarn.lock"), "").expect("written");
         write(app.join("package.json"), "{}").expect("written");
         let Ok(Dependencies::Missing(job)) = check(dir.path(), "apps/web") else { panic!("nothing to install") };
-        assert_eq!((job.root.path(), job.manager, job.staging), (dir.path(), Manager::Yarn, Staging::InPlaceOnly));
+        assert_eq!(
+            (job.root.path(), job.ways[0].manager, job.staging),
+            (dir.path(), Manager::Yarn, Staging::InPlaceOnly)
+        );
+    }
+
+    #[test]
+    fn app_outside_of_the_workspace_s_patterns_is_installed_by_itself() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let app = dir.path().join("examples/web");
+        std::fs::create_dir_all(&app).expect("made");
+        write(dir.path().join("package.json"), r#"{"workspaces": ["apps/*"]}"#).expect("written");
+        write(app.join("package.json"), r#"{"dependencies": {"a": "1"}}"#).expect("written");
+        let Ok(Dependencies::Missing(job)) = check(dir.path(), "examples/web") else { panic!("nothing to install") };
+        assert_eq!(job.root.path(), app);
+    }
+
+    #[test]
+    fn key_of_a_workspace_changes_with_each_of_its_packages() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (app, sibling) = (dir.path().join("apps/web"), dir.path().join("packages/ui"));
+        for package in [&app, &sibling] {
+            std::fs::create_dir_all(package.join("node_modules/x")).expect("made");
+            write(package.join("package.json"), "{}").expect("written");
+            write(package.join("node_modules/x/package.json"), "{}").expect("written");
+        }
+        write(dir.path().join("package.json"), "{}").expect("written");
+        write(dir.path().join("pnpm-workspace.yaml"), "packages:\n  - apps/*\n  - packages/*\n").expect("written");
+        let key = || match check(dir.path(), "apps/web") {
+            Ok(Dependencies::Missing(job)) => job.key,
+            other => panic!("{other:?}"),
+        };
+        let mut keys = std::collections::BTreeSet::from([key()]);
+        write(sibling.join("node_modules/x/package.json"), r#"{"a": 1}"#).expect("written");
+        assert!(keys.contains(&key()), "installed packages are not an input");
+        for (path, text) in [
+            (sibling.join("package.json"), r#"{"dependencies": {"a": "1"}}"#),
+            (sibling.join(".npmrc"), "a=1"),
+            (app.join("package.json"), r#"{"dependencies": {"b": "1"}}"#),
+            (dir.path().join(".npmrc"), "legacy-peer-deps=true"),
+            (dir.path().join("pnpm-workspace.yaml"), "packages:\n  - apps/*\n"),
+        ] {
+            write(&path, text).expect("written");
+            assert!(keys.insert(key()), "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn byte_order_mark_hides_no_dependency_and_broken_json_is_an_error() {
+        let dir = tempfile::tempdir().expect("a directory");
+        write(dir.path().join("package.json"), b"\xef\xbb\xbf{\"dependencies\": {\"a\": \"1\"}}").expect("written");
+        assert!(job(dir.path()).is_some());
+        write(dir.path().join("package.json"), "{\"dependencies\": {},}").expect("written");
+        assert!(matches!(check(dir.path(), ""), Err(CheckError::Package(PackageJsonError::Broken { .. }))));
     }
 
     #[test]
@@ -236,6 +273,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         std::os::unix::fs::symlink("/etc/hostname", dir.path().join("package.json")).expect("linked");
         let error = check(dir.path(), "").expect_err("refused");
-        assert!(matches!(error, CheckError::Read(ReadError::NotRegular { .. })), "{error:?}");
+        assert!(
+            matches!(error, CheckError::Package(PackageJsonError::Read(ReadError::NotRegular { .. }))),
+            "{error:?}"
+        );
     }
 }

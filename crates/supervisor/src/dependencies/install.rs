@@ -1,6 +1,8 @@
+mod attempt;
 mod error;
 mod package_manager;
 mod place;
+mod report;
 mod work_dir;
 
 use std::path::PathBuf;
@@ -9,19 +11,22 @@ use std::time::Duration;
 use sync_core::error_chain;
 use tokio::sync::watch;
 
+use super::KEY_FILE;
+use super::candidates::{Candidate, ChosenBy};
 use super::check::MAX_LOCK;
-use super::manager::Manager;
+use super::manager::{LockUse, Manager, Tool};
 use super::prepared::PreparedTree;
 use crate::directory::Directory;
 use crate::init::Init;
 use crate::process::{Environment, OutputLine, ProjectUser, Stream};
-use crate::tree_walk::own_tree;
+use crate::tree_walk::{link_tree, own_tree};
 
 pub use error::{InstallError, InstallFailure};
 pub use place::InstalledTree;
 
+use attempt::{Attempt, Next, StartTree};
 use error::io_error;
-use package_manager::PackageManager;
+use package_manager::{Outcome, PackageManager, RunFailure};
 use place::NewTree;
 use work_dir::{can_be_renamed, open_state, remove_in_background, remove_leftovers, set_aside, work_name};
 
@@ -33,8 +38,8 @@ pub(super) const TREE: &str = "node_modules";
 pub struct InstallJob {
     /// The directory that gets `node_modules`: the app's, or its workspace's root.
     pub(super) root: Directory,
-    pub(super) manager: Manager,
-    pub(super) lock: Option<&'static str>,
+    /// The ways to install it, the preferred one first. There is at least one.
+    pub(super) ways: Vec<Candidate>,
     pub(super) key: String,
     pub(super) staging: Staging,
 }
@@ -75,9 +80,10 @@ pub enum TreeOrigin {
 }
 
 impl InstallJob {
-    /// The package manager's name.
-    pub fn manager(&self) -> &'static str {
-        self.manager.name()
+    /// The name of the first package manager that can be run with `environment`; without one, of the preferred one.
+    pub fn manager(&self, environment: &Environment) -> &'static str {
+        let installed = self.ways.iter().find(|way| way.manager.tool(environment).is_some());
+        installed.or(self.ways.first()).map_or(Manager::Npm, |way| way.manager).name()
     }
 
     /// Names the tree, among the prepared ones too: 64 hexadecimal digits.
@@ -112,15 +118,115 @@ impl InstallJob {
                 line(OutputLine { stream: Stream::Stderr, text });
             }
         }
-        let program = PackageManager::find(&self, context)?;
-        let stage_wanted = self.has_tree() || self.manager == Manager::YarnBerry;
-        if self.staging == Staging::Possible && stage_wanted && can_be_renamed(&state, &self.root) {
-            let stage = self.fill_stage(&state, context.init.user())?;
-            program.install(&stage, &mut line).await?;
-            return Ok(self.installed(NewTree::Beside(stage), context, TreeOrigin::Installed));
+        let tree = self.install(&state, context, &mut line).await?;
+        Ok(self.installed(tree, context, TreeOrigin::Installed))
+    }
+
+    /// Tries the ways to install, one after the other, until one works or fails for a reason that no other way would
+    /// avoid. The log has a warning for each that did not work.
+    async fn install(
+        &self,
+        state: &Directory,
+        context: &InstallContext,
+        line: &mut impl FnMut(OutputLine),
+    ) -> Result<NewTree, InstallError> {
+        let deadline = crate::clock::from_now(context.deadline);
+        // The first manager that the project asks for and that cannot be run.
+        let mut missing: Option<Candidate> = None;
+        let mut last_error = None;
+        for way in self.ways.iter().copied() {
+            let Some(tool) = self.tool(way, context) else {
+                if way.chosen_by != ChosenBy::Nothing {
+                    let (name, file) = (way.manager.name(), way.asked_for_by());
+                    warn(line, format!("{name} is not installed ({file} asks for it): trying another package manager"));
+                    missing.get_or_insert(way);
+                }
+                continue;
+            };
+            let manager = PackageManager { way, tool, context, deadline };
+            match self.install_with(&manager, state, line).await? {
+                Ok(tree) => return Ok(tree),
+                Err(Ended::TryOther { error, manager_missing }) => {
+                    if manager_missing {
+                        missing.get_or_insert(way);
+                    }
+                    last_error = error.or(last_error);
+                }
+                // Only the manager that the project asks for knows how to read package.json.
+                Err(Ended::Final(error)) if error.failure() == InstallFailure::UnsupportedSpecifier => {
+                    return Err(missing.map_or(error, manager_missing));
+                }
+                Err(Ended::Final(error)) => return Err(error),
+            }
         }
-        self.install_in_place(&program, &state, &mut line).await?;
-        Ok(self.installed(NewTree::InPlace, context, TreeOrigin::Installed))
+        Err(match (last_error, missing) {
+            (Some(error), _) => error,
+            (None, Some(way)) => manager_missing(way),
+            (None, None) => InstallError::NpmMissing,
+        })
+    }
+
+    /// Corepack downloads what it runs, so it is used only for managers that the project asks for.
+    fn tool(&self, way: Candidate, context: &InstallContext) -> Option<Tool> {
+        let tool = way.manager.tool(&context.environment)?;
+        let is_wanted = matches!(tool, Tool::Own(_)) || way.chosen_by != ChosenBy::Nothing;
+        is_wanted.then_some(tool)
+    }
+
+    /// Runs one manager, in other ways where the first one fails.
+    async fn install_with(
+        &self,
+        manager: &PackageManager<'_>,
+        state: &Directory,
+        line: &mut impl FnMut(OutputLine),
+    ) -> Result<Result<NewTree, Ended>, InstallError> {
+        let way = manager.way;
+        let stage_wanted = self.has_tree() || way.manager == Manager::YarnBerry;
+        let is_staged = self.staging == Staging::Possible && stage_wanted && can_be_renamed(state, &self.root);
+        let mut attempt = Attempt::first(way, self.start_tree(way.manager));
+        let mut last_error = None;
+        loop {
+            if way.manager == Manager::YarnBerry && !is_staged && attempt.lock != LockUse::Frozen {
+                warn(line, "yarn would write the project's yarn.lock: trying another package manager".to_owned());
+                return Ok(Err(Ended::TryOther { error: last_error, manager_missing: false }));
+            }
+            let failed = match is_staged {
+                true => self.install_staged(manager, attempt, state, line).await?,
+                false => self.install_in_place(manager, attempt, state, line).await?,
+            };
+            let failed = match failed {
+                Ok(tree) => return Ok(Ok(tree)),
+                Err(failed) => failed,
+            };
+            let error = manager.error(&failed);
+            let failure = failed.report.failure;
+            if matches!(manager.tool, Tool::Corepack(_))
+                && matches!(failure, InstallFailure::Failed | InstallFailure::HostUnreachable)
+            {
+                let (name, reason) = (way.manager.name(), &failed.report.reason);
+                warn(line, format!("Corepack cannot run {name}: {reason}: trying another package manager"));
+                return Ok(Err(Ended::TryOther { error: None, manager_missing: true }));
+            }
+            match attempt.after(way, &failed.report) {
+                Next::Again(next, text) => {
+                    warn(line, text);
+                    (attempt, last_error) = (next, Some(error));
+                }
+                Next::OtherManager(text) => {
+                    warn(line, format!("{text}: trying another package manager"));
+                    return Ok(Err(Ended::TryOther { error: Some(error), manager_missing: false }));
+                }
+                Next::Fail => return Ok(Err(Ended::Final(error))),
+            }
+        }
+    }
+
+    /// Whether an install with `manager` can continue from the tree that is there. Only a tree with a key is complete.
+    fn start_tree(&self, manager: Manager) -> StartTree {
+        match self.root.open_below(TREE) {
+            Ok(tree) if tree.has_file(KEY_FILE) && manager.continues_tree(&tree) => StartTree::Old,
+            _ => StartTree::Empty,
+        }
     }
 
     /// A prepared tree stays where it is if it can be renamed from there; else it is copied to a stage; else it is copied
@@ -153,38 +259,84 @@ impl InstallJob {
         Ok(Some(stage.map_or(NewTree::InPlace, NewTree::Beside)))
     }
 
-    async fn install_in_place(
+    async fn install_staged(
         &self,
-        program: &PackageManager<'_>,
+        manager: &PackageManager<'_>,
+        attempt: Attempt,
         state: &Directory,
         line: &mut impl FnMut(OutputLine),
-    ) -> Result<(), InstallError> {
+    ) -> Result<Result<NewTree, RunFailure>, InstallError> {
+        let user = manager.context.init.user();
+        let lock = manager.way.lock.filter(|_| attempt.lock != LockUse::Ignored);
+        let stage = self.fill_stage(state, lock, user)?;
+        if attempt.start == StartTree::Old {
+            let tree = self.root.open_below(TREE).map_err(io_error("open", &self.root.path().join(TREE)))?;
+            copy_start(tree, &stage, user).await?;
+        }
+        Ok(match manager.run(&stage, attempt, line).await? {
+            Outcome::Success => Ok(NewTree::Beside(stage)),
+            // The stage is removed when the job has ended.
+            Outcome::Failed(failed) => Err(failed),
+        })
+    }
+
+    async fn install_in_place(
+        &self,
+        manager: &PackageManager<'_>,
+        attempt: Attempt,
+        state: &Directory,
+        line: &mut impl FnMut(OutputLine),
+    ) -> Result<Result<NewTree, RunFailure>, InstallError> {
         let existed = self.has_tree();
         let aside = set_aside(&self.root, state);
         if existed && aside.is_none() {
             // From here on the tree does not match its key.
             place::remove_key(&self.root)?;
         }
-        let result = program.install(&self.root, line).await;
+        let result = match &aside {
+            Some(aside) if attempt.start == StartTree::Old => {
+                let old = state.open_below(aside).map_err(io_error("open", &state.path().join(aside)));
+                match old {
+                    Ok(old) => copy_start(old, &self.root, manager.context.init.user()).await,
+                    Err(error) => Err(error),
+                }
+            }
+            _ => Ok(()),
+        };
+        let result = match result {
+            Ok(()) => manager.run(&self.root, attempt, line).await,
+            Err(error) => Err(error),
+        };
+        if matches!(result, Ok(Outcome::Success)) {
+            return Ok(Ok(NewTree::InPlace));
+        }
         // A partial tree is useless, and in the way of the old one. A rename takes it away at once.
-        if result.is_err() && (aside.is_some() || !existed) && set_aside(&self.root, state).is_none() {
+        if (aside.is_some() || !existed) && set_aside(&self.root, state).is_none() {
             remove_in_background(&self.root, TREE).await;
         }
-        if let (Err(_), Some(aside)) = (&result, aside) {
+        if let Some(aside) = aside {
             let path = state.path().join(&aside);
             state.rename(&aside, &self.root, TREE).map_err(io_error("put back", &path))?;
         }
-        result
+        Ok(match result? {
+            Outcome::Success => Ok(NewTree::InPlace),
+            Outcome::Failed(failed) => Err(failed),
+        })
     }
 
     /// A new directory with package.json, lock file and the manager's configuration and nothing else. It belongs to the
     /// project's user.
-    fn fill_stage(&self, state: &Directory, user: Option<&ProjectUser>) -> Result<Directory, InstallError> {
+    fn fill_stage(
+        &self,
+        state: &Directory,
+        lock: Option<&'static str>,
+        user: Option<&ProjectUser>,
+    ) -> Result<Directory, InstallError> {
         let name = work_name();
         let path = state.path().join(&name);
         let failed = io_error("fill", &path);
         let stage = state.create(&name).map_err(&failed)?;
-        for file in ["package.json", ".npmrc", ".yarnrc", ".yarnrc.yml"].into_iter().chain(self.lock) {
+        for file in ["package.json", ".npmrc", ".yarnrc", ".yarnrc.yml"].into_iter().chain(lock) {
             if let Some(bytes) = self.root.read(file, MAX_LOCK)? {
                 stage.write_new(file, &bytes).map_err(&failed)?;
             }
@@ -205,4 +357,37 @@ impl InstallJob {
             origin,
         }
     }
+}
+
+/// Why one manager did not install the packages.
+enum Ended {
+    /// Another manager may be able to. `manager_missing`: this one could not be run at all.
+    TryOther { error: Option<InstallError>, manager_missing: bool },
+    /// No other manager would do better.
+    Final(InstallError),
+}
+
+fn manager_missing(way: Candidate) -> InstallError {
+    InstallError::ManagerMissing { manager: way.manager.name(), asked_for_by: way.asked_for_by() }
+}
+
+/// Writes a warning to the log, and to the output of the install.
+fn warn(line: &mut impl FnMut(OutputLine), text: String) {
+    tracing::warn!(event_type = "install_fallback", "{text}");
+    line(OutputLine { stream: Stream::Stderr, text });
+}
+
+/// Puts the packages of `old` into `node_modules` of `target`, so that only the difference is installed.
+async fn copy_start(old: Directory, target: &Directory, user: Option<&ProjectUser>) -> Result<(), InstallError> {
+    let path = target.path().join(TREE);
+    let failed = io_error("copy the old packages to", &path);
+    let (to, user) = (target.try_clone().map_err(&failed)?, user.cloned());
+    let copied = tokio::task::spawn_blocking(move || {
+        link_tree(&old, &to, TREE)?;
+        match user {
+            Some(user) => own_tree(to.open_below(TREE)?, user.uid(), user.gid()),
+            None => Ok(()),
+        }
+    });
+    copied.await?.map_err(failed)
 }

@@ -6,7 +6,7 @@ use rustix::fs::FileType;
 
 use super::app_dir::AppDir;
 use super::{Bind, Config, FaultReason, Placement};
-use crate::dependencies::Manager;
+use crate::dependencies::{ChosenBy, Manager, candidates};
 use crate::directory::Directory;
 use crate::package_json::{PACKAGE_JSON, PackageJson, PackageJsonError};
 use crate::process::{Command, Environment};
@@ -97,7 +97,7 @@ pub(super) fn plan(config: &Config, port: u16, root: &Directory, app: &AppDir) -
         environment.unset("PORT");
         environment.unset("HOST");
     }
-    let manager = manager(root, app);
+    let manager = manager(root, app, &environment);
     let program = find(&environment, manager.name())?;
     let args = script_args(manager, script, host, &port);
     let command = Command::new(program, dir, environment).args(["run", name]).args(args);
@@ -162,8 +162,17 @@ fn has_vite(dir: &Directory) -> bool {
     }
 }
 
-fn manager(root: &Directory, app: &AppDir) -> Manager {
-    directories_above(root, app).find_map(|dir| Manager::of(&dir)).map_or(Manager::Npm, |(manager, _)| manager)
+/// The manager that runs the script: the first one that is installed of those that the nearest directory asks for. npm can
+/// run any script.
+fn manager(root: &Directory, app: &AppDir, environment: &Environment) -> Manager {
+    let asked_for = directories_above(root, app).find_map(|dir| {
+        let package = PackageJson::read(&dir).ok().flatten()?;
+        let ways = candidates(&package, &dir).into_iter().filter(|way| way.chosen_by != ChosenBy::Nothing);
+        let managers: Vec<Manager> = ways.map(|way| way.manager).collect();
+        (!managers.is_empty()).then_some(managers)
+    });
+    let installed = asked_for.into_iter().flatten().find(|manager| environment.find(manager.name()).is_some());
+    installed.unwrap_or(Manager::Npm)
 }
 
 /// The app's directory and those above it, up to the project's root.

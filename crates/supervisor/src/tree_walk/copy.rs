@@ -3,7 +3,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{FileType, Mode, OFlags, fchmod, fstat, mkdirat, openat, readlinkat, symlinkat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, fchmod, fstat, linkat, mkdirat, openat, readlinkat, symlinkat};
 
 use super::{DIRECTORY, Descent, Entry, Id, Visitor, open_parent, walk};
 
@@ -17,10 +17,33 @@ const KEPT_MODE: u32 = 0o755;
 /// [`io::ErrorKind::AlreadyExists`] where `name` exists; [`io::ErrorKind::InvalidData`] for an entry that is neither a
 /// file, a directory nor a link; otherwise what reading or writing returned. Part of the tree may then be there.
 pub fn copy_tree(source: impl AsFd, parent: impl AsFd, name: impl AsRef<Path>) -> io::Result<()> {
-    let (source, name) = (source.as_fd(), name.as_ref());
-    mkdirat(&parent, name, Mode::RWXU)?;
-    let target = openat(&parent, name, DIRECTORY, Mode::empty())?;
-    let mut copy = Copy { target, above: Vec::new() };
+    make_tree(source.as_fd(), parent.as_fd(), name.as_ref(), FileCopies::Content)
+}
+
+/// As [`copy_tree`], for a tree of packages that an install continues from: files are hard links where the file system
+/// can link them. Package managers replace the files of a package and do not write to them; the files directly in
+/// `source`, which they do write to, are copied. Directories directly in `source` that hold caches are left out.
+///
+/// # Errors
+/// As [`copy_tree`].
+pub fn link_tree(source: impl AsFd, parent: impl AsFd, name: impl AsRef<Path>) -> io::Result<()> {
+    make_tree(source.as_fd(), parent.as_fd(), name.as_ref(), FileCopies::HardLinks)
+}
+
+/// Directories of caches in a tree of packages. They belong to the versions that were installed before.
+const CACHES: [&[u8]; 4] = [b".vite", b".vite-temp", b".cache", b".preview-stage"];
+
+/// How files are copied.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum FileCopies {
+    Content,
+    HardLinks,
+}
+
+fn make_tree(source: BorrowedFd<'_>, parent: BorrowedFd<'_>, name: &Path, files: FileCopies) -> io::Result<()> {
+    mkdirat(parent, name, Mode::RWXU)?;
+    let target = openat(parent, name, DIRECTORY, Mode::empty())?;
+    let mut copy = Copy { target, above: Vec::new(), files };
     walk(source, &mut copy)?;
     Ok(fchmod(&copy.target, mode_of(source)?)?)
 }
@@ -29,6 +52,7 @@ struct Copy {
     /// The copy of the directory that the walk is in.
     target: OwnedFd,
     above: Vec<Id>,
+    files: FileCopies,
 }
 
 impl Visitor for Copy {
@@ -38,12 +62,22 @@ impl Visitor for Copy {
                 let target = readlinkat(entry.dir, entry.name, Vec::new())?;
                 Ok(symlinkat(&target, &self.target, entry.name)?)
             }
+            FileType::RegularFile if self.files == FileCopies::HardLinks && entry.depth > 0 => {
+                match linkat(entry.dir, entry.name, &self.target, entry.name, AtFlags::empty()) {
+                    Ok(()) => Ok(()),
+                    Err(_) => self.copy_file(entry),
+                }
+            }
             FileType::RegularFile => self.copy_file(entry),
             _ => Err(not_regular(entry.path)),
         }
     }
 
     fn enter(&mut self, entry: &Entry<'_>) -> io::Result<Descent> {
+        let is_cache = entry.depth == 0 && CACHES.contains(&entry.name.to_bytes());
+        if self.files == FileCopies::HardLinks && is_cache {
+            return Ok(Descent::Skip);
+        }
         mkdirat(&self.target, entry.name, Mode::RWXU)?;
         let target = openat(&self.target, entry.name, DIRECTORY, Mode::empty())?;
         self.above.push(Id::of(&self.target)?);

@@ -237,10 +237,7 @@ async fn missing_manager_is_named() {
     harness.replace("package.json", PACKAGE);
     harness.replace("bun.lock", "");
     harness.server.files_ready();
-    assert_eq!(
-        failed(&mut harness).await,
-        "bun is not installed (bun.lock asks for it); install bun or remove bun.lock"
-    );
+    assert_eq!(failed(&mut harness).await, "bun is not installed (bun.lock asks for it); install bun");
     harness.stop().await;
 }
 
@@ -341,12 +338,84 @@ async fn yarn_berry_never_writes_the_project_s_lock_file() {
     assert_eq!(tree_of(&copied), PACKAGE);
     copied.stop().await;
 
+    // In place it would write the project's lock file: npm installs by package.json.
+    let programs = self::programs(&[("yarn", BERRY), ("npm", WORKS)]);
     let mut in_place = harness(&programs).await;
     in_place.replace("yarn.lock", BERRY_LOCK);
-    in_place.replace("package.json", &PACKAGE.replace("\"dev\"", "\"postinstall\": \"true\", \"dev\""));
+    let package = PACKAGE.replace("\"dev\"", "\"postinstall\": \"true\", \"dev\"");
+    in_place.replace("package.json", &package);
     in_place.server.files_ready();
-    let reason = failed(&mut in_place).await;
-    assert!(reason.contains("yarn.lock does not match package.json"), "{reason}");
+    in_place.ready().await;
     assert_eq!(std::fs::read_to_string(in_place.path("yarn.lock")).expect("a lock file"), BERRY_LOCK);
+    assert_eq!(tree_of(&in_place), package);
     in_place.stop().await;
+}
+
+/// The calls until the dev server answers, of managers with these scripts, in a project with these files.
+async fn calls_until_ready(scripts: &[(&str, &str)], files: &[(&str, &str)]) -> Vec<String> {
+    let programs = programs(scripts);
+    let mut harness = harness(&programs).await;
+    for (name, content) in files {
+        harness.replace(name, content);
+    }
+    harness.server.files_ready();
+    harness.ready().await;
+    let calls = calls(&programs);
+    harness.stop().await;
+    calls
+}
+
+#[tokio::test]
+async fn manager_that_is_missing_or_fails_is_followed_by_the_next_one() {
+    let broken = "echo 'error: lockfile had changes, but lockfile is frozen'; exit 1";
+    let locks = [("bun.lock", ""), ("bun.lockb", ""), ("package-lock.json", "{}")];
+    let calls = calls_until_ready(&[("bun", broken), ("npm", WORKS)], &locks).await;
+    let expected = ["install --frozen-lockfile", "install --no-save", "install --no-save", "ci "];
+    assert_eq!(calls.len(), expected.len(), "{calls:?}");
+    assert!(calls.iter().zip(expected).all(|(call, start)| call.starts_with(start)), "{calls:?}");
+
+    let field = PACKAGE.replace("\"scripts\"", "\"packageManager\": \"bun@1.0.0\", \"scripts\"");
+    let without = "echo 'npm error code ENOTFOUND'; exit 1";
+    let script = format!("if [ $1 = ci ]; then {without}; fi; {WORKS}");
+    let calls = calls_until_ready(&[("npm", &script)], &[("package.json", &field), ("package-lock.json", "{}")]).await;
+    assert!(calls.len() == 2 && calls[0].starts_with("ci ") && calls[1].contains("--no-package-lock"), "{calls:?}");
+}
+
+#[tokio::test]
+async fn version_conflict_of_peers_is_installed_without_the_check() {
+    let script =
+        format!("case \"$*\" in *--legacy-peer-deps*) {WORKS} ;; *) echo 'npm error code ERESOLVE'; exit 1 ;; esac");
+    let calls = calls_until_ready(&[("npm", &script)], &[]).await;
+    assert!(calls.len() == 2 && calls[1].contains("--legacy-peer-deps"), "{calls:?}");
+}
+
+/// npm leaves a file in the tree by which it is recognized.
+#[tokio::test]
+async fn new_dependency_is_installed_into_a_copy_of_the_old_tree() {
+    let script = format!("{WORKS}; echo {{}} > node_modules/.package-lock.json; touch node_modules/a/$$");
+    let programs = programs(&[("npm", &script)]);
+    let mut harness = harness(&programs).await;
+    harness.server.files_ready();
+    harness.ready().await;
+    std::fs::create_dir_all(harness.path("node_modules/.vite/deps")).expect("made");
+    harness.edit("package.json", OTHER);
+    harness.ready().await;
+    let kept = std::fs::read_dir(harness.path("node_modules/a")).expect("a package").count();
+    assert_eq!(kept, 3, "package.json and a file of each install");
+    assert!(!harness.path("node_modules/.vite").exists(), "the cache of the old packages");
+    harness.stop().await;
+}
+
+#[tokio::test]
+async fn final_failure_is_tried_once() {
+    let programs = programs(&[("npm", "echo 'npm error code ETARGET'; exit 1"), ("bun", WORKS)]);
+    let mut harness = harness(&programs).await;
+    harness.server.files_ready();
+    let detail = harness.until(|event| match event {
+        DevServerEvent::GaveUp { detail, .. } => Some(detail),
+        _ => None,
+    });
+    assert!(detail.await.contains("ETARGET"));
+    assert_eq!(calls(&programs).len(), 1);
+    harness.stop().await;
 }

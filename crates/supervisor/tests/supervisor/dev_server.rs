@@ -340,12 +340,12 @@ async fn project_without_a_command_gives_up_until_a_file_changes() {
     harness.edit("package.json", "{");
     let (reason, detail) = gave_up(&mut harness).await;
     assert_eq!(reason, FaultReason::ConfigError);
-    assert!(detail.contains("package.json is broken"), "{detail}");
+    assert!(detail.contains("package.json is not valid JSON"), "{detail}");
     assert_eq!(detail.matches("EOF").count(), 1, "{detail}");
 
     harness.edit("package.json", "{}");
     let (_, detail) = gave_up(&mut harness).await;
-    assert!(detail.contains("neither Vite nor a `dev` script"), "{detail}");
+    assert!(detail.contains("neither Vite nor a `dev` or `start` script"), "{detail}");
 
     harness.replace("server.js", GOOD);
     harness.edit("package.json", r#"{"scripts": {"dev": "node server.js"}}"#);

@@ -16,6 +16,20 @@ pub enum InstallFailure {
     VersionConflict,
     /// package.json is not valid.
     BadPackageJson,
+    /// The lock file does not match package.json, or is damaged.
+    LockFile,
+    /// A package refuses this version of Node.
+    EngineUnsupported,
+    /// package.json asks for a package in a way that the manager does not know, for example `workspace:` with npm.
+    UnsupportedSpecifier,
+    /// A script of a package calls a program that is not installed.
+    ToolMissing,
+    /// pnpm did not run the install scripts of packages that the project does not list.
+    BuildsIgnored,
+    /// A host that packages are downloaded from cannot be reached.
+    HostUnreachable,
+    /// An install script of a package or of the project failed.
+    ScriptFailed,
     /// The package manager failed for another reason.
     Failed,
     /// It took too long.
@@ -28,11 +42,18 @@ pub enum InstallFailure {
 
 impl InstallFailure {
     /// All failures.
-    pub const ALL: [InstallFailure; 8] = [
+    pub const ALL: [InstallFailure; 15] = [
         InstallFailure::ManagerMissing,
         InstallFailure::PackageNotFound,
         InstallFailure::VersionConflict,
         InstallFailure::BadPackageJson,
+        InstallFailure::LockFile,
+        InstallFailure::EngineUnsupported,
+        InstallFailure::UnsupportedSpecifier,
+        InstallFailure::ToolMissing,
+        InstallFailure::BuildsIgnored,
+        InstallFailure::HostUnreachable,
+        InstallFailure::ScriptFailed,
         InstallFailure::Failed,
         InstallFailure::Deadline,
         InstallFailure::Cancelled,
@@ -46,6 +67,13 @@ impl InstallFailure {
             InstallFailure::PackageNotFound => "package_not_found",
             InstallFailure::VersionConflict => "version_conflict",
             InstallFailure::BadPackageJson => "bad_package_json",
+            InstallFailure::LockFile => "lock_file",
+            InstallFailure::EngineUnsupported => "engine_unsupported",
+            InstallFailure::UnsupportedSpecifier => "unsupported_specifier",
+            InstallFailure::ToolMissing => "tool_missing",
+            InstallFailure::BuildsIgnored => "builds_ignored",
+            InstallFailure::HostUnreachable => "host_unreachable",
+            InstallFailure::ScriptFailed => "script_failed",
             InstallFailure::Failed => "failed",
             InstallFailure::Deadline => "deadline",
             InstallFailure::Cancelled => "cancelled",
@@ -61,20 +89,11 @@ impl InstallFailure {
                 | InstallFailure::PackageNotFound
                 | InstallFailure::VersionConflict
                 | InstallFailure::BadPackageJson
+                | InstallFailure::LockFile
+                | InstallFailure::EngineUnsupported
+                | InstallFailure::UnsupportedSpecifier
+                | InstallFailure::ToolMissing
         )
-    }
-
-    /// What the package managers print for failures that they name.
-    pub(super) fn of_output(text: &str) -> InstallFailure {
-        const CODES: [(&str, InstallFailure); 6] = [
-            ("E404", InstallFailure::PackageNotFound),
-            ("ETARGET", InstallFailure::PackageNotFound),
-            ("ERR_PNPM_FETCH_404", InstallFailure::PackageNotFound),
-            ("ERR_PNPM_NO_MATCHING_VERSION", InstallFailure::PackageNotFound),
-            ("ERESOLVE", InstallFailure::VersionConflict),
-            ("EJSONPARSE", InstallFailure::BadPackageJson),
-        ];
-        CODES.iter().find(|(code, _)| text.contains(code)).map_or(InstallFailure::Failed, |(_, failure)| *failure)
     }
 }
 
@@ -82,8 +101,8 @@ impl InstallFailure {
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages describe them")]
 pub enum InstallError {
-    #[error("{manager} is not installed ({lock} asks for it); install {manager} or remove {lock}")]
-    ManagerMissing { manager: &'static str, lock: &'static str },
+    #[error("{manager} is not installed ({asked_for_by} asks for it); install {manager}")]
+    ManagerMissing { manager: &'static str, asked_for_by: &'static str },
     #[error("npm is not installed; install npm")]
     NpmMissing,
     #[error("cannot start {manager}")]
@@ -134,15 +153,5 @@ mod tests {
             let same = InstallFailure::ALL.iter().filter(|other| other.as_str() == failure.as_str());
             assert_eq!(same.count(), 1, "{failure:?}");
         }
-    }
-
-    #[test]
-    fn failures_that_the_managers_name_are_recognized() {
-        let of = InstallFailure::of_output;
-        assert_eq!(of("npm error code E404; npm error 404 Not Found"), InstallFailure::PackageNotFound);
-        assert_eq!(of("npm error code ERESOLVE"), InstallFailure::VersionConflict);
-        assert_eq!(of("npm error code EJSONPARSE"), InstallFailure::BadPackageJson);
-        assert_eq!(of("npm error code ECONNRESET"), InstallFailure::Failed);
-        assert!(of("ERR_PNPM_FETCH_404").needs_edit() && !of("ECONNRESET").needs_edit());
     }
 }

@@ -1,85 +1,58 @@
+//! One run of a package manager.
+
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::{InstallContext, InstallError, InstallFailure, InstallJob, Manager};
+use super::attempt::Attempt;
+use super::report::{Report, report};
+use super::{InstallContext, InstallError};
+use crate::dependencies::Candidate;
+use crate::dependencies::manager::Tool;
 use crate::directory::Directory;
-use crate::process::{ChildEvent, Command, OutputLine, Process, Stream};
+use crate::process::{ChildEvent, Command, OutputLine, Process};
 
-/// Last lines that are kept to say why an install failed.
-const KEPT_LINES: usize = 40;
+/// Last lines that are kept to find out why an install failed. npm's report of a version conflict has about 30.
+const KEPT_LINES: usize = 200;
 /// Time from SIGTERM to SIGKILL for a package manager.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
-/// The package manager's program, and how to run it for one job.
+/// A package manager that is installed, and how to run it for one job.
 pub(super) struct PackageManager<'a> {
-    job: &'a InstallJob,
-    context: &'a InstallContext,
-    program: PathBuf,
-    deadline: Instant,
+    pub(super) way: Candidate,
+    pub(super) tool: Tool,
+    pub(super) context: &'a InstallContext,
+    /// When the whole job has to be done.
+    pub(super) deadline: Instant,
 }
 
-/// How one run ended.
-enum Outcome {
+/// How a run ended.
+pub(super) enum Outcome {
     Success,
-    /// Lock file and package.json do not match.
-    Mismatch,
-    Failed(InstallError),
+    Failed(RunFailure),
 }
 
-impl<'a> PackageManager<'a> {
-    pub(super) fn find(job: &'a InstallJob, context: &'a InstallContext) -> Result<PackageManager<'a>, InstallError> {
-        let manager = job.manager.name();
-        let program = context.environment.find(manager).ok_or(match job.lock {
-            Some(lock) if job.manager != Manager::Npm => InstallError::ManagerMissing { manager, lock },
-            _ => InstallError::NpmMissing,
-        })?;
-        Ok(PackageManager { job, context, program, deadline: crate::clock::from_now(context.deadline) })
-    }
+/// A run that failed.
+pub(super) struct RunFailure {
+    pub(super) report: Report,
+    /// The exit status as text.
+    status: String,
+}
 
-    /// Installs in `dir` what the lock file names; where that does not match package.json (only one of them was edited),
-    /// what package.json names.
-    pub(super) async fn install(&self, dir: &Directory, line: &mut impl FnMut(OutputLine)) -> Result<(), InstallError> {
-        let manager = self.job.manager;
-        if self.job.lock.is_some() {
-            match self.run(dir, manager.frozen(), line).await? {
-                Outcome::Success => return Ok(()),
-                Outcome::Mismatch if manager == Manager::YarnBerry && dir.path() == self.job.root.path() => {
-                    // It always writes the lock file, which here is the project's.
-                    let detail = "yarn.lock does not match package.json, and yarn would rewrite it; update yarn.lock";
-                    return Err(self.failed("was not run".into(), detail.into()));
-                }
-                Outcome::Mismatch => {
-                    let text = "the lock file does not match package.json: installing by package.json".to_owned();
-                    line(OutputLine { stream: Stream::Stderr, text });
-                }
-                Outcome::Failed(error) => return Err(error),
-            }
-        }
-        match self.run(dir, manager.loose(), line).await? {
-            Outcome::Success => Ok(()),
-            Outcome::Mismatch => {
-                Err(self.failed("failed".into(), "the lock file does not match package.json; update it".into()))
-            }
-            Outcome::Failed(error) => Err(error),
-        }
-    }
-
-    async fn run(
+impl PackageManager<'_> {
+    /// Runs the manager in `dir`.
+    pub(super) async fn run(
         &self,
         dir: &Directory,
-        args: &[&str],
+        attempt: Attempt,
         line: &mut impl FnMut(OutputLine),
     ) -> Result<Outcome, InstallError> {
-        let mut process = self.spawn(dir, args)?;
+        let mut process = self.spawn(dir, attempt)?;
         let mut kept = VecDeque::new();
-        let mut mismatch = false;
         let mut keep = |got: OutputLine| {
-            mismatch |= self.job.manager.reports_mismatch(&got.text);
             if kept.len() == KEPT_LINES {
                 kept.pop_front();
             }
@@ -97,7 +70,7 @@ impl<'a> PackageManager<'a> {
                     ChildEvent::Exit(status) => break status,
                 },
                 () = sleep_until(self.deadline) => {
-                    InstallError::Deadline { manager: self.job.manager(), deadline: self.context.deadline }
+                    InstallError::Deadline { manager: self.name(), deadline: self.context.deadline }
                 }
                 () = cancelled(&mut cancel) => InstallError::Cancelled,
             };
@@ -106,45 +79,44 @@ impl<'a> PackageManager<'a> {
         };
         process.stop(STOP_GRACE).await;
         process.remaining_lines(&mut keep).await;
-        Ok(match status.success() {
-            true => Outcome::Success,
-            false if mismatch => Outcome::Mismatch,
-            false => Outcome::Failed(self.failed(status.to_string(), summary(&kept))),
-        })
+        if status.success() {
+            return Ok(Outcome::Success);
+        }
+        let report = report(kept.make_contiguous(), status.code());
+        Ok(Outcome::Failed(RunFailure { report, status: status.to_string() }))
     }
 
-    fn spawn(&self, dir: &Directory, args: &[&str]) -> Result<Process, InstallError> {
-        let failed = |source| InstallError::Spawn { manager: self.job.manager(), source };
+    /// The error of a job that ends with this failure.
+    pub(super) fn error(&self, failed: &RunFailure) -> InstallError {
+        InstallError::Failed {
+            manager: self.name(),
+            failure: failed.report.failure,
+            status: failed.status.clone(),
+            detail: failed.report.reason.clone(),
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        self.way.manager.name()
+    }
+
+    fn spawn(&self, dir: &Directory, attempt: Attempt) -> Result<Process, InstallError> {
+        let failed = |source| InstallError::Spawn { manager: self.name(), source };
         let mut environment = self.context.environment.clone();
-        for (name, value) in self.job.manager.environment() {
+        for (name, value) in self.way.manager.environment() {
             environment.set_default(*name, *value);
         }
         let dir = Arc::new(dir.try_clone().map_err(failed)?);
-        let command = Command::new(&self.program, dir, environment).args(args.iter().copied());
+        let command = match &self.tool {
+            Tool::Own(program) => Command::new(program, dir, environment),
+            Tool::Corepack(program) => Command::new(program, dir, environment).arg(self.name()),
+        };
+        let command = command.args(attempt.arguments(self.way.manager));
         self.context.init.spawn(command).map_err(failed)
-    }
-
-    fn failed(&self, status: String, detail: String) -> InstallError {
-        let failure = InstallFailure::of_output(&detail);
-        InstallError::Failed { manager: self.job.manager(), failure, status, detail }
     }
 }
 
 /// Also returns when the sender is gone: then no caller waits for the install.
 async fn cancelled(cancel: &mut watch::Receiver<bool>) {
     let _ = cancel.wait_for(|cancel| *cancel).await;
-}
-
-/// The lines with errors; where there are none, the last lines.
-fn summary(lines: &VecDeque<String>) -> String {
-    let names_error = |line: &&String| {
-        let line = line.to_ascii_lowercase();
-        line.contains("err") && !line.contains("a complete log of this run")
-    };
-    let mut chosen: Vec<&str> = lines.iter().filter(names_error).take(4).map(|line| line.trim()).collect();
-    if chosen.is_empty() {
-        chosen = lines.iter().rev().take(3).map(|line| line.trim()).collect();
-        chosen.reverse();
-    }
-    chosen.join("; ")
 }

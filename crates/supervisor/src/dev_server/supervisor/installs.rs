@@ -25,7 +25,7 @@ pub(super) struct RunningInstall {
 
 impl Supervisor {
     pub(super) fn begin_install(&mut self, job: InstallJob) {
-        self.event(DevServerEvent::InstallStarted { manager: job.manager() });
+        self.event(DevServerEvent::InstallStarted { manager: job.manager(&self.config.environment) });
         let (cancel, cancelled) = watch::channel(false);
         let context = InstallContext {
             init: self.init.clone(),
