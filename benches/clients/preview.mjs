@@ -1,4 +1,4 @@
-// node preview.mjs ROUNDS: what the preview proxy costs, beside the dev server itself, in one run and in turn. Prints JSON.
+// node preview.mjs ROUNDS: what the preview proxy costs, beside the dev server itself, in one run and in turn. Prints medians and ratios as JSON.
 // PREVIEW_AGENT is the binary. The dev server is Vite, with three paths of its own for what is measured without it.
 import { readFileSync } from 'node:fs'
 import http from 'node:http'
@@ -166,6 +166,24 @@ async function edits(dev, rate) {
   return { times, reached }
 }
 
+/** Medians, 99th percentiles and ratios of what was measured: times in milliseconds, memory in bytes. */
+function summary({ load, request, download, downloadMemory, sockets, edits }) {
+  const at = (values, part) => values.toSorted((a, b) => a - b)[Math.ceil(values.length * part) - 1]
+  const compared = ({ proxy, direct }) => {
+    const [through, without] = [at(proxy, 0.5), at(direct, 0.5)]
+    return { proxy: through, direct: without, ratio: through / without, difference: through - without }
+  }
+  const late = (values) => ({ p50: at(values, 0.5), p99: at(values, 0.99) })
+  const [idle, busy] = [late(edits.idle), late(edits.busy)]
+  return {
+    load: compared(load),
+    request: compared(request),
+    download: { ...compared(download), memory: downloadMemory },
+    sockets: { count: SOCKETS, memory: sockets },
+    edits: { idle, busy, p99_ratio: busy.p99 / idle.p99, requests_a_second: at(edits.reached, 0.5) },
+  }
+}
+
 const direct = await freePort()
 const dev = await Dev.write('project', project())
 dev.extra = ['--dev-server-port', String(direct), '--no-write-back']
@@ -201,7 +219,7 @@ try {
     measured.edits.busy.push(...busy.times)
     measured.edits.reached.push(busy.reached)
   }
-  console.log(JSON.stringify(measured))
+  console.log(JSON.stringify(summary(measured), null, 2))
 } finally {
   await browser.close()
   await dev.remove()
