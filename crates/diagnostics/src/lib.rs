@@ -11,6 +11,7 @@
 mod diagnostics;
 mod finding;
 mod imports;
+mod map_text;
 mod module_graph;
 mod page_report;
 mod pages;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sourcemap::{DecodedMap, Token};
 
 use crate::stack::Frame;
-use crate::{PageEvent, Place, ProjectRoot};
+use crate::{PageEvent, Place, ProjectRoot, map_text};
 
 /// Frames of one stack that are followed.
 const MAX_FRAMES: usize = 10;
@@ -81,8 +81,7 @@ impl SourceMaps {
     pub fn add(&mut self, address: &str, text: Option<&str>) {
         let text = text.filter(|text| text.len() <= MAX_TEXT);
         if self.scripts.values().any(|script| matches!(script, Script::MapAt(map) if map == address)) {
-            let map = text.and_then(|text| sourcemap::decode_slice(text.as_bytes()).ok());
-            self.maps.insert(address.to_owned(), map);
+            self.maps.insert(address.to_owned(), text.and_then(map_text::decode));
         } else {
             self.scripts.insert(address.to_owned(), text.map_or(Script::Missing, |text| script(address, text)));
         }
@@ -176,7 +175,7 @@ fn script(address: &str, text: &str) -> Script {
     match reference.map(str::trim) {
         None => Script::Plain,
         Some(url) if url.starts_with("data:") => {
-            sourcemap::decode_data_url(url).map_or(Script::Missing, |map| Script::Mapped(Box::new(map)))
+            map_text::decode_data_url(url).map_or(Script::Missing, |map| Script::Mapped(Box::new(map)))
         }
         Some(url) if url.contains(':') || url.starts_with("//") => Script::Missing,
         Some(url) => {
