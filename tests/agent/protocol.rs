@@ -214,10 +214,15 @@ fn event_types_are_those_that_are_logged() {
     let text = section("Logs");
     let local = |path: &Path| path.ends_with("src/dev.rs") || path.starts_with(root().join("src/dev"));
     let mut logged = literals("src", "event_type = \"", local);
+    logged.extend(literals("crates/supervisor/src", "event_type = \"", |_: &Path| false));
     // These two are made where lines are.
     logged.extend(["logs_dropped", "log"].map(str::to_owned));
     assert_eq!(first_cells(&table(&text, "event types")), logged);
-    let all: String = sources(&root().join("src")).iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    let all: String = ["src", "crates/supervisor/src"]
+        .iter()
+        .flat_map(|directory| sources(&root().join(directory)))
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
     for field in table(&text, "event types").iter().flat_map(|row| quoted(&row[1])) {
         assert!(all.contains(&field), "no line has {field}");
     }

@@ -69,6 +69,7 @@ pub(super) fn find_app(config: &Config, root: &Directory) -> Result<AppDir, Plan
                 let (dir, others) = (app.relative.display(), found.len().saturating_sub(1));
                 tracing::info!(
                     event_type = "app_dir_guessed",
+                    app_dir = %dir,
                     "using the package.json in {dir}, the only likely one beside {others} others; --app-dir (APP_DIR) chooses another"
                 );
                 return Ok(app);
