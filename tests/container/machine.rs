@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use local_backend::SeedFile;
 use serde_json::Value;
@@ -147,9 +147,17 @@ impl Machine {
         let _ = self.try_get(3001, path);
     }
 
-    /// Whether the agent answers at all.
+    /// Whether the agent answers a health check, which is repeated as health checks are: while 1,000 connections arrive at
+    /// once, one from another machine may be refused.
     pub fn healthy(&self) -> bool {
-        self.try_get(9464, "/healthz").is_some()
+        const TRIES: usize = 5;
+        (0..TRIES).any(|_| {
+            let is_answered = self.try_get(9464, "/healthz").is_some();
+            if !is_answered {
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            is_answered
+        })
     }
 
     /// The first log line of this type.
